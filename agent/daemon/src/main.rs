@@ -1,0 +1,3 @@
+//! The millrace-agent program: MQTT in, SQLite, QUIC out.
+
+fn main() {}

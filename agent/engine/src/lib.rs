@@ -1,0 +1,1 @@
+//! What an agent decides: intake, retention, uplink. Pure.

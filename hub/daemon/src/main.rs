@@ -1,0 +1,3 @@
+//! The millrace-hub program: listeners, journals, API, CLI.
+
+fn main() {}

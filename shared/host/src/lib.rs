@@ -1,0 +1,1 @@
+//! What every daemon owes its host: clock, config, logs, metrics, signals, systemd, schedules.

@@ -1,0 +1,1 @@
+//! QUIC, identity and certificates: the only crate that names quinn and rustls.

@@ -1,0 +1,1 @@
+//! The frames that agents and hubs exchange, and their strict codec. Pure.
