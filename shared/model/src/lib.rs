@@ -1,1 +1,45 @@
-//! The nouns of Millrace: ids, times, records, runs, ranges, ledgers, and what a store can be asked. Pure.
+//! The nouns of Millrace: ids, times, records, runs, ranges, ledgers, and what a store can be asked.
+//!
+//! Promise: pure. The same input gives the same output on every machine, for ever; golden files say so.
+//! Absent: no clock, no randomness, no disk, no network, no async.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`id`] | who: devices, hubs, incarnations, journals, sequence numbers, fences |
+//! | [`time`] | when: [`Moment`] (monotonic) and [`Wall`] (what the clock claimed) |
+//! | [`lane`], [`topic`] | how urgent, and about what |
+//! | [`record`], [`notice`] | one reading or event, and the payloads that Millrace itself writes |
+//! | [`canon`], [`block`] | their canonical bytes: one record, and a run of records |
+//! | [`hash`] | what is hashed, and how a run is bound to its place |
+//! | [`ranges`] | sets of sequence numbers |
+//! | [`run`] | consecutive records on their way from one store to another |
+//! | [`ledger`] | the count that proves that nothing was lost |
+//! | [`store`] | what a store can be asked, what it answers, and the proof that it flushed |
+//! | [`limits`] | every limit of the data model, in one place |
+
+pub mod block;
+pub mod canon;
+pub mod hash;
+pub mod id;
+pub mod lane;
+pub mod ledger;
+pub mod limits;
+pub mod notice;
+pub mod ranges;
+pub mod record;
+pub mod run;
+pub mod store;
+pub mod time;
+pub mod topic;
+mod varint;
+
+pub use hash::{RecordCheck, SegmentHash};
+pub use id::{BootId, DeviceId, Fence, HubId, Incarnation, JournalId, Ordinal, Seq};
+pub use lane::{AckLevel, Lane};
+pub use ledger::Ledger;
+pub use ranges::{RangeSet, SeqRange};
+pub use record::{Flags, Kind, Record};
+pub use run::{Encoding, Run, SegmentName};
+pub use store::Durable;
+pub use time::{Moment, Wall};
+pub use topic::Topic;

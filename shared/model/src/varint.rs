@@ -1,0 +1,95 @@
+//! Integers in as few bytes as they need: LEB128, shortest form only; signed ones zigzag first.
+//!
+//! Promise: one number has one encoding, so equal values give equal hashes.
+
+use crate::canon::DecodeError;
+
+pub(crate) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}
+
+pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
+    put_u64(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
+}
+
+/// Reads from the front of a byte string.
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
+        let (first, rest) = self.0.split_first().ok_or(DecodeError::Short)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(DecodeError::Varint);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                // A last byte of zero would be a second way to write the same number.
+                return if byte == 0 && shift > 0 { Err(DecodeError::Varint) } else { Ok(value) };
+            }
+        }
+        Err(DecodeError::Varint)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, DecodeError> {
+        let value = self.u64()?;
+        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+
+    pub(crate) fn length(&mut self, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
+        let length = self.u64()?;
+        usize::try_from(length).ok().filter(|length| *length <= limit).ok_or(DecodeError::Limit {
+            what,
+            limit,
+            found: length,
+        })
+    }
+
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let (front, rest) = self.0.split_at_checked(length).ok_or(DecodeError::Short)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    pub(crate) fn end(&self) -> Result<(), DecodeError> {
+        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.0.len())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, proptest};
+
+    proptest! {
+        #[test]
+        fn every_integer_reads_back(unsigned in any::<u64>(), signed in any::<i64>()) {
+            let mut bytes = Vec::new();
+            put_u64(&mut bytes, unsigned);
+            put_i64(&mut bytes, signed);
+            let mut cursor = Cursor(&bytes);
+            assert_eq!(cursor.u64(), Ok(unsigned));
+            assert_eq!(cursor.i64(), Ok(signed));
+            assert_eq!(cursor.end(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_longer_way_to_write_a_number_is_refused() {
+        assert_eq!(Cursor(&[0x80, 0x00]).u64(), Err(DecodeError::Varint));
+        assert_eq!(Cursor(&[0xff; 11]).u64(), Err(DecodeError::Varint));
+        assert_eq!(Cursor(&[0x80]).u64(), Err(DecodeError::Short));
+    }
+}
