@@ -1,1 +1,34 @@
-//! The frames that agents and hubs exchange, and their strict codec. Pure.
+//! The frames that agents and hubs exchange, and their strict codec.
+//!
+//! ```text
+//! frame  := length:u32 (big-endian, of all that follows) version:u8 kind:u8 body
+//! body   := CBOR, packed: fields by number, in the order in which they are declared
+//! ```
+//!
+//! Promise: pure. Every length is checked against its kind's limit before anything is allocated for it, and every body
+//! is checked for depth, count and form before serde_cbor sees it. Fields are only ever added at the end.
+//! Absent: sockets (`millrace-link`), and what the frames mean (the engines).
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`frame`] | the list of frames and the header |
+//! | [`greeting`] | Hello, Welcome, Goodbye: how a session begins and ends |
+//! | [`shipping`] | runs, seals, acks, credit: how records travel |
+//! | [`comparing`] | how two holders find out which records are the same |
+//! | [`renewal`] | how a certificate is renewed inside a session |
+//! | [`strict`] | the form check of CBOR |
+//! | [`limits`] | every limit of the protocol, in one place |
+
+pub mod comparing;
+pub mod frame;
+pub mod greeting;
+pub mod limits;
+pub mod renewal;
+pub mod shipping;
+pub mod strict;
+
+pub use comparing::{Compare, Compared};
+pub use frame::{Frame, FrameError, Header, decode, encode};
+pub use greeting::{Goodbye, GoodbyeCode, Hello, Holding, HubEndpoint, JournalSummary, Verdict, Welcome};
+pub use renewal::{RenewalGrant, RenewalRequest};
+pub use shipping::{Ack, Acks, Conflict, Credit, Decline, Lodging, RunFrame, Seal};

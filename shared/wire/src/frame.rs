@@ -1,0 +1,279 @@
+//! The list of frames, and the header in front of each.
+//!
+//! Promise: only this file calls serde_cbor.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::limits::{
+    ACKS_MAX, BODY_MAX, CERTIFICATE_BYTES_MAX, HEADER_BYTES, HUBS_MAX, JOURNALS_MAX, RUN_BODY_MAX,
+    TEXT_CHARS_MAX, VERSION,
+};
+use crate::strict::{self, FormError};
+use crate::{
+    Acks, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, RenewalGrant, RenewalRequest,
+    RunFrame, Seal, Welcome,
+};
+
+/// Everything that an agent and a hub can say to each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// Agent → hub, first: what I have.
+    Hello(Hello),
+    /// Hub → agent, first: what I hold.
+    Welcome(Box<Welcome>),
+    /// Either way, last.
+    Goodbye(Goodbye),
+    /// Records.
+    Run(RunFrame),
+    /// Records sent before are a segment now.
+    Seal(Seal),
+    /// Records are safe.
+    Acks(Acks),
+    /// You may send more.
+    Credit(Credit),
+    /// I hold other records under these numbers.
+    Conflict(Conflict),
+    /// I could not take a run.
+    Decline(Decline),
+    /// Do you have the very same?
+    Compare(Compare),
+    /// These are the same.
+    Compared(Compared),
+    /// Please renew my certificate.
+    RenewalRequest(RenewalRequest),
+    /// Here it is.
+    RenewalGrant(RenewalGrant),
+}
+
+/// Why bytes are not a frame. Always the sender's fault, or the road's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Another protocol version.
+    #[error(
+        "the peer speaks protocol version {0}, this program speaks {VERSION}: upgrade the older of the two"
+    )]
+    Version(u8),
+    /// A kind that this version does not know.
+    #[error("frame kind {0} is not known to protocol version {VERSION}")]
+    Kind(u8),
+    /// Longer than its kind may be.
+    #[error("a {kind} frame of {found} bytes is over the limit of {limit}")]
+    TooLong {
+        /// Which kind.
+        kind: &'static str,
+        /// Its limit.
+        limit: usize,
+        /// What the header says.
+        found: usize,
+    },
+    /// The header's length is too small for a header, or the bytes are not as long as it says.
+    #[error("the length in the header does not fit the frame")]
+    Length,
+    /// The body is not well-formed CBOR within limits.
+    #[error("a {kind} frame is malformed: {error}")]
+    Form {
+        /// Which kind.
+        kind: &'static str,
+        /// What is wrong.
+        error: FormError,
+    },
+    /// The body is CBOR, but not this kind's.
+    #[error("a {kind} frame does not have the fields that it should: {error}")]
+    Fields {
+        /// Which kind.
+        kind: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+    /// A list or text in it is over its limit.
+    #[error("a {kind} frame has more {what} than the limit of {limit}")]
+    Count {
+        /// Which kind.
+        kind: &'static str,
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// The first [`HEADER_BYTES`] of a frame, checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    kind: u8,
+    body_bytes: usize,
+}
+
+impl Header {
+    /// Reads a header. When this succeeds it is safe to allocate [`Self::body_bytes`].
+    ///
+    /// # Errors
+    /// When the version or kind is unknown, or the length is over the kind's limit.
+    pub fn parse(bytes: [u8; HEADER_BYTES]) -> Result<Self, FrameError> {
+        let [a, b, c, d, version, kind] = bytes;
+        if version != VERSION {
+            return Err(FrameError::Version(version));
+        }
+        let (name, limit) = kind_of(kind).ok_or(FrameError::Kind(kind))?;
+        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).map_err(|_| FrameError::Length)?;
+        let body_bytes = length.checked_sub(2).ok_or(FrameError::Length)?;
+        if body_bytes > limit {
+            return Err(FrameError::TooLong { kind: name, limit, found: body_bytes });
+        }
+        Ok(Self { kind, body_bytes })
+    }
+
+    /// How many bytes of body follow.
+    #[must_use]
+    pub const fn body_bytes(self) -> usize {
+        self.body_bytes
+    }
+}
+
+const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
+    Some(match kind {
+        1 => ("Hello", BODY_MAX),
+        2 => ("Welcome", BODY_MAX),
+        3 => ("Goodbye", BODY_MAX),
+        4 => ("Run", RUN_BODY_MAX),
+        5 => ("Seal", BODY_MAX),
+        6 => ("Acks", BODY_MAX),
+        7 => ("Credit", BODY_MAX),
+        8 => ("Conflict", BODY_MAX),
+        9 => ("Decline", BODY_MAX),
+        10 => ("Compare", BODY_MAX),
+        11 => ("Compared", BODY_MAX),
+        12 => ("RenewalRequest", BODY_MAX),
+        13 => ("RenewalGrant", BODY_MAX),
+        _ => return None,
+    })
+}
+
+impl Frame {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => 1,
+            Self::Welcome(_) => 2,
+            Self::Goodbye(_) => 3,
+            Self::Run(_) => 4,
+            Self::Seal(_) => 5,
+            Self::Acks(_) => 6,
+            Self::Credit(_) => 7,
+            Self::Conflict(_) => 8,
+            Self::Decline(_) => 9,
+            Self::Compare(_) => 10,
+            Self::Compared(_) => 11,
+            Self::RenewalRequest(_) => 12,
+            Self::RenewalGrant(_) => 13,
+        }
+    }
+
+    /// Its name in logs and errors.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match kind_of(self.kind()) {
+            Some((name, _)) => name,
+            None => "unknown",
+        }
+    }
+}
+
+/// The bytes of `frame`, header included.
+///
+/// # Errors
+/// When it is over the limit of its kind: then it must not be sent.
+pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
+    let body = match frame {
+        Frame::Hello(body) => pack(frame, body),
+        Frame::Welcome(body) => pack(frame, body.as_ref()),
+        Frame::Goodbye(body) => pack(frame, body),
+        Frame::Run(body) => pack(frame, body),
+        Frame::Seal(body) => pack(frame, body),
+        Frame::Acks(body) => pack(frame, body),
+        Frame::Credit(body) => pack(frame, body),
+        Frame::Conflict(body) => pack(frame, body),
+        Frame::Decline(body) => pack(frame, body),
+        Frame::Compare(body) => pack(frame, body),
+        Frame::Compared(body) => pack(frame, body),
+        Frame::RenewalRequest(body) => pack(frame, body),
+        Frame::RenewalGrant(body) => pack(frame, body),
+    }?;
+    let (kind, limit) = kind_of(frame.kind()).ok_or(FrameError::Kind(frame.kind()))?;
+    let length = u32::try_from(body.len() + 2).ok().filter(|_| body.len() <= limit);
+    let length = length.ok_or(FrameError::TooLong { kind, limit, found: body.len() })?;
+    let mut out = BytesMut::with_capacity(HEADER_BYTES + body.len());
+    out.put_u32(length);
+    out.put_u8(VERSION);
+    out.put_u8(frame.kind());
+    out.put_slice(&body);
+    Ok(out.freeze())
+}
+
+/// The frame with these bytes, header included.
+///
+/// # Errors
+/// When they are not exactly one well-formed frame within its limits.
+pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
+    let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(FrameError::Length)?;
+    let header = Header::parse(*header)?;
+    if body.len() != header.body_bytes {
+        return Err(FrameError::Length);
+    }
+    let (kind, _) = kind_of(header.kind).ok_or(FrameError::Kind(header.kind))?;
+    strict::check(body).map_err(|error| FrameError::Form { kind, error })?;
+    let frame = match header.kind {
+        1 => Frame::Hello(unpack(kind, body)?),
+        2 => Frame::Welcome(Box::new(unpack(kind, body)?)),
+        3 => Frame::Goodbye(unpack(kind, body)?),
+        4 => Frame::Run(unpack(kind, body)?),
+        5 => Frame::Seal(unpack(kind, body)?),
+        6 => Frame::Acks(unpack(kind, body)?),
+        7 => Frame::Credit(unpack(kind, body)?),
+        8 => Frame::Conflict(unpack(kind, body)?),
+        9 => Frame::Decline(unpack(kind, body)?),
+        10 => Frame::Compare(unpack(kind, body)?),
+        11 => Frame::Compared(unpack(kind, body)?),
+        12 => Frame::RenewalRequest(unpack(kind, body)?),
+        _ => Frame::RenewalGrant(unpack(kind, body)?),
+    };
+    within_limits(&frame, kind)?;
+    Ok(frame)
+}
+
+fn pack<T: Serialize>(frame: &Frame, body: &T) -> Result<Vec<u8>, FrameError> {
+    serde_cbor::ser::to_vec_packed(body)
+        .map_err(|error| FrameError::Fields { kind: frame.name(), error: error.to_string() })
+}
+
+fn unpack<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, FrameError> {
+    serde_cbor::from_slice(body).map_err(|error| FrameError::Fields { kind, error: error.to_string() })
+}
+
+fn within_limits(frame: &Frame, kind: &'static str) -> Result<(), FrameError> {
+    let counts: &[(&'static str, usize, usize)] = match frame {
+        Frame::Hello(hello) => &[
+            ("journals", hello.journals.len(), JOURNALS_MAX),
+            ("characters of software", hello.software.len(), TEXT_CHARS_MAX),
+        ],
+        Frame::Welcome(welcome) => &[
+            ("holdings", welcome.holdings.len(), JOURNALS_MAX),
+            ("hubs", welcome.hubs.len(), HUBS_MAX),
+            ("characters of name", welcome.name.len(), TEXT_CHARS_MAX),
+            ("characters of region", welcome.region.len(), TEXT_CHARS_MAX),
+        ],
+        Frame::Goodbye(goodbye) => &[("characters of reason", goodbye.reason.len(), TEXT_CHARS_MAX)],
+        Frame::Decline(decline) => &[("characters of reason", decline.reason.len(), TEXT_CHARS_MAX)],
+        Frame::Acks(acks) => &[("acks", acks.acks.len(), ACKS_MAX)],
+        Frame::RenewalRequest(renewal) => {
+            &[("bytes of request", renewal.request.len(), CERTIFICATE_BYTES_MAX)]
+        }
+        Frame::RenewalGrant(grant) => &[("bytes of chain", grant.chain.len(), CERTIFICATE_BYTES_MAX)],
+        _ => &[],
+    };
+    match counts.iter().find(|(_, found, limit)| found > limit) {
+        Some((what, _, limit)) => Err(FrameError::Count { kind, what, limit: *limit }),
+        None => Ok(()),
+    }
+}

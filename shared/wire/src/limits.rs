@@ -1,0 +1,43 @@
+//! Every limit of the protocol, in one place, each with its reason. A peer that goes over one is told so and cut off.
+
+use millrace_model::limits::SEGMENT_BYTES_MAX;
+
+/// Protocol version in every frame's header. A peer with another one gets a Goodbye that names both.
+pub const VERSION: u8 = 1;
+
+/// Bytes of the header: length, version, kind.
+pub const HEADER_BYTES: usize = 6;
+
+/// Body of a frame that carries records: one segment, and its name.
+pub const RUN_BODY_MAX: usize = SEGMENT_BYTES_MAX + 4 * 1024;
+
+/// Body of every other frame. A Welcome with [`JOURNALS_MAX`] journals and thousands of holes fits.
+pub const BODY_MAX: usize = 256 * 1024;
+
+/// The longest frame of any kind, header included: what a reader must be ready for.
+pub const FRAME_MAX: usize = HEADER_BYTES + RUN_BODY_MAX;
+
+/// Journals that one device may name in its Hello: three lanes of 64 incarnations. A device that was restored or
+/// cloned more often is refused until its old journals have been emptied or an operator looked.
+pub const JOURNALS_MAX: usize = 192;
+
+/// Records that one Compare may ask about; its body stays under 33 KiB.
+pub const COMPARE_RECORDS_MAX: usize = 4_096;
+
+/// Entries of one Acks frame.
+pub const ACKS_MAX: usize = 256;
+
+/// Hubs in a Welcome.
+pub const HUBS_MAX: usize = 64;
+
+/// Characters of a text for people: a name, a reason.
+pub const TEXT_CHARS_MAX: usize = 512;
+
+/// Bytes of a certificate request or certificate chain.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+
+/// Depth of nested CBOR values. The deepest frame has five.
+pub const DEPTH_MAX: usize = 8;
+
+/// CBOR values in one body; 256 KiB of the smallest values would be more, no honest frame has as many.
+pub const ITEMS_MAX: usize = 64 * 1024;
