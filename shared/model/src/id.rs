@@ -149,7 +149,7 @@ id128!(
 
 /// 64 random bits made together with a data directory. A new directory, a wiped disk, a detected rollback or
 /// a clone gets a new one, so that sequence numbers are never used twice for different records.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(u64);
 
 impl Incarnation {
@@ -169,6 +169,23 @@ impl Incarnation {
 impl fmt::Display for Incarnation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{:016x}", self.0)
+    }
+}
+
+/// As text where people read it: JSON numbers of 64 bits do not survive every reader.
+impl Serialize for Incarnation {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.collect_str(self) } else { to.serialize_u64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Incarnation {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            u64::deserialize(from).map(Self)
+        }
     }
 }
 
