@@ -102,7 +102,7 @@ struct Entry {
 
 enum Action {
     Run(Callback),
-    Window { window: Window, on_open: Callback, on_close: Callback },
+    Window { window: Box<Window>, on_open: Callback, on_close: Callback },
 }
 
 impl Schedules {
@@ -159,7 +159,7 @@ impl Schedules {
             return Err(ScheduleError::NoLength { name: name.to_owned() });
         }
         let action = |expression: &Expression| Action::Window {
-            window: Window::new(expression.clone(), length),
+            window: Box::new(Window::new(expression.clone(), length)),
             on_open: Arc::new(on_open),
             on_close: Arc::new(on_close),
         };
@@ -359,9 +359,11 @@ mod tests {
         Wall((MIDNIGHT + hour * 3_600) * 1_000_000)
     }
 
-    fn bell() -> (impl Fn(&'static str) -> Box<dyn Fn() + Send + Sync>, mpsc::Receiver<&'static str>) {
+    type Ring = Box<dyn Fn() + Send + Sync>;
+
+    fn bell() -> (impl Fn(&'static str) -> Ring, mpsc::Receiver<&'static str>) {
         let (sender, receiver) = mpsc::channel(16);
-        let ring = move |word| -> Box<dyn Fn() + Send + Sync> {
+        let ring = move |word| -> Ring {
             let sender = sender.clone();
             Box::new(move || {
                 let _ = sender.try_send(word);
