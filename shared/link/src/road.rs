@@ -1,0 +1,89 @@
+//! The road between two machines: what a connection may expect of it, as presets.
+//!
+//! Promise: every preset keeps alive at least twice within its own idle timeout, so that one lost packet
+//! never ends a session.
+//! Absent: bandwidth budgets and schedules, which the agent's engine decides.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a dialing side assumes about its road. Choose a preset and change what you know better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Road {
+    /// Silence after which the connection counts as lost. At most [`crate::limits::HUB_IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// Silence after which a sign of life is sent, about 70 bytes with its answer. At most half of
+    /// [`Self::idle_timeout`], or one lost packet ends the session.
+    pub keep_alive: Duration,
+    /// Round trip assumed before one is measured. Too small: handshakes are sent twice. Too large: a lost
+    /// first packet is noticed late.
+    pub first_rtt: Duration,
+    /// Bytes sent and not yet acknowledged: bandwidth × round trip, and the memory that the link may take.
+    pub send_window_bytes: u64,
+}
+
+impl Road {
+    /// Wired: a fall is noticed within 15 s.
+    pub const FIBRE: Self = Self {
+        idle_timeout: Duration::from_secs(15),
+        keep_alive: Duration::from_secs(5),
+        first_rtt: Duration::from_millis(100),
+        send_window_bytes: 2 << 20,
+    };
+
+    /// Mobile: half the signs of life (metered, battery), patience for a hand-over between cells. Address
+    /// translators forget UDP after 30 s, which the keep-alive stays below.
+    pub const CELLULAR: Self = Self {
+        idle_timeout: Duration::from_secs(30),
+        keep_alive: Duration::from_secs(10),
+        first_rtt: Duration::from_millis(333),
+        send_window_bytes: 1 << 20,
+    };
+
+    /// Geostationary: 600 ms and more of round trip, dear bytes, a wide window so that 50 Mbit/s fit into it.
+    pub const SATELLITE: Self = Self {
+        idle_timeout: Duration::from_secs(45),
+        keep_alive: Duration::from_secs(15),
+        first_rtt: Duration::from_millis(800),
+        send_window_bytes: 4 << 20,
+    };
+}
+
+impl Default for Road {
+    fn default() -> Self {
+        Self::FIBRE
+    }
+}
+
+/// A word that names no road.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no road: choose `fibre`, `cellular` or `satellite`")]
+pub struct RoadError(pub String);
+
+impl FromStr for Road {
+    type Err = RoadError;
+
+    fn from_str(word: &str) -> Result<Self, RoadError> {
+        match word {
+            "fibre" => Ok(Self::FIBRE),
+            "cellular" => Ok(Self::CELLULAR),
+            "satellite" => Ok(Self::SATELLITE),
+            _ => Err(RoadError(word.chars().take(64).collect())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lost_sign_of_life_never_ends_a_session() {
+        for word in ["fibre", "cellular", "satellite"] {
+            let road: Road = word.parse().unwrap();
+            assert!(road.keep_alive * 2 < road.idle_timeout, "{word}");
+            assert!(road.idle_timeout <= crate::limits::HUB_IDLE_TIMEOUT, "{word}");
+        }
+        assert!("carrier pigeon".parse::<Road>().is_err());
+    }
+}
