@@ -1,0 +1,184 @@
+//! What goes into the next commit. One commit is under way at a time; what comes meanwhile makes up the next one, so
+//! that the group grows just as the disk is slow.
+//!
+//! Absent: the meaning of the changes; whoever adds one, learns its outcome by the purpose that it gave.
+
+use std::collections::VecDeque;
+
+use millrace_model::store::{Change, Outcome};
+use millrace_model::{Durable, Moment};
+
+/// Why a change was asked for, so that its outcome finds its room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Records of publications, or records of Millrace itself.
+    Append,
+    /// Publications that were refused.
+    Reject,
+    /// Acks to be written down.
+    Acknowledge,
+    /// Room to be made.
+    Drop,
+    /// Losses to be declared.
+    DeclareGaps,
+    /// A new incarnation.
+    Reincarnate,
+    /// Records of a retired journal.
+    Reauthor,
+}
+
+impl Purpose {
+    /// Whether the change takes room. After a refusal those that make room go first, alone. (Rejections go with
+    /// the appends of their group, whose tickets are settled together.)
+    const fn takes_room(self) -> bool {
+        matches!(self, Self::Append | Self::Reject | Self::Reincarnate | Self::Reauthor)
+    }
+}
+
+/// The changes that wait, and the commit under way.
+#[derive(Debug, Default)]
+pub struct Committing {
+    waiting: VecDeque<(Purpose, Change)>,
+    under_way: Option<(u64, Vec<Purpose>)>,
+    count: u64,
+    refused_until: Option<Moment>,
+}
+
+impl Committing {
+    /// Asks for a change in the next commit.
+    pub fn add(&mut self, purpose: Purpose, change: Change) {
+        self.waiting.push_back((purpose, change));
+    }
+
+    /// The change that was asked for last, if it still waits.
+    pub fn last_mut(&mut self) -> Option<&mut Change> {
+        self.waiting.back_mut().map(|(_, change)| change)
+    }
+
+    /// Whether the next commit may begin.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    /// Whether a change for `purpose` waits or is under way.
+    #[must_use]
+    pub fn has(&self, purpose: Purpose) -> bool {
+        self.waiting.iter().any(|(other, _)| *other == purpose)
+            || self.under_way.as_ref().is_some_and(|(_, purposes)| purposes.contains(&purpose))
+    }
+
+    /// Whether the last commit was refused because the disk is full, and none succeeded since.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        self.refused_until.is_some()
+    }
+
+    /// The next commit, if one may begin and there is anything to do. Its number, and its changes in order.
+    pub fn begin(&mut self, now: Moment) -> Option<(u64, Vec<Change>)> {
+        if self.under_way.is_some() || self.waiting.is_empty() {
+            return None;
+        }
+        let (purposes, changes): (Vec<_>, Vec<_>) = match self.refused_until {
+            Some(at) if now < at => {
+                let (later, first): (VecDeque<_>, VecDeque<_>) =
+                    self.waiting.drain(..).partition(|(purpose, _)| purpose.takes_room());
+                self.waiting = later;
+                first.into_iter().unzip()
+            }
+            _ => self.waiting.drain(..).unzip(),
+        };
+        if changes.is_empty() {
+            return None;
+        }
+        self.count += 1;
+        self.under_way = Some((self.count, purposes));
+        Some((self.count, changes))
+    }
+
+    /// A commit was flushed. Returns the outcomes with their purposes; nothing when it is not the one under way.
+    pub fn committed(&mut self, durable: Durable, outcomes: Vec<Outcome>) -> Vec<(Purpose, Outcome)> {
+        let Some((_, purposes)) = self.under_way.take_if(|(commit, _)| *commit == durable.commit()) else {
+            return Vec::new();
+        };
+        if purposes.iter().any(|purpose| purpose.takes_room() || *purpose == Purpose::Drop) {
+            self.refused_until = None;
+        }
+        purposes.into_iter().zip(outcomes).collect()
+    }
+
+    /// A commit was refused: its changes wait again, in front. Returns whether it was the one under way.
+    pub fn refused(&mut self, commit: u64, changes: Vec<Change>, until: Moment) -> bool {
+        let Some((_, purposes)) = self.under_way.take_if(|(number, _)| *number == commit) else {
+            return false;
+        };
+        for entry in purposes.into_iter().zip(changes).rev() {
+            self.waiting.push_front(entry);
+        }
+        self.refused_until = Some(until);
+        true
+    }
+
+    /// When a refused commit is tried again as a whole.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Moment> {
+        self.refused_until.filter(|_| self.under_way.is_none() && !self.waiting.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_model::{DeviceId, Incarnation, JournalId};
+    use millrace_model::{Lane, RangeSet, SeqRange};
+
+    fn append() -> Change {
+        Change::Append { lane: Lane::Normal, records: Vec::new() }
+    }
+
+    fn room() -> Change {
+        let journal = JournalId {
+            device: DeviceId::from_bytes([1; 16]),
+            incarnation: Incarnation::new(1),
+            lane: Lane::Normal,
+        };
+        Change::Acknowledge { journal, ranges: RangeSet::from(SeqRange::only(1)) }
+    }
+
+    #[test]
+    fn what_comes_during_a_commit_makes_up_the_next_one() {
+        let mut committing = Committing::default();
+        committing.add(Purpose::Append, append());
+        let (first, changes) = committing.begin(Moment(0)).unwrap();
+        assert_eq!(changes.len(), 1);
+        committing.add(Purpose::Append, append());
+        committing.add(Purpose::Append, append());
+        assert_eq!(committing.begin(Moment(0)), None, "one at a time");
+        assert_eq!(committing.committed(Durable::attest(first), vec![Outcome::Done]).len(), 1);
+        assert_eq!(committing.begin(Moment(0)).unwrap().1.len(), 2);
+    }
+
+    #[test]
+    fn a_proof_of_another_commit_proves_nothing() {
+        let mut committing = Committing::default();
+        committing.add(Purpose::Append, append());
+        let (commit, _) = committing.begin(Moment(0)).unwrap();
+        assert!(committing.committed(Durable::attest(commit + 1), vec![Outcome::Done]).is_empty());
+        assert!(!committing.is_idle());
+    }
+
+    #[test]
+    fn after_a_refusal_what_takes_no_room_goes_first_and_nothing_is_forgotten() {
+        let mut committing = Committing::default();
+        committing.add(Purpose::Append, append());
+        let (commit, changes) = committing.begin(Moment(0)).unwrap();
+        assert!(committing.refused(commit, changes, Moment(100)));
+        assert_eq!(committing.begin(Moment(1)), None);
+        committing.add(Purpose::Acknowledge, room());
+        let (commit, changes) = committing.begin(Moment(2)).unwrap();
+        assert_eq!(changes, [room()]);
+        committing.committed(Durable::attest(commit), vec![Outcome::Done]);
+        assert_eq!(committing.retry_at(), Some(Moment(100)));
+        assert_eq!(committing.begin(Moment(100)).unwrap().1, [append()]);
+    }
+}

@@ -1,0 +1,265 @@
+//! The engine: hands each event to its room, and lets every room do what is due afterwards.
+//!
+//! Absent: decisions. They stand in the rooms, as further `impl Engine` blocks beside the state that they use.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use millrace_model::store::{JournalState, Outcome, Usage};
+use millrace_model::{Incarnation, JournalId, Lane, Moment, Wall};
+
+use crate::allowance::Bucket;
+use crate::committing::{Committing, Purpose};
+use crate::intake::{Intake, Pressure};
+use crate::recovery::Recovery;
+use crate::retention::Retention;
+use crate::session::Session;
+use crate::shelf::Shelf;
+use crate::shipping::Shipping;
+use crate::{Alarm, Command, Config, Event, WakeReason};
+
+/// Pause before a commit that the full disk refused is tried again as a whole.
+const FULL_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What an agent decides. See the crate's page for the call order.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) commands: VecDeque<Command>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) shelves: BTreeMap<JournalId, Shelf>,
+    pub(crate) usage: Usage,
+    pub(crate) intake: Intake,
+    pub(crate) committing: Committing,
+    pub(crate) session: Session,
+    pub(crate) shipping: Shipping,
+    pub(crate) recovery: Recovery,
+    pub(crate) retention: Retention,
+    pub(crate) bucket: Bucket,
+    pub(crate) metered: bool,
+    pub(crate) acks_due: Option<Moment>,
+    pub(crate) gaps_due: Option<Moment>,
+    clocks: (Moment, Wall, u64),
+    stopping: bool,
+}
+
+impl Engine {
+    /// An engine over a store that was just opened.
+    ///
+    /// `incarnation` is the one that the store appends to, `journals` what it holds, `seed` the only randomness that
+    /// the engine will ever have.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        incarnation: Incarnation,
+        journals: Vec<JournalState>,
+        usage: Usage,
+        seed: u64,
+        now: Moment,
+    ) -> Self {
+        let shelves = journals.into_iter().map(|state| (state.journal, Shelf::new(state, now))).collect();
+        let mut engine = Self {
+            random: fastrand::Rng::with_seed(seed),
+            commands: VecDeque::new(),
+            incarnation,
+            shelves,
+            usage,
+            intake: Intake::default(),
+            committing: Committing::default(),
+            session: Session::new(now),
+            shipping: Shipping::default(),
+            recovery: Recovery::default(),
+            retention: Retention::new(now + config.trim_interval),
+            bucket: Bucket::new(None, now),
+            metered: false,
+            acks_due: None,
+            // A crash may have left losses undeclared.
+            gaps_due: Some(now + config.gap_delay),
+            clocks: (now, Wall(0), 0),
+            stopping: false,
+            config,
+        };
+        engine.settle(now);
+        engine
+    }
+
+    /// Something happened at `now`.
+    pub fn handle_event(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::Arrived { ticket, lane, record } => {
+                let pressure = self.pressure();
+                self.intake.arrived(ticket, lane, record, pressure, &self.config);
+            }
+            Event::Unfit { ticket, lane, reason, wall } => self.intake.unfit(ticket, lane, reason, wall),
+            Event::Committed { durable, outcomes, usage } => {
+                self.usage = usage;
+                let outcomes = self.committing.committed(durable, outcomes);
+                if outcomes.iter().any(|(purpose, _)| matches!(purpose, Purpose::Append | Purpose::Reject)) {
+                    let (receipts, refused) = self.intake.settled(durable);
+                    self.commands.push_back(Command::Acknowledge(receipts));
+                    self.count_refused(refused, now);
+                }
+                for (purpose, outcome) in outcomes {
+                    self.learn(purpose, outcome, now);
+                }
+            }
+            Event::CommitRefused { commit, changes, .. } => {
+                self.committing.refused(commit, changes, now + FULL_RETRY);
+                self.retention.hurry();
+            }
+            Event::Loaded { request, runs } => self.loaded(request, runs, now),
+            Event::Damaged { request, range } => self.damaged(request, range, now),
+            Event::Checked { journal, range, checks } => self.checked(journal, range, &checks, now),
+            Event::Surveyed { segments } => self.surveyed(&segments, now),
+            Event::Connected => self.connected(now),
+            Event::Disconnected { .. } => self.disconnected(now),
+            Event::Received(frame) => self.received(frame, now),
+            Event::Sent { channel, bytes } => self.shipping.sent(channel, bytes),
+            Event::Allowance { rate, metered } => {
+                self.bucket.adjust(rate, now);
+                self.metered = metered;
+            }
+            Event::Clocks { wall, mono } => self.clocks = (now, wall, mono),
+            Event::Timer => {}
+            Event::Shutdown => {
+                self.stopping = true;
+                self.say_goodbye();
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do, if any.
+    #[must_use]
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When to send [`Event::Timer`], and why; `None` when only an event can change anything.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Moment, WakeReason)> {
+        let (dial, greeting) = self.session.deadlines();
+        [
+            (dial.filter(|_| !self.stopping), WakeReason::Dial),
+            (greeting, WakeReason::GreetingOverdue),
+            (self.tokens_ready(), WakeReason::Tokens),
+            (self.linger_over(), WakeReason::Linger),
+            (self.acks_due, WakeReason::WriteAcks),
+            (self.gaps_due, WakeReason::DeclareGaps),
+            (self.retention.due(), WakeReason::Trim),
+            (self.committing.retry_at(), WakeReason::RetryCommit),
+        ]
+        .into_iter()
+        .filter_map(|(at, reason)| Some((at?, reason)))
+        .min()
+    }
+
+    /// Whether more publications may be handed in; when not, stop reading MQTT until it is true again.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.stopping && self.intake.has_room(&self.config)
+    }
+
+    /// How full the store is.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let used = self.usage.used_bytes.saturating_add(self.intake.bytes() as u64);
+        if self.committing.is_refused() || used >= self.config.high_water_bytes() {
+            Pressure::Full
+        } else if used >= self.config.disk_budget_bytes / 100 * self.config.thin_at {
+            Pressure::High
+        } else {
+            Pressure::Low
+        }
+    }
+
+    /// The device's clocks at `now`: wall, and microseconds since boot.
+    pub(crate) fn clocks(&self, now: Moment) -> (Wall, u64) {
+        let (at, wall, mono) = self.clocks;
+        let passed = now.since(at);
+        (wall.plus(passed), mono + u64::try_from(passed.as_micros()).unwrap_or(0))
+    }
+
+    /// The journal that `lane` is appended to.
+    pub(crate) fn current(&self, lane: Lane) -> JournalId {
+        JournalId { device: self.config.device, incarnation: self.incarnation, lane }
+    }
+
+    /// Lets every room do what is due.
+    fn settle(&mut self, now: Moment) {
+        if !self.stopping {
+            self.dial_if_due(now);
+        }
+        self.write_acks_if_due(now);
+        self.declare_gaps_if_due(now);
+        self.retain(now);
+        self.recover();
+        let pressure = self.pressure();
+        self.intake.fill(&mut self.committing, pressure, &self.config);
+        if let Some((commit, changes)) = self.committing.begin(now) {
+            self.commands.push_back(Command::Commit { commit, changes });
+        }
+        self.ship(now);
+    }
+
+    /// A change was made.
+    fn learn(&mut self, purpose: Purpose, outcome: Outcome, now: Moment) {
+        match outcome {
+            Outcome::Appended { journal, range, sealed } => {
+                self.shelf(journal, now).appended(range);
+                if purpose == Purpose::Reincarnate {
+                    self.reincarnated(journal);
+                }
+                self.note_seals(journal, &sealed);
+                self.note_live(now);
+            }
+            Outcome::Dropped { journal, floor, evicted, .. } => {
+                self.shelf(journal, now).dropped(floor, evicted);
+                if evicted > 0 {
+                    self.expect_gap(now);
+                }
+            }
+            Outcome::Declared { journal, range } => {
+                if let Some(range) = range {
+                    self.shelf(journal, now).appended(range);
+                    self.note_live(now);
+                }
+            }
+            Outcome::Reauthored { appended, .. } => self.reauthored(appended, now),
+            Outcome::Done if purpose == Purpose::Reject => self.expect_gap(now),
+            Outcome::Done | Outcome::Received { .. } | Outcome::Sealed { .. } => {}
+        }
+    }
+
+    fn count_refused(&mut self, by_lane: [u64; Lane::ALL.len()], now: Moment) {
+        for (lane, count) in Lane::ALL.into_iter().zip(by_lane).filter(|(_, count)| *count > 0) {
+            let ledger = &mut self.shelf(self.current(lane), now).ledger;
+            ledger.ingested += count;
+            ledger.rejected += count;
+        }
+    }
+
+    pub(crate) fn shelf(&mut self, journal: JournalId, now: Moment) -> &mut Shelf {
+        self.shelves.entry(journal).or_insert_with(|| Shelf::empty(journal, now))
+    }
+
+    fn expect_gap(&mut self, now: Moment) {
+        self.gaps_due.get_or_insert(now + self.config.gap_delay);
+    }
+
+    pub(crate) fn alarm(&mut self, alarm: Alarm) {
+        self.commands.push_back(Command::Alarm(alarm));
+    }
+
+    /// Records that are damaged on disk leave the shelf; the store has put them aside and counted them.
+    pub(crate) fn lost(&mut self, journal: JournalId, range: millrace_model::SeqRange, now: Moment) {
+        if let Some(shelf) = self.shelves.get_mut(&journal) {
+            let unacked = shelf.present.within(range).difference(&shelf.acked).count();
+            shelf.present.remove(range);
+            shelf.acked.remove(range);
+            shelf.ledger.evicted += unacked;
+            shelf.ledger.pending = shelf.ledger.pending.saturating_sub(unacked);
+        }
+        self.expect_gap(now);
+    }
+}

@@ -1,0 +1,137 @@
+//! What the world tells the engine.
+
+use millrace_model::notice::GapReason;
+use millrace_model::store::{Change, Outcome, Refusal, SegmentInfo, Usage};
+use millrace_model::{Durable, JournalId, Lane, Record, RecordCheck, Run, Seq, SeqRange, Wall};
+use millrace_wire::Frame;
+
+use crate::{Channel, LoadRequest};
+
+/// Names one publication between its arrival and its acknowledgement. The daemon chooses them, ascending.
+pub type Ticket = u64;
+
+/// Something happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A publication arrived.
+    Arrived {
+        /// Its name.
+        ticket: Ticket,
+        /// The lane of its subscription.
+        lane: Lane,
+        /// The record to be stored.
+        record: Record,
+    },
+    /// A publication arrived that can be no record: its loss is to be declared.
+    Unfit {
+        /// Its name.
+        ticket: Ticket,
+        /// The lane of its subscription.
+        lane: Lane,
+        /// What is wrong with it.
+        reason: GapReason,
+        /// When it came.
+        wall: Wall,
+    },
+    /// A commit was flushed.
+    Committed {
+        /// The proof, with the commit's number.
+        durable: Durable,
+        /// One outcome for each change, in order.
+        outcomes: Vec<Outcome>,
+        /// What the store takes now.
+        usage: Usage,
+    },
+    /// A commit was not made; nothing of it was applied.
+    CommitRefused {
+        /// The commit's number.
+        commit: u64,
+        /// The changes, given back.
+        changes: Vec<Change>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Records were read for sending.
+    Loaded {
+        /// What was asked.
+        request: LoadRequest,
+        /// What is there, oldest first; nothing when the range is gone.
+        runs: Vec<Run>,
+    },
+    /// Records could not be read: they are damaged, and have been put aside.
+    Damaged {
+        /// What was asked.
+        request: LoadRequest,
+        /// What is damaged.
+        range: SeqRange,
+    },
+    /// Checks of records were read.
+    Checked {
+        /// Which journal.
+        journal: JournalId,
+        /// What was asked.
+        range: SeqRange,
+        /// What is there.
+        checks: Vec<(Seq, RecordCheck)>,
+    },
+    /// The oldest segments were listed.
+    Surveyed {
+        /// Oldest first within each journal.
+        segments: Vec<SegmentInfo>,
+    },
+    /// The transport to a hub stands, authenticated both ways.
+    Connected,
+    /// It could not be made, or it ended.
+    Disconnected {
+        /// Why, for people.
+        reason: String,
+    },
+    /// A frame came in.
+    Received(Frame),
+    /// The transport took bytes of a channel, so that there is room for more.
+    Sent {
+        /// Which channel.
+        channel: Channel,
+        /// How many bytes of record bodies.
+        bytes: u64,
+    },
+    /// The bandwidth budget changed: a time window opened or closed, or a switch was moved.
+    Allowance {
+        /// Bytes per second; `None` is unlimited, `Some(0)` pauses all but live urgent records.
+        rate: Option<u64>,
+        /// Whether each byte costs money: then only live records and the urgent backlog go.
+        metered: bool,
+    },
+    /// The device's clocks, together, now. Sent at start and every few seconds.
+    Clocks {
+        /// The wall clock.
+        wall: Wall,
+        /// Microseconds since boot.
+        mono: u64,
+    },
+    /// The time of [`crate::Engine::poll_timeout`] has come.
+    Timer,
+    /// The process is about to end: say goodbye, take nothing more.
+    Shutdown,
+}
+
+/// Why the engine wants to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum WakeReason {
+    /// The back-off is over: dial.
+    Dial,
+    /// The hub did not answer a Hello in time.
+    GreetingOverdue,
+    /// There are tokens again for the backlog.
+    Tokens,
+    /// Live records have lingered long enough.
+    Linger,
+    /// Acks have waited long enough to be written down.
+    WriteAcks,
+    /// Gaps have waited long enough to be declared.
+    DeclareGaps,
+    /// A look at what may be trimmed is due.
+    Trim,
+    /// A full store is tried again.
+    RetryCommit,
+}

@@ -1,0 +1,182 @@
+//! Intake: which publications are stored, refused or held back, and who is told when.
+//!
+//! Promise: a publication is acknowledged only by [`Intake::settled`], which takes the proof of its commit (P1).
+//! Absent: what MQTT does with an acknowledgement.
+
+use std::collections::VecDeque;
+
+use millrace_model::notice::GapReason;
+use millrace_model::store::Change;
+use millrace_model::{Durable, Lane, Record, Wall};
+
+use crate::committing::{Committing, Purpose};
+use crate::{Config, Policy, Receipts, Ticket};
+
+/// Records of one commit. More would keep the first publisher waiting for the last one's bytes.
+const COMMIT_RECORDS_MAX: usize = 16_384;
+
+/// How full the store is, as far as policies care.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Pressure {
+    /// There is room.
+    Low,
+    /// It is time to thin.
+    High,
+    /// The budget is used up, or the disk is full.
+    Full,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    lane: Lane,
+    record: Record,
+}
+
+/// Publications between arrival and flush.
+#[derive(Debug, Default)]
+pub struct Intake {
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    refused: Vec<(Ticket, Lane, GapReason, Wall)>,
+    in_commit: Vec<Ticket>,
+    refused_in_commit: Vec<(Ticket, GapReason)>,
+    refused_by_lane: [u64; Lane::ALL.len()],
+    in_commit_bytes: usize,
+    thinned: [u32; Lane::ALL.len()],
+    blocked: bool,
+}
+
+impl Intake {
+    /// A publication arrived.
+    pub fn arrived(
+        &mut self,
+        ticket: Ticket,
+        lane: Lane,
+        record: Record,
+        pressure: Pressure,
+        config: &Config,
+    ) {
+        let reason = match config.policy(lane) {
+            Policy::DropNewest if pressure == Pressure::Full => Some(GapReason::DropNewest),
+            Policy::Thin(keep) if pressure >= Pressure::High && !self.keeps(lane, keep) => {
+                Some(GapReason::Thin)
+            }
+            _ => None,
+        };
+        match reason {
+            Some(reason) => self.unfit(ticket, lane, reason, record.wall),
+            None => {
+                self.waiting_bytes += record.weight();
+                self.waiting.push_back(Waiting { ticket, lane, record });
+            }
+        }
+    }
+
+    /// A publication arrived that is not to be stored.
+    pub fn unfit(&mut self, ticket: Ticket, lane: Lane, reason: GapReason, wall: Wall) {
+        self.refused.push((ticket, lane, reason, wall));
+    }
+
+    fn keeps(&mut self, lane: Lane, keep: u32) -> bool {
+        let Some(count) = self.thinned.get_mut(usize::from(lane.code())) else { return true };
+        *count += 1;
+        if *count >= keep {
+            *count = 0;
+            return true;
+        }
+        false
+    }
+
+    /// Whether more publications may be handed in. When not, the daemon stops reading MQTT.
+    #[must_use]
+    pub fn has_room(&self, config: &Config) -> bool {
+        !self.blocked
+            && self.waiting.len() + self.in_commit.len() < config.intake_records_max
+            && self.waiting_bytes + self.in_commit_bytes < config.intake_bytes_max
+            && self.refused.len() < config.intake_records_max
+    }
+
+    /// Moves what waits into the next commit, as far as policies let it.
+    pub fn fill(&mut self, committing: &mut Committing, pressure: Pressure, config: &Config) {
+        if !committing.is_idle() || committing.is_refused() && committing.has(Purpose::Append) {
+            return;
+        }
+        let mut lanes: [Vec<Record>; Lane::ALL.len()] = Default::default();
+        self.blocked = false;
+        let mut held = VecDeque::new();
+        while let Some(waiting) = self.waiting.pop_front() {
+            if self.in_commit.len() >= COMMIT_RECORDS_MAX {
+                held.push_back(waiting);
+                break;
+            }
+            if pressure == Pressure::Full && config.policy(waiting.lane) == Policy::Block {
+                // Held in its place; later ones of other lanes may pass, later ones of its own lane may not
+                // and do not, because the whole lane is blocked.
+                self.blocked = true;
+                held.push_back(waiting);
+                continue;
+            }
+            let weight = waiting.record.weight();
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(weight);
+            self.in_commit_bytes += weight;
+            self.in_commit.push(waiting.ticket);
+            if let Some(records) = lanes.get_mut(usize::from(waiting.lane.code())) {
+                records.push(waiting.record);
+            }
+        }
+        held.append(&mut self.waiting);
+        self.waiting = held;
+        for (lane, records) in Lane::ALL.into_iter().zip(lanes) {
+            if !records.is_empty() {
+                committing.add(Purpose::Append, Change::Append { lane, records });
+            }
+        }
+        self.fill_refused(committing);
+    }
+
+    fn fill_refused(&mut self, committing: &mut Committing) {
+        for (ticket, lane, reason, wall) in std::mem::take(&mut self.refused) {
+            self.refused_in_commit.push((ticket, reason));
+            if let Some(count) = self.refused_by_lane.get_mut(usize::from(lane.code())) {
+                *count += 1;
+            }
+            // Neighbours with one lane and reason make one change.
+            if let Some(Change::Reject { lane: last, count, reason: why, to, .. }) = committing.last_mut()
+                && (*last, *why) == (lane, reason)
+            {
+                *count += 1;
+                *to = wall.max(*to);
+                continue;
+            }
+            let change = Change::Reject { lane, count: 1, reason, from: wall, to: wall };
+            committing.add(Purpose::Reject, change);
+        }
+    }
+
+    /// The commit that [`Self::fill`] went into was flushed: who may be told now, and how many were refused by lane.
+    pub fn settled(&mut self, durable: Durable) -> (Receipts, [u64; Lane::ALL.len()]) {
+        self.in_commit_bytes = 0;
+        let stored = std::mem::take(&mut self.in_commit);
+        let rejected = std::mem::take(&mut self.refused_in_commit);
+        (Receipts::new(durable, stored, rejected), std::mem::take(&mut self.refused_by_lane))
+    }
+
+    /// Whether anything waits for a commit.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.refused.is_empty()
+    }
+
+    /// Whether a lane is held back because the store is full.
+    #[must_use]
+    pub const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Bytes that wait for a flush.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.waiting_bytes + self.in_commit_bytes
+    }
+}

@@ -1,0 +1,167 @@
+//! What the engine knows of one journal: which records are here, which are safe at the hubs, which were sent.
+//!
+//! Promise: a few range sets, whatever the length of the journal.
+
+use std::time::Duration;
+
+use millrace_model::store::JournalState;
+use millrace_model::{JournalId, Ledger, Moment, RangeSet, RecordCheck, SegmentName, Seq, SeqRange};
+
+/// How finely the age of acks is known: a grace period is cut into this many steps, so that the list of
+/// waiting acks stays short.
+const GRACE_STEPS: u32 = 8;
+
+/// One journal, as far as deciding needs it.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    /// Which journal.
+    pub journal: JournalId,
+    /// Whether it takes no more records.
+    pub retired: bool,
+    /// First record that is kept.
+    pub floor: Seq,
+    /// Last record that was written.
+    pub head: Seq,
+    /// The check of the record at `head`, when known.
+    pub head_check: Option<RecordCheck>,
+    /// What is here.
+    pub present: RangeSet,
+    /// What is safe at the hubs, as far as it is here.
+    pub acked: RangeSet,
+    /// Acked in memory, and not yet written down.
+    pub unwritten: RangeSet,
+    /// Sent in this session.
+    pub sent: RangeSet,
+    /// From here on, records are live in this session.
+    pub live_from: Seq,
+    /// Whether this session may ship: the hub's copy was found to be a part of ours.
+    pub verified: bool,
+    /// The count of everything, as the store last said, kept up by outcomes.
+    pub ledger: Ledger,
+    /// Segments sealed in this session whose records went out unsealed.
+    pub seals: Vec<SegmentName>,
+    graced: RangeSet,
+    waiting: Vec<(Moment, RangeSet)>,
+}
+
+impl Shelf {
+    /// What the store says of a journal at start. The grace of what is acked already begins now.
+    #[must_use]
+    pub fn new(state: JournalState, now: Moment) -> Self {
+        let acked = state.acked.intersection(&state.present);
+        let waiting = if acked.is_empty() { Vec::new() } else { vec![(now, acked.clone())] };
+        Self {
+            journal: state.journal,
+            retired: state.retired,
+            floor: state.floor,
+            head: state.head,
+            head_check: state.head_check,
+            present: state.present,
+            acked,
+            unwritten: RangeSet::new(),
+            sent: RangeSet::new(),
+            live_from: state.head + 1,
+            verified: false,
+            ledger: state.ledger,
+            seals: Vec::new(),
+            graced: RangeSet::new(),
+            waiting,
+        }
+    }
+
+    /// A journal that begins with the next append.
+    #[must_use]
+    pub fn empty(journal: JournalId, now: Moment) -> Self {
+        Self::new(
+            JournalState {
+                journal,
+                retired: false,
+                floor: 1,
+                head: 0,
+                head_check: None,
+                present: RangeSet::new(),
+                acked: RangeSet::new(),
+                declared: RangeSet::new(),
+                tail_first: 1,
+                next_ordinal: 0,
+                ledger: Ledger::default(),
+                stored_bytes: 0,
+            },
+            now,
+        )
+    }
+
+    /// Records were appended.
+    pub fn appended(&mut self, range: SeqRange) {
+        self.present.insert(range);
+        self.head = self.head.max(range.last());
+        self.head_check = None;
+        self.ledger.ingested += range.count();
+        self.ledger.pending += range.count();
+    }
+
+    /// Records are safe at the hubs. Returns how many of them were not known to be.
+    pub fn acknowledged(&mut self, ranges: &RangeSet, now: Moment, grace: Duration) -> u64 {
+        let fresh = ranges.intersection(&self.present).difference(&self.acked);
+        if fresh.is_empty() {
+            return 0;
+        }
+        let count = fresh.count();
+        self.acked.extend(&fresh);
+        self.unwritten.extend(&fresh);
+        self.ledger.acked += count;
+        self.ledger.pending = self.ledger.pending.saturating_sub(count);
+        match self.waiting.last_mut() {
+            Some((since, young)) if now.since(*since) * GRACE_STEPS < grace => young.extend(&fresh),
+            _ => self.waiting.push((now, fresh)),
+        }
+        count
+    }
+
+    /// Records went: everything below `floor`.
+    pub fn dropped(&mut self, floor: Seq, evicted: u64) {
+        self.floor = self.floor.max(floor);
+        let below = SeqRange::new(0, self.floor.saturating_sub(1));
+        if let Some(below) = below {
+            let sets =
+                [&mut self.present, &mut self.acked, &mut self.unwritten, &mut self.graced, &mut self.sent];
+            for set in sets {
+                set.remove(below);
+            }
+            self.waiting.iter_mut().for_each(|(_, ranges)| ranges.remove(below));
+            self.waiting.retain(|(_, ranges)| !ranges.is_empty());
+        }
+        self.ledger.evicted += evicted;
+        self.ledger.pending = self.ledger.pending.saturating_sub(evicted);
+    }
+
+    /// What is acked and past its grace period.
+    pub fn trimmable(&mut self, now: Moment, grace: Duration) -> &RangeSet {
+        // A step's first ack stands for all of them, so a step is waited for in addition.
+        let due = grace + grace / GRACE_STEPS;
+        let past = self.waiting.iter().take_while(|(since, _)| now.since(*since) >= due).count();
+        for (_, ranges) in self.waiting.drain(..past) {
+            self.graced.extend(&ranges);
+        }
+        &self.graced
+    }
+
+    /// Records that are here, not safe yet, and not sent in this session.
+    #[must_use]
+    pub fn unsent(&self) -> RangeSet {
+        self.present.difference(&self.acked).difference(&self.sent)
+    }
+
+    /// How many records are here and not safe yet.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.present.count().saturating_sub(self.acked.count())
+    }
+
+    /// Forgets what belongs to a session.
+    pub fn session_ended(&mut self) {
+        self.sent = RangeSet::new();
+        self.seals.clear();
+        self.verified = false;
+    }
+}

@@ -1,0 +1,273 @@
+//! Shipping: which records go next, on which channel.
+//!
+//! Live records, the newest, have a channel of their own and go first; the backlog fills behind them, by lane, oldest first, within
+//! credit and bandwidth. There is no queue of records: what a hub lacks is computed from ranges, and the drain is
+//! driven by "something is unsent", not by new arrivals.
+//!
+//! Promise: only flushed records are sent; in memory are at most a few reads, whatever the backlog.
+
+use millrace_model::{JournalId, Lane, Moment, RangeSet, Run, SegmentName, SeqRange};
+use millrace_wire::{Frame, Lodging, RunFrame, Seal};
+
+use crate::allowance::{Credit, LIVE_RESERVE_BYTES};
+use crate::committing::Purpose;
+use crate::{Alarm, Channel, Command, Engine, LoadRequest, shelf::Shelf};
+
+/// Newest records of a lane that go as live at the start of a session, so that people see the present at once.
+pub(crate) const FRESH_RECORDS: u64 = 16;
+
+/// Records that live may lag behind before the older ones are left to the backlog: live is the newest, always.
+const LIVE_LAG_MAX: u64 = 4_096;
+
+/// What is kept of the lag when that happens.
+const LIVE_LAG_KEPT: u64 = 512;
+
+/// Bytes of bodies that wait in the transport per channel before no more is read for it.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// Bytes asked for with one read.
+const READ_BYTES: usize = 256 << 10;
+
+/// Rough cost of a frame beside its body: frame header, QUIC and UDP.
+const FRAME_OVERHEAD_BYTES: u64 = 96;
+
+/// What is under way in a session.
+#[derive(Clone, Debug, Default)]
+pub struct Shipping {
+    pub(crate) credit: Credit,
+    session: u64,
+    live: Stream,
+    backlog: Stream,
+    lingering_since: Option<Moment>,
+}
+
+/// One channel's read and transport queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    loading: bool,
+    queued_bytes: u64,
+}
+
+impl Shipping {
+    pub(crate) fn begin(&mut self, session: u64, credit: Credit) {
+        *self = Self { credit, session, ..Self::default() };
+    }
+
+    pub(crate) fn session_ended(&mut self) {
+        *self = Self::default();
+    }
+
+    fn channel(&mut self, channel: Channel) -> &mut Stream {
+        if channel == Channel::Live { &mut self.live } else { &mut self.backlog }
+    }
+
+    /// The transport took bytes.
+    pub(crate) fn sent(&mut self, channel: Channel, bytes: u64) {
+        let channel = self.channel(channel);
+        channel.queued_bytes = channel.queued_bytes.saturating_sub(bytes);
+    }
+
+    const fn is_free(channel: Stream) -> bool {
+        !channel.loading && channel.queued_bytes < WINDOW_BYTES
+    }
+}
+
+impl Shelf {
+    /// A session begins: the newest few records and all that come are live.
+    pub(crate) fn go_live(&mut self) {
+        self.live_from = (self.head + 1).saturating_sub(FRESH_RECORDS).max(1);
+    }
+
+    /// The next live records to go, newest first when there are too many.
+    fn next_live(&mut self) -> Option<SeqRange> {
+        let window = SeqRange::new(self.live_from, self.head)?;
+        let mut unsent = self.unsent().within(window);
+        if unsent.count() > LIVE_LAG_MAX {
+            self.live_from = self.head.saturating_sub(LIVE_LAG_KEPT - 1);
+            unsent = unsent.within(SeqRange::new(self.live_from, self.head)?);
+        }
+        let next = unsent.iter().next();
+        if next.is_none() {
+            self.live_from = self.head + 1;
+        }
+        next
+    }
+
+    /// The next missed records to go, oldest first.
+    fn next_backlog(&self) -> Option<SeqRange> {
+        let below = SeqRange::new(self.floor, self.live_from.checked_sub(1)?)?;
+        self.unsent().within(below).iter().next()
+    }
+
+    fn ships(&self) -> bool {
+        self.verified && !self.retired
+    }
+}
+
+impl Engine {
+    /// Reads what is to go next, as far as channels, credit and bandwidth allow.
+    pub(crate) fn ship(&mut self, now: Moment) {
+        if !self.session.is_open() || self.recovery.is_breaking() {
+            return;
+        }
+        self.send_seals();
+        if Shipping::is_free(self.shipping.live)
+            && self.shipping.credit.left() > 0
+            && self.linger_is_over(now)
+        {
+            let wanted =
+                self.lanes(|lane| self.live_may_go(lane)).find_map(|j| Some((j, self.next_live(j)?)));
+            match wanted {
+                Some((journal, range)) => self.load(Channel::Live, journal, range),
+                None => self.shipping.lingering_since = None,
+            }
+        }
+        if Shipping::is_free(self.shipping.backlog)
+            && self.shipping.credit.left() > LIVE_RESERVE_BYTES
+            && self.bucket.allows(now)
+        {
+            let metered = self.metered;
+            let wanted = self
+                .lanes(|lane| !metered || lane == Lane::Urgent)
+                .find_map(|j| Some((j, self.shelves.get(&j).filter(|shelf| shelf.ships())?.next_backlog()?)));
+            if let Some((journal, range)) = wanted {
+                self.load(Channel::Backlog, journal, range);
+            }
+        }
+    }
+
+    fn live_may_go(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Urgent => true,
+            Lane::Normal => self.bucket.rate() != Some(0),
+            Lane::Bulk => self.bucket.rate() != Some(0) && !self.metered,
+        }
+    }
+
+    fn lanes(&self, may_go: impl Fn(Lane) -> bool) -> std::vec::IntoIter<JournalId> {
+        let lanes = Lane::ALL.into_iter().filter(|lane| may_go(*lane)).map(|lane| self.current(lane));
+        lanes.collect::<Vec<_>>().into_iter()
+    }
+
+    fn next_live(&mut self, journal: JournalId) -> Option<SeqRange> {
+        self.shelves.get_mut(&journal).filter(|shelf| shelf.ships())?.next_live()
+    }
+
+    fn load(&mut self, channel: Channel, journal: JournalId, range: SeqRange) {
+        self.shipping.channel(channel).loading = true;
+        let session = self.shipping.session;
+        let request = LoadRequest { session, channel, journal, range, bytes_max: READ_BYTES };
+        self.commands.push_back(Command::Load(request));
+    }
+
+    /// Records were read: send them.
+    pub(crate) fn loaded(&mut self, request: LoadRequest, runs: Vec<Run>, now: Moment) {
+        if request.session != self.shipping.session || !self.session.is_open() {
+            return;
+        }
+        self.shipping.channel(request.channel).loading = false;
+        let Some(shelf) = self.shelves.get_mut(&request.journal) else { return };
+        if runs.is_empty() {
+            // The range went between asking and reading: trimmed or evicted.
+            shelf.present.remove(request.range);
+        }
+        for run in runs {
+            let Some(range) = run.range() else { continue };
+            if let Some(shelf) = self.shelves.get_mut(&request.journal) {
+                shelf.sent.insert(range);
+            }
+            let frame = RunFrame::of(run);
+            let cost = frame.cost();
+            self.shipping.credit.spend(cost);
+            self.bucket.spend(cost + FRAME_OVERHEAD_BYTES, now);
+            self.shipping.channel(request.channel).queued_bytes += cost;
+            self.send(request.channel, Frame::Run(frame));
+        }
+        if request.channel == Channel::Live {
+            self.shipping.lingering_since = None;
+            self.note_live(now);
+        }
+    }
+
+    /// Records are damaged on disk.
+    pub(crate) fn damaged(&mut self, request: LoadRequest, range: SeqRange, now: Moment) {
+        if request.session == self.shipping.session {
+            self.shipping.channel(request.channel).loading = false;
+        }
+        self.alarm(Alarm::Damaged { journal: request.journal, range });
+        self.lost(request.journal, range, now);
+    }
+
+    /// New live records exist from now on.
+    pub(crate) fn note_live(&mut self, now: Moment) {
+        if self.session.is_open() {
+            self.shipping.lingering_since.get_or_insert(now);
+        }
+    }
+
+    fn linger_is_over(&self, now: Moment) -> bool {
+        self.shipping.lingering_since.is_none_or(|since| now.since(since) >= self.config.linger)
+    }
+
+    pub(crate) fn linger_over(&self) -> Option<Moment> {
+        let free = self.session.is_open()
+            && Shipping::is_free(self.shipping.live)
+            && self.shipping.credit.left() > 0;
+        self.shipping.lingering_since.filter(|_| free).map(|since| since + self.config.linger)
+    }
+
+    pub(crate) fn tokens_ready(&self) -> Option<Moment> {
+        let waits = self.session.is_open() && Shipping::is_free(self.shipping.backlog);
+        self.bucket.ready_at().filter(|_| waits && self.shipping.credit.left() > LIVE_RESERVE_BYTES)
+    }
+
+    /// Segments were sealed: a hub that has their records as a tail must hear of it.
+    pub(crate) fn note_seals(&mut self, journal: JournalId, sealed: &[SegmentName]) {
+        if let Some(shelf) = self.shelves.get_mut(&journal) {
+            shelf.seals.extend_from_slice(sealed);
+        }
+    }
+
+    fn send_seals(&mut self) {
+        let mut seals = Vec::new();
+        for shelf in self.shelves.values_mut().filter(|shelf| shelf.ships()) {
+            let held = |range: SeqRange| shelf.sent.covers(range) || shelf.acked.covers(range);
+            shelf.seals.retain(|segment| match segment.range() {
+                // Sent as a tail, all of it: the hub can seal it when it has it all. Otherwise its parts still to go
+                // will name the segment.
+                Some(range) if held(range) => {
+                    seals.push(Seal { journal: Lodging::from(shelf.journal), segment: *segment });
+                    false
+                }
+                Some(range) => shelf.present.covers(range),
+                None => false,
+            });
+        }
+        for seal in seals {
+            self.send(Channel::Live, Frame::Seal(seal));
+        }
+    }
+
+    /// Records of a journal are safe at the hubs.
+    pub(crate) fn safe(&mut self, journal: JournalId, ranges: &RangeSet, now: Moment) {
+        let grace = self.config.grace;
+        let fresh = self.shelves.get_mut(&journal).map_or(0, |shelf| shelf.acknowledged(ranges, now, grace));
+        if fresh > 0 {
+            self.acks_due.get_or_insert(now + self.config.ack_write_delay);
+        }
+    }
+
+    pub(crate) fn write_acks_if_due(&mut self, now: Moment) {
+        // When a commit begins anyway the acks ride along at no cost.
+        let due = self.acks_due.is_some_and(|at| at <= now);
+        if !due || self.committing.has(Purpose::Acknowledge) {
+            return;
+        }
+        self.acks_due = None;
+        for shelf in self.shelves.values_mut().filter(|shelf| !shelf.unwritten.is_empty()) {
+            let ranges = std::mem::take(&mut shelf.unwritten);
+            let change = millrace_model::store::Change::Acknowledge { journal: shelf.journal, ranges };
+            self.committing.add(Purpose::Acknowledge, change);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What `status` shows of the engine: where the session stands, and each lane's ledger.
+
+use millrace_model::{Lane, Ledger};
+use serde::Serialize;
+
+use crate::Engine;
+use crate::session::State;
+
+/// A picture of the engine at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Status {
+    /// Which life of the data directory is written to.
+    pub incarnation: String,
+    /// `offline`, `dialling`, `greeting`, `open` or `closing`.
+    pub session: &'static str,
+    /// The hub of the open session; empty when there is none.
+    pub hub: String,
+    /// Its region.
+    pub region: String,
+    /// The fence of the session.
+    pub fence: u64,
+    /// Each lane, all incarnations together.
+    pub lanes: Vec<LaneStatus>,
+    /// All lanes together.
+    pub ledger: Ledger,
+    /// Whether the ledger adds up.
+    pub balanced: bool,
+    /// Bytes that the store takes, and may take.
+    pub disk_used_bytes: u64,
+    /// The budget.
+    pub disk_budget_bytes: u64,
+    /// Bytes written to flash since the process began.
+    pub disk_written_bytes: u64,
+    /// Whether publications of a lane are held back because the store is full.
+    pub blocked: bool,
+    /// Whether a new incarnation is being filled from an old one.
+    pub recovering: bool,
+    /// Credit left with the hub, bytes.
+    pub credit_bytes: u64,
+}
+
+/// One lane.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct LaneStatus {
+    /// Its name.
+    pub lane: Lane,
+    /// Its count.
+    pub ledger: Ledger,
+    /// Last record of the current incarnation.
+    pub head: u64,
+}
+
+impl Engine {
+    /// A picture of the engine now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let lanes: Vec<_> = Lane::ALL
+            .into_iter()
+            .map(|lane| {
+                let of_lane = self.shelves.values().filter(|shelf| shelf.journal.lane == lane);
+                let ledger = of_lane.map(|shelf| shelf.ledger).fold(Ledger::default(), |sum, one| sum + one);
+                let head = self.shelves.get(&self.current(lane)).map_or(0, |shelf| shelf.head);
+                LaneStatus { lane, ledger, head }
+            })
+            .collect();
+        let ledger = lanes.iter().fold(Ledger::default(), |sum, lane| sum + lane.ledger);
+        let open = self.session.is_open();
+        Status {
+            incarnation: self.incarnation.to_string(),
+            session: match self.session.state {
+                State::Offline { .. } => "offline",
+                State::Dialling => "dialling",
+                State::Greeting { .. } => "greeting",
+                State::Open => "open",
+                State::Closing => "closing",
+            },
+            hub: if open { self.session.hub.clone() } else { String::new() },
+            region: if open { self.session.region.clone() } else { String::new() },
+            fence: self.session.fence,
+            lanes,
+            balanced: ledger.balances(),
+            ledger,
+            disk_used_bytes: self.usage.used_bytes,
+            disk_budget_bytes: self.config.disk_budget_bytes,
+            disk_written_bytes: self.usage.written_bytes,
+            blocked: self.intake.is_blocked(),
+            recovering: self.recovery.is_at_work(),
+            credit_bytes: self.shipping.credit.left(),
+        }
+    }
+}
