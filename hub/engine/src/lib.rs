@@ -1,1 +1,44 @@
-//! What a hub decides: reception. Pure.
+//! What a hub decides: reception. Pure: no socket, no disk, no clock, no randomness.
+//!
+//! ```text
+//!             Event                   Engine                      Command
+//!   opened, frame, closed ─▶ ┌──────────────────────────────┐ ─▶ Send, Close
+//!   committed             ─▶ │ greeting ▶ reception ▶ acks  │ ─▶ Commit
+//!   checked               ─▶ │ comparison · quotas · fences │ ─▶ Check
+//!   revoked               ─▶ └──────────────────────────────┘ ─▶ Stored, Alarm
+//! ```
+//!
+//! Call order: any number of [`Engine::handle_event`], then [`Engine::poll_command`] until it is empty, then sleep until
+//! [`Engine::poll_timeout`] or the next event. At the timeout send [`Event::Timer`].
+//!
+//! Promise: an ack leaves only with the proof that its records were flushed (P3); a device writes only its own journals
+//! (P11), because a frame cannot name a device; the newest session of an incarnation wins.
+//! Absent: SQLite, QUIC, queries; other hubs.
+//!
+//! | room | what is decided there |
+//! |---|---|
+//! | [`engine`] | nothing of its own: it hands events to the rooms below |
+//! | [`event`], [`command`] | the words |
+//! | [`config`] | the numbers, their bounds and reasons |
+//! | [`shelf`] | what is known of one journal |
+//! | [`link`] | what is known of one connection |
+//! | [`greeting`] | who is taken in, and what is said of its journals |
+//! | [`reception`] | what becomes of runs and seals: commits, acks, conflicts |
+//! | [`comparison`] | which records are the same |
+//! | [`credit`] | how much each agent may send |
+
+pub mod command;
+pub mod comparison;
+pub mod config;
+pub mod credit;
+pub mod engine;
+pub mod event;
+pub mod greeting;
+pub mod link;
+pub mod reception;
+pub mod shelf;
+
+pub use command::{Alarm, Command};
+pub use config::Config;
+pub use engine::{DeviceSummary, Engine};
+pub use event::{Event, LinkId, WakeReason};

@@ -1,0 +1,111 @@
+//! What the engine asks of the world, in order.
+
+use millrace_model::store::Change;
+use millrace_model::{DeviceId, Fence, Incarnation, JournalId, RangeSet, SeqRange};
+use millrace_wire::{Frame, GoodbyeCode};
+
+use crate::LinkId;
+
+/// Something is to be done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// Apply these changes together and flush them; answer with `Committed` or `CommitRefused`.
+    Commit {
+        /// The commit's number.
+        commit: u64,
+        /// The changes, in order.
+        changes: Vec<Change>,
+    },
+    /// Send a frame to an agent.
+    Send {
+        /// On which connection.
+        link: LinkId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// Send what was asked for before, then end the connection; answered with `Closed`.
+    Close {
+        /// Which connection.
+        link: LinkId,
+        /// Why.
+        code: GoodbyeCode,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Read the checks of records; answer with `Checked`.
+    Check {
+        /// Which journal.
+        journal: JournalId,
+        /// Which records, at most [`millrace_wire::limits::COMPARE_RECORDS_MAX`].
+        range: SeqRange,
+    },
+    /// A session began.
+    SessionOpened {
+        /// On which connection.
+        link: LinkId,
+        /// Whose.
+        device: DeviceId,
+        /// Its fence.
+        fence: Fence,
+        /// The agent's program.
+        software: String,
+    },
+    /// Records are new here, and flushed: followers may have them.
+    Stored {
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        ranges: RangeSet,
+    },
+    /// Tell people.
+    Alarm(Alarm),
+}
+
+/// Something that people should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    /// A device's disk went back in time.
+    RolledBack {
+        /// The journal that showed it.
+        journal: JournalId,
+    },
+    /// Two writers used one name.
+    Forked {
+        /// The journal that showed it.
+        journal: JournalId,
+        /// The records that differ, as far as known.
+        ranges: RangeSet,
+    },
+    /// Two incarnations of one device are connected at once: one is a clone.
+    Cloned {
+        /// Which device.
+        device: DeviceId,
+        /// The incarnations that are connected.
+        incarnations: Vec<Incarnation>,
+    },
+    /// A device declared a loss.
+    Gap(millrace_model::notice::Gap, DeviceId),
+    /// A run was damaged.
+    Declined {
+        /// Which journal.
+        journal: JournalId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A device is over a quota.
+    Quota {
+        /// Which device.
+        device: DeviceId,
+        /// Which quota, and the fix.
+        reason: String,
+    },
+    /// A peer broke the protocol.
+    Protocol {
+        /// Which device.
+        device: DeviceId,
+        /// How.
+        reason: String,
+    },
+    /// The disk has no room.
+    Full,
+}

@@ -1,0 +1,65 @@
+//! The numbers that an engine is run with. The daemon reads them from its configuration file.
+
+use std::time::Duration;
+
+use millrace_model::{Fence, HubId};
+use millrace_wire::HubEndpoint;
+
+/// The numbers.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Who this hub is.
+    pub hub: HubId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub region: String,
+    /// All hubs that agents may turn to, this one among them.
+    pub hubs: Vec<HubEndpoint>,
+    /// Fences begin after this one. It must be larger than any that an earlier process gave out.
+    pub fence_base: Fence,
+    /// Connected devices at once. The next one is told to come back later.
+    pub links_max: usize,
+    /// Incarnations of one device connected at once; the next one is refused. More than one is a clone, and an alarm.
+    pub incarnations_online_max: usize,
+    /// Bytes of runs that may be in memory, of all devices together: what is granted as credit.
+    pub memory_budget_bytes: u64,
+    /// Most credit that one device gets.
+    pub credit_max_bytes: u64,
+    /// Bytes of runs per second that one device may send in the long run; `None` is unlimited.
+    pub device_rate: Option<u64>,
+    /// Bytes that the journals of one device may take here.
+    pub device_bytes_max: u64,
+    /// Journals of one device: a device that was restored or cloned too often has to be looked at.
+    pub device_journals_max: usize,
+    /// Separate ranges of one journal: an honest agent leaves few holes.
+    pub journal_ranges_max: usize,
+    /// Bytes that the store may take on disk. When full, agents are told to come back later.
+    pub disk_budget_bytes: u64,
+    /// How long a connection may take to say Hello.
+    pub greeting_timeout: Duration,
+}
+
+impl Config {
+    /// What a hub does unless told otherwise.
+    #[must_use]
+    pub fn new(hub: HubId, name: &str, region: &str) -> Self {
+        Self {
+            hub,
+            name: name.to_owned(),
+            region: region.to_owned(),
+            hubs: Vec::new(),
+            fence_base: 0,
+            links_max: 20_000,
+            incarnations_online_max: 4,
+            memory_budget_bytes: 256 << 20,
+            credit_max_bytes: 8 << 20,
+            device_rate: None,
+            device_bytes_max: 1 << 40,
+            device_journals_max: millrace_wire::limits::JOURNALS_MAX,
+            journal_ranges_max: millrace_model::limits::RANGES_MAX / 2,
+            disk_budget_bytes: 1 << 42,
+            greeting_timeout: Duration::from_secs(10),
+        }
+    }
+}

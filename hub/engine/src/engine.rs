@@ -1,0 +1,244 @@
+//! The engine: hands each event to its room.
+//!
+//! Absent: decisions. They stand in the rooms, as further `impl Engine` blocks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use millrace_model::store::{JournalState, Usage};
+use millrace_model::{DeviceId, Fence, Incarnation, JournalId, Lane, Moment, Wall};
+use millrace_wire::{Frame, Goodbye, GoodbyeCode};
+
+use crate::credit::WINDOW_BYTES_MIN;
+use crate::link::{Link, Stage};
+use crate::reception::Reception;
+use crate::shelf::Shelf;
+use crate::{Alarm, Command, Config, Event, LinkId, WakeReason};
+
+/// How long an agent that is turned away should wait.
+const COME_BACK_MS: u64 = 5_000;
+
+/// What a hub decides. See the crate's page for the call order.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) commands: VecDeque<Command>,
+    pub(crate) shelves: BTreeMap<JournalId, Shelf>,
+    pub(crate) links: BTreeMap<LinkId, Link>,
+    pub(crate) reception: Reception,
+    pub(crate) fence: Fence,
+    usage: Usage,
+    clock: (Moment, Wall),
+    stopping: bool,
+}
+
+/// One device, as far as the engine knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceSummary {
+    /// Which device.
+    pub device: DeviceId,
+    /// The incarnations that are connected now.
+    pub online: Vec<Incarnation>,
+    /// How many records of it are here.
+    pub records: u64,
+    /// How many it declared as lost.
+    pub declared: u64,
+    /// How many are missing below the heads and not declared: still on their way, or lost without a word.
+    pub missing: u64,
+    /// Stored bytes, about.
+    pub stored_bytes: u64,
+}
+
+impl Engine {
+    /// An engine over a store that was just opened.
+    #[must_use]
+    pub fn new(config: Config, journals: &[JournalState], usage: Usage, now: Moment) -> Self {
+        let shelves = journals.iter().map(|state| (state.journal, Shelf::new(state))).collect();
+        Self {
+            commands: VecDeque::new(),
+            shelves,
+            links: BTreeMap::new(),
+            reception: Reception::default(),
+            fence: config.fence_base,
+            usage,
+            clock: (now, Wall(0)),
+            stopping: false,
+            config,
+        }
+    }
+
+    /// Something happened at `now`.
+    pub fn handle_event(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::Opened { link, device } => self.opened(link, device, now),
+            Event::Received { link, frame } => self.received(link, frame, now),
+            Event::Closed { link } => {
+                self.links.remove(&link);
+            }
+            Event::Committed { durable, outcomes, usage } => {
+                self.usage = usage;
+                self.committed(durable, outcomes, now);
+            }
+            Event::CommitRefused { commit, refusal } => self.commit_refused(commit, &refusal, now),
+            Event::Checked { journal, range, checks } => {
+                self.greeting_checked(journal, range, &checks, now);
+                self.comparison_checked(journal, range, &checks);
+            }
+            Event::Revoked { device, reason } => self.close_device(device, GoodbyeCode::Revoked, &reason),
+            Event::Clock { wall } => self.clock = (now, wall),
+            Event::Timer => self.raise_credits(now),
+            Event::Shutdown => {
+                self.stopping = true;
+                let all: Vec<LinkId> = self.links.keys().copied().collect();
+                for link in all {
+                    self.close(link, GoodbyeCode::Shutdown, "the hub stops");
+                }
+            }
+        }
+        self.close_silent(now);
+        self.commit(now);
+    }
+
+    /// The next thing to do, if any.
+    #[must_use]
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When to send [`Event::Timer`], and why; `None` when only an event can change anything.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Moment, WakeReason)> {
+        let silent = self.links.values().filter_map(|link| match link.stage {
+            Stage::Silent { deadline } => Some((deadline, WakeReason::GreetingOverdue)),
+            _ => None,
+        });
+        let credit = self.links.values().filter(|link| matches!(link.stage, Stage::Open { .. }));
+        let credit = credit.filter_map(|link| Some((link.account.waits_until()?, WakeReason::Credit)));
+        let retry = self.reception.retry_at().map(|at| (at, WakeReason::RetryCommit));
+        silent.chain(credit).chain(retry).min()
+    }
+
+    /// Whether changes wait for a flush.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.reception.is_busy()
+    }
+
+    /// Every device that has a journal here or is connected.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceSummary> {
+        let mut devices: BTreeMap<DeviceId, DeviceSummary> = BTreeMap::new();
+        let empty = |device| DeviceSummary {
+            device,
+            online: Vec::new(),
+            records: 0,
+            declared: 0,
+            missing: 0,
+            stored_bytes: 0,
+        };
+        for (journal, shelf) in &self.shelves {
+            let summary = devices.entry(journal.device).or_insert_with(|| empty(journal.device));
+            summary.records += shelf.present.count();
+            summary.declared += shelf.declared.count();
+            summary.missing += shelf.head.saturating_sub(shelf.held().count());
+            summary.stored_bytes += shelf.stored_bytes;
+        }
+        for link in self.links.values() {
+            if let Stage::Open { incarnation, .. } = link.stage {
+                devices.entry(link.device).or_insert_with(|| empty(link.device)).online.push(incarnation);
+            }
+        }
+        devices.into_values().collect()
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.links.values().filter(|link| matches!(link.stage, Stage::Open { .. })).count()
+    }
+
+    /// What the store takes.
+    #[must_use]
+    pub const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Whether the disk budget is used up.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.usage.used_bytes >= self.config.disk_budget_bytes
+    }
+
+    fn received(&mut self, id: LinkId, frame: Frame, now: Moment) {
+        let Some(link) = self.links.get(&id) else { return };
+        match (&link.stage, frame) {
+            (Stage::Closing, _) => {}
+            (_, Frame::Goodbye(_)) => self.close(id, GoodbyeCode::Shutdown, "goodbye"),
+            (Stage::Silent { .. }, Frame::Hello(hello)) => self.hello(id, hello, now),
+            (Stage::Open { .. }, Frame::Run(run)) => self.run(id, run),
+            (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal),
+            (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare),
+            (_, frame) => self.protocol_broken(id, &format!("a {} frame came out of turn", frame.name())),
+        }
+    }
+
+    pub(crate) fn protocol_broken(&mut self, id: LinkId, reason: &str) {
+        if let Some(link) = self.links.get(&id) {
+            let alarm = Alarm::Protocol { device: link.device, reason: reason.to_owned() };
+            self.commands.push_back(Command::Alarm(alarm));
+        }
+        self.close(id, GoodbyeCode::Protocol, reason);
+    }
+
+    fn close_silent(&mut self, now: Moment) {
+        let late = |link: &Link| matches!(link.stage, Stage::Silent { deadline } if deadline <= now);
+        let silent: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| late(link)).map(|(id, _)| *id).collect();
+        for id in silent {
+            self.close(id, GoodbyeCode::Protocol, "no Hello came in time");
+        }
+    }
+
+    fn close_device(&mut self, device: DeviceId, code: GoodbyeCode, reason: &str) {
+        let links: Vec<LinkId> =
+            self.links.iter().filter(|(_, l)| l.device == device).map(|(id, _)| *id).collect();
+        for link in links {
+            self.close(link, code, reason);
+        }
+    }
+
+    /// Says goodbye and ends a connection.
+    pub(crate) fn close(&mut self, id: LinkId, code: GoodbyeCode, reason: &str) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.stage == Stage::Closing {
+            return;
+        }
+        link.stage = Stage::Closing;
+        let retry_after_ms = match code {
+            GoodbyeCode::Unavailable | GoodbyeCode::Quota | GoodbyeCode::Protocol => COME_BACK_MS,
+            _ => 0,
+        };
+        let goodbye = Goodbye { code, reason: reason.to_owned(), retry_after_ms };
+        self.send(id, Frame::Goodbye(goodbye));
+        self.commands.push_back(Command::Close { link: id, code, reason: reason.to_owned() });
+    }
+
+    pub(crate) fn send(&mut self, link: LinkId, frame: Frame) {
+        self.commands.push_back(Command::Send { link, frame });
+    }
+
+    pub(crate) fn wall(&self, now: Moment) -> Wall {
+        self.clock.1.plus(now.since(self.clock.0))
+    }
+
+    /// The window that every connection gets: an equal part of the memory budget.
+    pub(crate) fn window(&self) -> u64 {
+        let share = self.config.memory_budget_bytes / (self.links.len() as u64).max(1);
+        share.clamp(WINDOW_BYTES_MIN, self.config.credit_max_bytes)
+    }
+
+    pub(crate) fn journals_of(&self, device: DeviceId) -> impl Iterator<Item = (&JournalId, &Shelf)> {
+        let first = JournalId { device, incarnation: Incarnation::new(0), lane: Lane::Urgent };
+        let last = JournalId { device, incarnation: Incarnation::new(u64::MAX), lane: Lane::Bulk };
+        self.shelves.range(first..=last)
+    }
+}

@@ -1,0 +1,84 @@
+//! What the world tells the engine.
+
+use millrace_model::store::{Outcome, Refusal, Usage};
+use millrace_model::{DeviceId, Durable, JournalId, RecordCheck, Seq, SeqRange, Wall};
+use millrace_wire::Frame;
+
+/// Names one connection, for as long as the process lives. The daemon chooses them, ascending.
+pub type LinkId = u64;
+
+/// Something happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A connection of an enrolled device stands.
+    Opened {
+        /// Its name.
+        link: LinkId,
+        /// Who the certificate says it is.
+        device: DeviceId,
+    },
+    /// A frame came in.
+    Received {
+        /// On which connection.
+        link: LinkId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A connection ended.
+    Closed {
+        /// Which.
+        link: LinkId,
+    },
+    /// A commit was flushed.
+    Committed {
+        /// The proof, with the commit's number.
+        durable: Durable,
+        /// One outcome for each change, in order.
+        outcomes: Vec<Outcome>,
+        /// What the store takes now.
+        usage: Usage,
+    },
+    /// A commit was not made; nothing of it was applied.
+    CommitRefused {
+        /// The commit's number.
+        commit: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Checks of records were read.
+    Checked {
+        /// Which journal.
+        journal: JournalId,
+        /// What was asked.
+        range: SeqRange,
+        /// What is there.
+        checks: Vec<(Seq, RecordCheck)>,
+    },
+    /// A device's certificate was revoked: its sessions end now.
+    Revoked {
+        /// Which device.
+        device: DeviceId,
+        /// Why, for its operator.
+        reason: String,
+    },
+    /// The hub's wall clock, for Welcome frames. Sent at start and every few seconds.
+    Clock {
+        /// Now.
+        wall: Wall,
+    },
+    /// The time of [`crate::Engine::poll_timeout`] has come.
+    Timer,
+    /// The process is about to end: say goodbye to all, take nothing more.
+    Shutdown,
+}
+
+/// Why the engine wants to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum WakeReason {
+    /// A connection has not said Hello in time.
+    GreetingOverdue,
+    /// A full store is tried again.
+    RetryCommit,
+    /// A device that is over its rate gets credit again.
+    Credit,
+}

@@ -1,0 +1,219 @@
+//! Reception: what becomes of runs and seals.
+//!
+//! One commit is under way at a time; what comes meanwhile, from all devices, makes up the next one.
+//!
+//! Promise: [`Engine::committed`], which takes the proof, is the only place where acks are made.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use millrace_model::store::{Change, Outcome, Refusal};
+use millrace_model::{AckLevel, Durable, JournalId, Moment, RangeSet, SeqRange};
+use millrace_wire::limits::ACKS_MAX;
+use millrace_wire::{Ack, Acks, Conflict, Credit, Decline, Frame, GoodbyeCode, Lodging, RunFrame, Seal};
+
+use crate::link::Stage;
+use crate::{Alarm, Command, Engine, LinkId};
+
+/// Pause before a commit that the full disk refused is tried again.
+const FULL_RETRY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Changes of one commit: enough to fill a flush, few enough to answer soon.
+const COMMIT_CHANGES_MAX: usize = 1_024;
+
+/// What waits for a flush.
+#[derive(Debug, Default)]
+pub struct Reception {
+    waiting: VecDeque<(Sender, Change)>,
+    under_way: Option<(u64, Vec<Sender>)>,
+    count: u64,
+    retry_at: Option<Moment>,
+}
+
+/// Who sent a change, what it costs of the credit, and which records it carries.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    link: LinkId,
+    bytes: u64,
+    range: Option<SeqRange>,
+}
+
+impl Reception {
+    /// When a refused commit is tried again.
+    pub(crate) fn retry_at(&self) -> Option<Moment> {
+        self.retry_at.filter(|_| self.under_way.is_none() && !self.waiting.is_empty())
+    }
+
+    /// Whether anything waits for a flush.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.under_way.is_some() || !self.waiting.is_empty()
+    }
+}
+
+impl Engine {
+    /// Records came in.
+    pub(crate) fn run(&mut self, id: LinkId, run: RunFrame) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let (device, bytes) = (link.device, run.cost());
+        if !link.account.received(bytes) {
+            self.protocol_broken(id, "a run came without credit");
+            return;
+        }
+        let run = run.into_run(device);
+        let Some(range) = run.range() else {
+            self.protocol_broken(id, "a run names no records");
+            return;
+        };
+        if let Err(reason) = self.may_store(run.journal, range) {
+            self.commands.push_back(Command::Alarm(Alarm::Quota { device, reason: reason.clone() }));
+            self.close(id, GoodbyeCode::Quota, &reason);
+            return;
+        }
+        self.reception
+            .waiting
+            .push_back((Sender { link: id, bytes, range: Some(range) }, Change::Receive(run)));
+    }
+
+    fn may_store(&self, journal: JournalId, range: SeqRange) -> Result<(), String> {
+        match self.shelves.get(&journal) {
+            None if self.journals_of(journal.device).count() >= self.config.device_journals_max => {
+                let limit = self.config.device_journals_max;
+                Err(format!("a device may have {limit} journals here: look for clones"))
+            }
+            Some(shelf) if shelf.present.range_count() >= self.config.journal_ranges_max => {
+                // Whatever touches what is here does not make one more hole.
+                let touches = shelf.present.contains(range.first().saturating_sub(1))
+                    || shelf.present.contains(range.last().saturating_add(1))
+                    || shelf.present.contains(range.first());
+                let limit = self.config.journal_ranges_max;
+                if touches {
+                    Ok(())
+                } else {
+                    Err(format!("journal {journal} has {limit} holes: fill them first"))
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The author sealed records that were sent before.
+    pub(crate) fn seal(&mut self, id: LinkId, seal: &Seal) {
+        let Some(link) = self.links.get(&id) else { return };
+        let journal = seal.journal.of(link.device);
+        let change = Change::Seal { journal, segment: seal.segment };
+        self.reception.waiting.push_back((Sender { link: id, bytes: 0, range: None }, change));
+    }
+
+    /// Begins the next commit, if one may begin.
+    pub(crate) fn commit(&mut self, now: Moment) {
+        let reception = &mut self.reception;
+        if reception.under_way.is_some()
+            || reception.waiting.is_empty()
+            || reception.retry_at.is_some_and(|at| now < at)
+        {
+            return;
+        }
+        reception.retry_at = None;
+        reception.count += 1;
+        let take = reception.waiting.len().min(COMMIT_CHANGES_MAX);
+        let (senders, changes): (Vec<_>, Vec<_>) = reception.waiting.drain(..take).unzip();
+        let commit = reception.count;
+        reception.under_way = Some((commit, senders));
+        self.commands.push_back(Command::Commit { commit, changes });
+    }
+
+    /// A commit was flushed: now, and only now, the agents are told.
+    pub(crate) fn committed(&mut self, durable: Durable, outcomes: Vec<Outcome>, now: Moment) {
+        let under_way = self.reception.under_way.take_if(|(commit, _)| *commit == durable.commit());
+        let Some((_, senders)) = under_way else { return };
+        let mut acks: BTreeMap<LinkId, BTreeMap<JournalId, RangeSet>> = BTreeMap::new();
+        for (sender, outcome) in senders.into_iter().zip(outcomes) {
+            if let Some(link) = self.links.get_mut(&sender.link) {
+                link.account.settled(sender.bytes);
+            }
+            let Outcome::Received { journal, stored, duplicate, conflict, refused, gaps } = outcome else {
+                continue;
+            };
+            if !stored.is_empty() {
+                self.shelves.entry(journal).or_default().stored(&stored, sender.bytes);
+                self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
+            }
+            for gap in gaps {
+                let lodging = Lodging { incarnation: gap.incarnation, lane: gap.lane };
+                if let Some(range) = gap.range.and_then(|(first, last)| SeqRange::new(first, last)) {
+                    self.shelves.entry(lodging.of(journal.device)).or_default().declared.insert(range);
+                }
+                self.commands.push_back(Command::Alarm(Alarm::Gap(gap, journal.device)));
+            }
+            let acked = acks.entry(sender.link).or_default().entry(journal).or_default();
+            acked.extend(&stored);
+            acked.extend(&duplicate);
+            if !conflict.is_empty() {
+                let alarm = Alarm::Forked { journal, ranges: conflict.clone() };
+                self.commands.push_back(Command::Alarm(alarm));
+                self.send(
+                    sender.link,
+                    Frame::Conflict(Conflict { journal: journal.into(), ranges: conflict }),
+                );
+            }
+            if let Some(reason) = refused {
+                self.decline(sender, journal, &reason);
+            }
+        }
+        for (link, by_journal) in acks {
+            self.acknowledge(link, by_journal);
+        }
+        self.raise_credits(now);
+    }
+
+    fn acknowledge(&mut self, link: LinkId, by_journal: BTreeMap<JournalId, RangeSet>) {
+        let acks = by_journal.into_iter().filter(|(_, ranges)| !ranges.is_empty());
+        let acks: Vec<Ack> = acks
+            .map(|(journal, ranges)| Ack { journal: journal.into(), level: AckLevel::Hub, ranges })
+            .collect();
+        for some in acks.chunks(ACKS_MAX) {
+            self.send(link, Frame::Acks(Acks { acks: some.to_vec() }));
+        }
+    }
+
+    fn decline(&mut self, sender: Sender, journal: JournalId, reason: &str) {
+        let reason: String = reason.chars().take(200).collect();
+        self.commands.push_back(Command::Alarm(Alarm::Declined { journal, reason: reason.clone() }));
+        if let Some(range) = sender.range {
+            let (first, last) = (range.first(), range.last());
+            self.send(sender.link, Frame::Decline(Decline { journal: journal.into(), first, last, reason }));
+        }
+    }
+
+    pub(crate) fn raise_credits(&mut self, now: Moment) {
+        let (window, rate) = (self.window(), self.config.device_rate);
+        let mut raised = Vec::new();
+        for (id, link) in &mut self.links {
+            if matches!(link.stage, Stage::Open { .. })
+                && let Some(total) = link.account.raise(window, rate, now)
+            {
+                raised.push((*id, total));
+            }
+        }
+        for (id, total) in raised {
+            self.send(id, Frame::Credit(Credit { total }));
+        }
+    }
+
+    /// The store refused a commit. Nothing of it was acknowledged, so the agents still have it all and will send
+    /// it again, here or elsewhere: it is dropped, and they are told to go.
+    pub(crate) fn commit_refused(&mut self, commit: u64, refusal: &Refusal, now: Moment) {
+        if self.reception.under_way.take_if(|(number, _)| *number == commit).is_none() {
+            return;
+        }
+        self.reception.waiting.clear();
+        self.reception.retry_at = Some(now + FULL_RETRY);
+        match refusal {
+            Refusal::Full => self.commands.push_back(Command::Alarm(Alarm::Full)),
+        }
+        let open: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in open {
+            self.close(link, GoodbyeCode::Unavailable, "this hub's disk is full: try another");
+        }
+    }
+}
