@@ -148,18 +148,19 @@ fn quality_from(mark: &Path) -> ClockQuality {
     if mark.exists() { ClockQuality::Synchronised } else { ClockQuality::Unknown }
 }
 
-/// The 128-bit id that the kernel drew at this boot, or `None` where `/proc` does not show it.
+/// The id that the kernel drew at this boot, as a UUID in lower case, or `None` where `/proc` does not
+/// show one.
 #[must_use]
-pub fn boot_id() -> Option<[u8; 16]> {
-    parsed_uuid(fs::read_to_string(BOOT_ID).ok()?.trim())
+pub fn boot_id() -> Option<String> {
+    checked_uuid(fs::read_to_string(BOOT_ID).ok()?.trim())
 }
 
-fn parsed_uuid(text: &str) -> Option<[u8; 16]> {
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
+fn checked_uuid(text: &str) -> Option<String> {
+    let fits = |(index, c): (usize, char)| match index {
+        8 | 13 | 18 | 23 => c == '-',
+        _ => c.is_ascii_hexdigit(),
+    };
+    (text.len() == 36 && text.chars().enumerate().all(fits)).then(|| text.to_ascii_lowercase())
 }
 
 fn micros(span: Duration) -> u64 {
@@ -199,9 +200,13 @@ mod tests {
 
     #[test]
     fn boot_ids_are_read_strictly() {
-        assert_eq!(parsed_uuid("00000000-0000-0000-0000-0000000000ff").map(|id| id[15]), Some(255));
-        assert_eq!(parsed_uuid("not-an-id"), None);
-        assert_eq!(parsed_uuid("+0000000-0000-0000-0000-0000000000ff"), None);
+        let id = "0a000000-0000-4000-8000-0000000000ff";
+        assert_eq!(checked_uuid(&id.to_uppercase()).as_deref(), Some(id));
+        for text in
+            ["not-an-id", "", "+a000000-0000-4000-8000-0000000000ff", "0a00000000000400008000000000000000ff"]
+        {
+            assert_eq!(checked_uuid(text), None, "{text}");
+        }
         assert_eq!(boot_id(), boot_id());
     }
 

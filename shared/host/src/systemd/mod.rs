@@ -11,12 +11,17 @@
 mod vigil;
 mod watchdog;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use sd_notify::NotifyState;
 
 pub use vigil::{StageName, Verdict, Vigil};
 pub use watchdog::{Progress, Watchdog};
+
+/// The most white space that still counts as a blank credential; the unit's default is one line break.
+const BLANK_BYTES_MAX: usize = 16;
 
 /// The daemon is up and serves: `systemctl start` returns now.
 pub fn ready() {
@@ -53,7 +58,8 @@ fn one_line(text: &str) -> String {
 }
 
 /// The file of a credential that the unit names with `LoadCredential=name:…`, or `None` when the
-/// service manager gave none of that name. Only the name of one file is looked up, never a path.
+/// service manager gave none of that name. A blank one counts as none: it is the default with which the
+/// unit makes the credential optional. Only the name of one file is looked up, never a path.
 #[must_use]
 pub fn credential(name: &str) -> Option<PathBuf> {
     credential_in(Path::new(&std::env::var_os("CREDENTIALS_DIRECTORY")?), name)
@@ -65,7 +71,10 @@ fn credential_in(directory: &Path, name: &str) -> Option<PathBuf> {
         return None;
     };
     let path = directory.join(file);
-    path.is_file().then_some(path)
+    let mut start = [0_u8; BLANK_BYTES_MAX];
+    let read = File::open(&path).and_then(|mut file| file.read(&mut start)).ok()?;
+    let blank = start.iter().take(read).all(u8::is_ascii_whitespace);
+    (path.is_file() && !(blank && read < BLANK_BYTES_MAX)).then_some(path)
 }
 
 #[cfg(test)]
@@ -80,7 +89,9 @@ mod tests {
         std::fs::write(inside.join("mqtt-password"), "secret").unwrap();
         std::fs::write(dir.path().join("other"), "").unwrap();
         assert_eq!(credential_in(&inside, "mqtt-password"), Some(inside.join("mqtt-password")));
-        for name in ["../other", "/etc/passwd", "", ".", "missing"] {
+        std::fs::write(inside.join("blank"), "\n").unwrap();
+        std::fs::write(inside.join("empty"), "").unwrap();
+        for name in ["../other", "/etc/passwd", "", ".", "missing", "blank", "empty"] {
             assert_eq!(credential_in(&inside, name), None, "{name}");
         }
     }
