@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_model::{Moment, Wall};
+use rustix::time::{ClockId, clock_gettime};
 
 /// systemd-timesyncd touches this file when it has set the clock from a server.
 const SYNCHRONISED_MARK: &str = "/run/systemd/timesync/synchronized";
@@ -83,12 +84,7 @@ impl Clock {
     #[must_use]
     pub fn mono_since_boot(&self) -> u64 {
         match &self.0 {
-            Hands::System { .. } => {
-                let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-                let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-                let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
-                seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1_000)
-            }
+            Hands::System { .. } => kernel_us(ClockId::Boottime),
             Hands::Manual(hands) => hands.moment_us.load(Ordering::Relaxed),
         }
     }
@@ -161,6 +157,18 @@ fn checked_uuid(text: &str) -> Option<String> {
         _ => c.is_ascii_hexdigit(),
     };
     (text.len() == 36 && text.chars().enumerate().all(fits)).then(|| text.to_ascii_lowercase())
+}
+
+/// The kernel's monotonic clock in microseconds, as systemd wants it with a reload.
+pub(crate) fn kernel_monotonic_us() -> u64 {
+    kernel_us(ClockId::Monotonic)
+}
+
+fn kernel_us(id: ClockId) -> u64 {
+    let time = clock_gettime(id);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1_000)
 }
 
 fn micros(span: Duration) -> u64 {

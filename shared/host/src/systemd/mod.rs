@@ -40,10 +40,9 @@ pub fn stopping() {
 
 /// The daemon has begun to read its config again; call [`ready`] when it is done.
 pub fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => send("RELOADING", &[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "cannot tell systemd about the reload"),
-    }
+    // Not the library's own reading of the clock: on 32-bit machines it overflows after 36 minutes of uptime.
+    let now = i128::from(crate::clock::kernel_monotonic_us());
+    send("RELOADING", &[NotifyState::Reloading, NotifyState::MonotonicUsec(now)]);
 }
 
 fn send(what: &'static str, state: &[NotifyState<'_>]) {
