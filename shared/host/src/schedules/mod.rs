@@ -12,11 +12,13 @@
 //! | `board` | [`Schedules`]: names, jobs, callbacks |
 
 mod board;
+mod error;
 mod expression;
 mod window;
 mod zone;
 
-pub use board::{Listed, SCHEDULES_MAX, ScheduleError, Schedules};
+pub use board::{Listed, Schedules};
+pub use error::{SCHEDULES_MAX, ScheduleError};
 pub use expression::{Expression, ExpressionError};
 pub use window::{Transition, Window};
 pub use zone::Zone;
