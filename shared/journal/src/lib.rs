@@ -1,1 +1,61 @@
 //! Journals in SQLite: the only crate that names rusqlite. Used by agent and hub alike.
+//!
+//! Promise: what a commit attests was flushed; what is read was verified; nothing is deleted because it looks damaged.
+//! `DESIGN.md` beside this crate draws the bytes and says what each failure does.
+//! Absent: async, time, policy. The engines decide, this crate carries out.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`store`], [`commit`], [`work`] | the store, one commit, and a commit in the making |
+//! | [`append`], [`receive`], [`seal`], [`trim`], [`gaps`], [`reauthor`], [`memory`] | what each change does |
+//! | [`row`], [`segment`], [`tail`], [`codec`] | journals, sealed segments, tail rows, bodies |
+//! | [`load`], [`survey`], [`query`], [`sweep`], [`cursor`], [`verify`], [`reader`] | reading |
+//! | [`quarantine`], [`opening`], [`wal`] | damage: moved aside, found at start, found in the write-ahead log |
+//! | [`schema`], [`migrations`], [`connection`], [`disk`], [`meter`] | the file and the files beside it |
+//! | [`writer`] | the thread that a daemon commits through |
+
+mod append;
+mod codec;
+mod commit;
+mod connection;
+mod cursor;
+mod disk;
+mod error;
+mod gaps;
+mod load;
+mod memory;
+mod meter;
+mod migrations;
+mod opening;
+mod options;
+mod quarantine;
+mod query;
+mod reader;
+mod reauthor;
+mod receive;
+mod row;
+mod schema;
+mod seal;
+mod segment;
+mod store;
+mod survey;
+mod sweep;
+mod tail;
+mod trim;
+mod verify;
+mod wal;
+mod work;
+mod writer;
+
+pub use cursor::Cursor;
+pub use error::{CommitError, OpenError, ReadError};
+pub use memory::REMEMBERED_BYTES_MAX;
+pub use migrations::SCHEMA_VERSION;
+pub use opening::OpenReport;
+pub use options::{Author, Options};
+pub use query::{Order, Page, QUERY_BYTES_MAX, QUERY_ROWS_MAX, Query, Row};
+pub use reader::Reader;
+pub use store::{CHECKS_MAX, Store};
+pub use verify::{Finding, Progress, Report};
+pub use work::DEVICE_JOURNALS_MAX;
+pub use writer::{Busy, Reply, Writer, WriterHandle};

@@ -1,0 +1,158 @@
+//! Open gaps: losses that are counted and not yet declared.
+//!
+//! Promise: a loss is written in the same transaction as what lost it, and leaves this table only as a gap record.
+//! Absent: which losses are allowed (the engine's retention).
+
+use millrace_model::notice::{Gap, GapReason};
+use millrace_model::store::Outcome;
+use millrace_model::{Incarnation, Lane, Record, Seq, SeqRange, Wall};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::append;
+use crate::error::Fault;
+use crate::schema::{signed, unsigned};
+use crate::work::Work;
+
+/// Separate ranges that one journal keeps open per reason. A loss beyond that is merged into the last one, which then
+/// also spans records that were not lost: a gap may say too much, never too little.
+const OPEN_GAPS_MAX: i64 = 64;
+
+const REASONS: [(GapReason, i64); 5] = [
+    (GapReason::DropOldest, 0),
+    (GapReason::DropNewest, 1),
+    (GapReason::Thin, 2),
+    (GapReason::Oversize, 3),
+    (GapReason::Damaged, 4),
+];
+
+fn code(reason: GapReason) -> i64 {
+    REASONS.iter().find(|(known, _)| *known == reason).map_or(-1, |(_, code)| *code)
+}
+
+fn from_code(code: i64) -> Option<GapReason> {
+    REASONS.iter().find(|(_, known)| *known == code).map(|(reason, _)| *reason)
+}
+
+/// Records were refused on arrival.
+pub(crate) fn reject(
+    work: &mut Work<'_>,
+    lane: Lane,
+    count: u64,
+    reason: GapReason,
+    walls: (Wall, Wall),
+) -> Result<Outcome, Fault> {
+    let journal = work.current(lane)?;
+    if count == 0 {
+        return Err(Fault::Invalid("a rejection of nothing".into()));
+    }
+    work.change(&journal, |work, row| {
+        row.ingested += count;
+        row.rejected += count;
+        open(work.conn, row.id, reason, None, count, walls)
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// Adds a loss of `count` records to the open gaps of a journal; `range` when they had numbers.
+pub(crate) fn open(
+    conn: &Connection,
+    id: i64,
+    reason: GapReason,
+    range: Option<SeqRange>,
+    count: u64,
+    (from, to): (Wall, Wall),
+) -> Result<(), Fault> {
+    let code = code(reason);
+    let (first, last) = range.map_or((0, 0), |range| (signed(range.first()), signed(range.last())));
+    // One without numbers stands under 0; one with numbers grows when the next one touches it.
+    let key = match range {
+        None => 0,
+        Some(_) => open_before(conn, id, code, first)?.unwrap_or(first),
+    };
+    let sql = "INSERT INTO gap (journal, reason, first_seq, last_seq, count, from_wall, to_wall) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (journal, reason, first_seq) DO UPDATE SET \
+               last_seq = max(last_seq, ?4), count = count + ?5, from_wall = min(from_wall, ?6), \
+               to_wall = max(to_wall, ?7)";
+    conn.prepare_cached(sql)?.execute((id, code, key, last, signed(count), from.0, to.0))?;
+    Ok(())
+}
+
+/// The open gap that a loss beginning at `first` is merged into, if there is one.
+fn open_before(conn: &Connection, id: i64, code: i64, first: i64) -> Result<Option<i64>, Fault> {
+    let before: Option<(i64, i64)> = conn
+        .prepare_cached(
+            "SELECT first_seq, last_seq FROM gap WHERE journal = ? AND reason = ? AND first_seq BETWEEN 1 AND ? \
+             ORDER BY first_seq DESC LIMIT 1",
+        )?
+        .query_row((id, code, first), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((key, end)) = before else { return Ok(None) };
+    if first <= end.saturating_add(1) {
+        return Ok(Some(key));
+    }
+    let open: i64 = conn
+        .prepare_cached("SELECT count(*) FROM gap WHERE journal = ? AND reason = ?")?
+        .query_row((id, code), |row| row.get(0))?;
+    Ok((open >= OPEN_GAPS_MAX).then_some(key))
+}
+
+/// Whether any loss waits to be declared.
+pub(crate) fn any(conn: &Connection) -> Result<bool, rusqlite::Error> {
+    conn.prepare_cached("SELECT 1 FROM gap LIMIT 1")?.exists([])
+}
+
+/// Turns the open gaps into gap records of the urgent lane.
+pub(crate) fn declare(work: &mut Work<'_>, wall: Wall, mono: u64) -> Result<Outcome, Fault> {
+    let journal = work.current(Lane::Urgent)?;
+    let mut records: Vec<Record> = Vec::new();
+    for gap in all(work.conn)? {
+        let record =
+            gap.to_record(wall, mono).ok_or_else(|| Fault::Invalid("a gap that cannot be written".into()))?;
+        records.push(record);
+    }
+    work.conn.prepare_cached("DELETE FROM gap")?.execute([])?;
+    let range = append::append_to(work, &journal, &records)?.map(|(range, _)| range);
+    Ok(Outcome::Declared { journal, range })
+}
+
+fn all(conn: &Connection) -> Result<Vec<Gap>, Fault> {
+    let sql = "SELECT incarnation, lane, reason, first_seq, last_seq, count, from_wall, to_wall \
+               FROM gap JOIN journal ON journal.id = gap.journal ORDER BY gap.journal, reason, first_seq";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut gaps = Vec::new();
+    while let Some(row) = rows.next()? {
+        let lane = u8::try_from(row.get::<_, i64>(1)?).ok().and_then(Lane::from_code);
+        let reason = from_code(row.get(2)?);
+        let (Some(lane), Some(reason)) = (lane, reason) else {
+            return Err(Fault::Invalid("an open gap has no lane or no reason".into()));
+        };
+        let (first, last): (Seq, Seq) = (unsigned(row.get(3)?), unsigned(row.get(4)?));
+        gaps.push(Gap {
+            incarnation: Incarnation::new(row.get::<_, i64>(0)?.cast_unsigned()),
+            lane,
+            range: (first > 0).then_some((first, last)),
+            count: unsigned(row.get(5)?),
+            reason,
+            from: Wall(row.get(6)?),
+            to: Wall(row.get(7)?),
+        });
+    }
+    Ok(gaps)
+}
+
+/// A loss of records of `row`'s journal that were stored: counted as evicted and opened as gaps, range by range.
+pub(crate) fn evict(
+    work: &Work<'_>,
+    row: &mut crate::row::JournalRow,
+    lost: &millrace_model::RangeSet,
+    reason: GapReason,
+    walls: (Wall, Wall),
+) -> Result<u64, Fault> {
+    let unacked = lost.difference(&row.acked);
+    for range in unacked.iter() {
+        open(work.conn, row.id, reason, Some(range), range.count(), walls)?;
+    }
+    row.evicted += unacked.count();
+    Ok(unacked.count())
+}

@@ -1,0 +1,304 @@
+//! Quarantine: what does not verify is moved aside, never deleted, and what is missing is counted.
+//!
+//! Promise: after it, everything that a journal claims to have can be read. At the author, a loss that no hub has is an
+//! open gap; at a replica, the journal lacks the records and repair can fetch them again.
+//! Absent: looking for damage ([`crate::verify`]).
+
+use millrace_model::notice::GapReason;
+use millrace_model::{JournalId, RangeSet, Seq, SeqRange, Wall};
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::{CommitError, Fault, is_corrupt, is_full};
+use crate::row::JournalRow;
+use crate::schema::{signed, unsigned};
+use crate::store::Store;
+use crate::work::{Journals, Work};
+use crate::{gaps, segment, tail};
+use millrace_model::hash::RecordChecker;
+use millrace_model::limits::SEGMENT_RECORDS_MAX;
+use millrace_model::store::Refusal;
+
+/// What a journal claims, compared with the rows that are there.
+#[derive(Default)]
+pub(crate) struct Compared {
+    /// Claimed and not there.
+    pub(crate) missing: RangeSet,
+    /// There and not claimed: first sequence numbers of segments, and tail rows.
+    pub(crate) extra_segments: Vec<Seq>,
+    pub(crate) extra_rows: RangeSet,
+    tail_rows: u64,
+    tail_bytes: u64,
+}
+
+impl Compared {
+    pub(crate) fn fits(&self) -> bool {
+        self.missing.is_empty() && self.extra_segments.is_empty() && self.extra_rows.is_empty()
+    }
+}
+
+/// Compares a journal's claims within `range` with the rows that are there, without reading bodies.
+pub(crate) fn compare(conn: &Connection, row: &JournalRow, range: SeqRange) -> Result<Compared, Fault> {
+    let mut found = Compared { missing: row.present.within(range), ..Compared::default() };
+    let reach = range.first().saturating_sub(SEGMENT_RECORDS_MAX as u64);
+    let sql = "SELECT first_seq, count FROM segment WHERE journal = ? AND first_seq BETWEEN ? AND ? ORDER BY first_seq";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query((row.id, signed(reach), signed(range.last())))?;
+    while let Some(segment) = rows.next()? {
+        let first = unsigned(segment.get(0)?);
+        let Some(held) = SeqRange::starting(first, unsigned(segment.get(1)?)) else {
+            found.extra_segments.push(first);
+            continue;
+        };
+        // A retired journal's segments may hold records that have moved on.
+        if held.intersection(range).is_some() && !row.present.covers(held) && !row.retired {
+            found.extra_segments.push(first);
+        }
+        found.missing.remove(held);
+    }
+    let sql = "SELECT seq, length(bytes) FROM tail WHERE journal = ? AND seq BETWEEN ? AND ? ORDER BY seq";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query((row.id, signed(range.first()), signed(range.last())))?;
+    while let Some(tail_row) = rows.next()? {
+        let seq = SeqRange::only(unsigned(tail_row.get(0)?));
+        if row.present.covers(seq) {
+            found.missing.remove(seq);
+        } else {
+            found.extra_rows.insert(seq);
+        }
+        found.tail_rows += 1;
+        found.tail_bytes += unsigned(tail_row.get(1)?) + tail::ROW_OVERHEAD;
+    }
+    Ok(found)
+}
+
+/// Makes a journal claim exactly what is there: extra rows go into quarantine, what is missing is counted as lost.
+/// Returns what is missing.
+pub(crate) fn reconcile(
+    work: &mut Work<'_>,
+    journal: &JournalId,
+    range: SeqRange,
+    walls: Option<(Wall, Wall)>,
+) -> Result<RangeSet, Fault> {
+    let missing = work.change(journal, |work, row| {
+        let found = compare(work.conn, row, range)?;
+        for first in &found.extra_segments {
+            move_segment(work.conn, row, *first, "a segment that the journal does not know")?;
+        }
+        for part in found.extra_rows.iter() {
+            for seq in part.first()..=part.last() {
+                move_row(work.conn, row, seq, "a tail row that the journal does not know")?;
+            }
+        }
+        let found = compare(work.conn, row, range)?;
+        if !found.missing.is_empty() {
+            lose(work, row, &found.missing, walls)?;
+        }
+        recount(work.conn, row)?;
+        Ok(found.missing)
+    })?;
+    Ok(missing.unwrap_or_default())
+}
+
+fn lose(
+    work: &Work<'_>,
+    row: &mut JournalRow,
+    missing: &RangeSet,
+    walls: Option<(Wall, Wall)>,
+) -> Result<(), Fault> {
+    tracing::error!(journal = %row.journal, %missing, "records are lost to damage");
+    if row.own {
+        let walls = walls.or(row.tail_walls).unwrap_or_default();
+        gaps::evict(work, row, missing, GapReason::Damaged, walls)?;
+    }
+    missing.iter().for_each(|range| row.present.remove(range));
+    Ok(())
+}
+
+fn recount(conn: &Connection, row: &mut JournalRow) -> Result<(), Fault> {
+    let sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM tail WHERE journal = ?";
+    let (rows, bytes): (i64, i64) =
+        conn.prepare_cached(sql)?.query_row([row.id], |found| Ok((found.get(0)?, found.get(1)?)))?;
+    row.tail_rows = unsigned(rows);
+    row.tail_bytes = unsigned(bytes) + unsigned(rows) * tail::ROW_OVERHEAD;
+    if rows == 0 {
+        row.tail_walls = None;
+    }
+    Ok(())
+}
+
+const QUARANTINE: &str = "INSERT INTO quarantine (journal, first_seq, count, what, name, bytes) ";
+
+/// Runs a statement; a page that cannot be read does not stop the rest.
+fn lenient(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<(), Fault> {
+    match conn.execute(sql, params) {
+        Err(error) if !is_corrupt(&error) => Err(Fault::Sql(error)),
+        _ => Ok(()),
+    }
+}
+
+fn move_segment(conn: &Connection, row: &mut JournalRow, first: Seq, what: &str) -> Result<(), Fault> {
+    let key = (row.id, signed(first), what);
+    let copy = format!(
+        "{QUARANTINE}SELECT journal, first_seq, count, ?3, hash, coalesce((SELECT bytes FROM body WHERE id = body), x'') \
+         FROM segment WHERE journal = ?1 AND first_seq = ?2"
+    );
+    lenient(conn, &copy, key)?;
+    let of_body =
+        "DELETE FROM body WHERE id = (SELECT body FROM segment WHERE journal = ?1 AND first_seq = ?2)";
+    lenient(conn, of_body, (row.id, signed(first)))?;
+    let size: i64 = conn
+        .query_row(
+            "SELECT size FROM segment WHERE journal = ? AND first_seq = ?",
+            (row.id, signed(first)),
+            |found| found.get(0),
+        )
+        .unwrap_or(0);
+    conn.execute("DELETE FROM segment WHERE journal = ? AND first_seq = ?", (row.id, signed(first)))?;
+    row.sealed_bytes = row.sealed_bytes.saturating_sub(unsigned(size));
+    Ok(())
+}
+
+fn move_row(conn: &Connection, row: &JournalRow, seq: Seq, what: &str) -> Result<(), Fault> {
+    let copy = format!(
+        "{QUARANTINE}SELECT journal, seq, 1, ?3, x'', bytes FROM tail WHERE journal = ?1 AND seq = ?2"
+    );
+    lenient(conn, &copy, (row.id, signed(seq), what))?;
+    conn.execute("DELETE FROM tail WHERE journal = ? AND seq = ?", (row.id, signed(seq)))?;
+    Ok(())
+}
+
+/// Moves everything in `range` that does not verify aside; returns the walls of what went, where they are known.
+fn isolate(work: &Work<'_>, row: &mut JournalRow, range: SeqRange) -> Result<Option<(Wall, Wall)>, Fault> {
+    let reach = range.first().saturating_sub(SEGMENT_RECORDS_MAX as u64);
+    let firsts: Vec<i64> = {
+        let sql = "SELECT first_seq FROM segment WHERE journal = ? AND first_seq BETWEEN ? AND ?";
+        let mut statement = work.conn.prepare_cached(sql)?;
+        let rows =
+            statement.query_map((row.id, signed(reach), signed(range.last())), |found| found.get(0))?;
+        rows.collect::<Result<_, _>>()?
+    };
+    let mut walls: Option<(Wall, Wall)> = None;
+    for first in firsts.into_iter().map(unsigned) {
+        let held = segment::at(work.conn, row, first);
+        let known =
+            held.as_ref().ok().and_then(|held| held.as_ref()).map(|held| (held.min_wall, held.max_wall));
+        let verified = held.and_then(|held| match held {
+            Some(held) => held.records(work.conn, &row.journal).map(|_| ()),
+            None => Ok(()),
+        });
+        if let Some(what) = damage(verified)? {
+            move_segment(work.conn, row, first, &what)?;
+            if let Some((low, high)) = known {
+                let (from, to) = walls.unwrap_or((low, high));
+                walls = Some((from.min(low), to.max(high)));
+            }
+        }
+    }
+    let checker = RecordChecker::new(&row.journal);
+    let mut bad = Vec::new();
+    tail::scan(work.conn, row.id, range, false, |raw| {
+        let seq = raw.seq;
+        if let Some(what) = damage(tail::verify(&row.journal, &checker, raw).map(|_| ()))? {
+            bad.push((seq, what));
+        }
+        Ok(true)
+    })?;
+    for (seq, what) in bad {
+        move_row(work.conn, row, seq, &what)?;
+    }
+    Ok(walls)
+}
+
+/// What is damaged, if that is what went wrong.
+fn damage(verified: Result<(), Fault>) -> Result<Option<String>, Fault> {
+    match verified {
+        Ok(()) => Ok(None),
+        Err(Fault::Damaged { what, .. }) => Ok(Some(what)),
+        Err(Fault::Sql(error)) if is_corrupt(&error) => Ok(Some(error.to_string())),
+        Err(other) => Err(other),
+    }
+}
+
+impl Store {
+    /// Verifies what is stored of `range` and moves whatever does not verify into quarantine, in a commit of its own.
+    /// Returns the records that are not here any more; at the author, those that no hub has become an open gap.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn quarantine(&mut self, journal: &JournalId, range: SeqRange) -> Result<RangeSet, CommitError> {
+        self.transact(|work| {
+            let walls = work.change(journal, |work, row| isolate(work, row, range))?.flatten();
+            // A bad segment may reach beyond the range that was asked for, by less than a segment on either side.
+            let reach = SEGMENT_RECORDS_MAX as u64;
+            let wide = SeqRange::new(
+                range.first().saturating_sub(reach).max(1),
+                range.last().saturating_add(reach).min(crate::append::SEQ_MAX),
+            );
+            reconcile(work, journal, wide.unwrap_or(range), walls)
+        })
+    }
+
+    /// How many things stand in quarantine.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn quarantined(&self) -> Result<u64, crate::ReadError> {
+        self.healthy()?;
+        let sql = "SELECT count(*) FROM quarantine";
+        Ok(self.conn.query_row(sql, [], |row| row.get(0)).map(unsigned).map_err(Fault::from)?)
+    }
+
+    pub(crate) fn quarantine_found(
+        &mut self,
+        journal: &JournalId,
+        range: SeqRange,
+        what: &str,
+    ) -> Result<RangeSet, CommitError> {
+        tracing::warn!(%journal, %range, what, "damage met by a commit");
+        self.quarantine(journal, range)
+    }
+
+    /// A small transaction of the store's own.
+    pub(crate) fn transact<T>(
+        &mut self,
+        body: impl FnOnce(&mut Work<'_>) -> Result<T, Fault>,
+    ) -> Result<T, CommitError> {
+        if let Some(why) = &self.poisoned {
+            return Err(CommitError::Poisoned(why.clone()));
+        }
+        let done = self.transact_once(body);
+        match done {
+            Ok((value, touched, writing)) => {
+                self.settle(touched, writing);
+                Ok(value)
+            }
+            Err(Fault::Invalid(what)) => Err(CommitError::Invalid(what)),
+            Err(Fault::Sql(error)) if is_full(&error) => Err(CommitError::Refused(Refusal::Full)),
+            Err(Fault::Sql(error)) => Err(self.poison(error.to_string())),
+            Err(Fault::Damaged { journal, range, what }) => {
+                Err(self.poison(format!("{journal} {range} is damaged: {what}")))
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "what one transaction leaves behind, taken apart at once")]
+    fn transact_once<T>(
+        &mut self,
+        body: impl FnOnce(&mut Work<'_>) -> Result<T, Fault>,
+    ) -> Result<(T, Journals, Option<crate::work::Writing>), Fault> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut work = Work {
+            conn: &tx,
+            journals: &self.journals,
+            touched: Journals::new(),
+            writing: self.writing,
+            encoder: &mut self.encoder,
+            burst_records: self.options.burst_records.max(1),
+        };
+        let value = body(&mut work)?;
+        work.save()?;
+        let (touched, writing) = (work.touched, work.writing);
+        tx.commit()?;
+        Ok((value, touched, writing))
+    }
+}

@@ -1,0 +1,126 @@
+//! Reading beside the writer, over a connection of its own.
+//!
+//! Promise: never writes, never waits for the writer, and sees only what was committed: each call sees one moment.
+//! Absent: what to do about damage; the writer puts it into quarantine.
+
+use std::path::Path;
+
+use millrace_model::{JournalId, RecordCheck, Run, Seq, SeqRange};
+use rusqlite::Connection;
+
+use crate::error::{Fault, OpenError, ReadError};
+use crate::options::Options;
+use crate::query::{Page, Query};
+use crate::row::JournalRow;
+use crate::store::CHECKS_MAX;
+use crate::verify::{Progress, Report};
+use crate::{connection, load, memory, migrations, opening, query, verify};
+
+/// A read-only connection to a store. May move to another thread.
+pub struct Reader {
+    conn: Connection,
+    level: i32,
+}
+
+impl Reader {
+    /// Opens the store at `path` for reading, while a daemon writes to it or not.
+    ///
+    /// # Errors
+    /// When there is none, or its schema is not the one that this program knows.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
+        let conn = connection::reader(path, options).map_err(opening::explain_open)?;
+        let version = migrations::version(&conn).map_err(opening::explain_open)?;
+        if version < migrations::SCHEMA_VERSION {
+            let what =
+                format!("the journal has schema version {version}: start its daemon once, it migrates");
+            return Err(OpenError::Damaged { what });
+        }
+        Ok(Self { conn, level: options.compression_level })
+    }
+
+    /// Runs `body` at one moment of the store.
+    fn at_one_moment<T>(
+        &self,
+        body: impl FnOnce(&Connection) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let moment = self.conn.unchecked_transaction().map_err(Fault::from)?;
+        let found = body(&moment)?;
+        moment.finish().map_err(Fault::from)?;
+        Ok(found)
+    }
+
+    /// As [`crate::Store::load`].
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when something does not verify; the writer's `quarantine` takes it out of the way.
+    pub fn load(
+        &self,
+        journal: &JournalId,
+        range: SeqRange,
+        bytes_max: usize,
+    ) -> Result<Vec<Run>, ReadError> {
+        self.at_one_moment(|conn| {
+            let Some(row) = JournalRow::load(conn, journal)? else { return Ok(Vec::new()) };
+            Ok(load::load(conn, &row, range, bytes_max, self.level)?)
+        })
+    }
+
+    /// As [`crate::Store::checks`].
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn checks(&self, journal: &JournalId, range: SeqRange) -> Result<Vec<(Seq, RecordCheck)>, ReadError> {
+        self.at_one_moment(|conn| {
+            let Some(row) = JournalRow::load(conn, journal)? else { return Ok(Vec::new()) };
+            Ok(load::checks(conn, &row, range, CHECKS_MAX)?)
+        })
+    }
+
+    /// What is known of every journal, in the order of their ids.
+    ///
+    /// # Errors
+    /// When SQLite fails, or a journal's row is damaged.
+    pub fn journals(&self) -> Result<Vec<millrace_model::store::JournalState>, ReadError> {
+        self.at_one_moment(|conn| {
+            let mut rows = JournalRow::load_all(conn, None)?;
+            rows.sort_by_key(|row| row.journal);
+            Ok(rows.iter().map(JournalRow::state).collect())
+        })
+    }
+
+    /// What was remembered under `name`.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn recall(&self, name: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        memory::recall(&self.conn, name)
+    }
+
+    /// One page of records by device, lane, topic and time.
+    ///
+    /// # Errors
+    /// As [`Reader::load`]; and when the cursor is none.
+    pub fn query(&self, query: &Query) -> Result<Page, ReadError> {
+        self.at_one_moment(|conn| {
+            let mut rows = Vec::new();
+            match &query.devices {
+                None => rows = JournalRow::load_all(conn, None)?,
+                Some(devices) => {
+                    for device in devices {
+                        rows.extend(JournalRow::load_all(conn, Some(device))?);
+                    }
+                }
+            }
+            query::run(conn, query, rows)
+        })
+    }
+
+    /// Reads everything against its checks and hashes. Never writes. While it runs the log is not carried over, so give
+    /// a busy store time in between.
+    ///
+    /// # Errors
+    /// When SQLite fails in a way that is not damage.
+    pub fn verify(&self, progress: impl FnMut(Progress)) -> Result<Report, ReadError> {
+        self.at_one_moment(|conn| verify::run(conn, progress))
+    }
+}

@@ -1,0 +1,290 @@
+//! Receiving: what a peer sent is verified, compared with what is here, and stored when it adds something.
+//!
+//! Promise: of a run that contradicts anything here, nothing is stored and nothing here is changed. A whole segment is
+//! stored byte for byte as it came. Absent: whether the peer may send this at all (the hub's reception).
+
+use millrace_model::hash::RecordChecker;
+use millrace_model::limits::{RANGES_MAX, SEGMENT_RECORDS_MAX};
+use millrace_model::notice::Gap;
+use millrace_model::store::Outcome;
+use millrace_model::{
+    Kind, RangeSet, Record, RecordCheck, Run, SegmentHash, SegmentName, Seq, SeqRange, block, canon,
+};
+
+use crate::append::SEQ_MAX;
+use crate::codec;
+use crate::error::Fault;
+use crate::row::JournalRow;
+use crate::seal::{misfit, store_named, well_formed};
+use crate::segment::{self, NewSegment};
+use crate::tail;
+use crate::work::Work;
+
+/// A run that says what its name says.
+struct Checked {
+    range: SeqRange,
+    records: Vec<Record>,
+    checks: Vec<RecordCheck>,
+    /// The segment that it is all of.
+    whole: Option<SegmentName>,
+    /// The segment that it is a part of.
+    part_of: Option<(SegmentName, SeqRange)>,
+}
+
+/// What comparing found.
+#[derive(Default)]
+struct Comparison {
+    stored: RangeSet,
+    duplicate: RangeSet,
+    conflict: RangeSet,
+    refused: Option<String>,
+    gaps: Vec<Gap>,
+}
+
+pub(crate) fn receive(work: &mut Work<'_>, run: &Run) -> Result<Outcome, Fault> {
+    let found = match known_segment(work, run)? {
+        Some(range) => Comparison { duplicate: RangeSet::from(range), ..Comparison::default() },
+        None => match check(work, run) {
+            Err(why) => Comparison { refused: Some(why), ..Comparison::default() },
+            Ok(checked) => admit(work, run, &checked)?,
+        },
+    };
+    declare(work, run, &found.gaps)?;
+    Ok(Outcome::Received {
+        journal: run.journal,
+        stored: found.stored,
+        duplicate: found.duplicate,
+        conflict: found.conflict,
+        refused: found.refused,
+        gaps: found.gaps,
+    })
+}
+
+/// The range of a whole segment that is here under the very same name: nothing needs to be expanded to know it.
+fn known_segment(work: &Work<'_>, run: &Run) -> Result<Option<SeqRange>, Fault> {
+    let (Some(row), Some(name), true) = (work.row(&run.journal), run.segment, run.is_whole_segment()) else {
+        return Ok(None);
+    };
+    let Some(range) = well_formed(&name).filter(|range| row.present.covers(*range)) else { return Ok(None) };
+    Ok(segment::at(work.conn, row, name.first)?.filter(|found| found.name == name).map(|_| range))
+}
+
+fn check(work: &Work<'_>, run: &Run) -> Result<Checked, String> {
+    if work.row(&run.journal).is_some_and(|row| row.own)
+        || work.writing.is_some_and(|writing| writing.device == run.journal.device)
+    {
+        return Err("this store is the author of that journal".into());
+    }
+    let range = run.range().filter(|range| range.first() > 0 && range.last() <= SEQ_MAX);
+    let range = range.ok_or("the run has no records, or impossible numbers")?;
+    if run.count as usize > SEGMENT_RECORDS_MAX {
+        return Err(format!("{} records are more than a segment may have", run.count));
+    }
+    let name = match run.segment {
+        None => None,
+        Some(name) => {
+            let named = well_formed(&name).ok_or("the name of the segment is malformed")?;
+            if named.intersection(range) != Some(range) {
+                return Err(format!("the records {range} are not part of the segment {named}"));
+            }
+            Some((name, named))
+        }
+    };
+    let block = codec::expand(run.encoding, &run.body).map_err(|error| error.to_string())?;
+    let whole = name.filter(|(_, named)| *named == range).map(|(name, _)| name);
+    if let Some(name) = whole
+        && SegmentHash::of(&run.journal, name.ordinal, name.first, &block) != name.hash
+    {
+        return Err("the records do not hash to the name of their segment".into());
+    }
+    let records = block::decode(&block).map_err(|error| error.to_string())?;
+    if records.len() as u64 != range.count() {
+        return Err(format!("the body holds {} records, the run says {}", records.len(), run.count));
+    }
+    let part_of = if whole.is_some() { None } else { name };
+    Ok(Checked { range, checks: checks_needed(work, run, range, &records), records, whole, part_of })
+}
+
+/// The checks of all records when something is here to compare them with or they become rows; else only of the last.
+fn checks_needed(work: &Work<'_>, run: &Run, range: SeqRange, records: &[Record]) -> Vec<RecordCheck> {
+    let checker = RecordChecker::new(&run.journal);
+    let fresh = work
+        .row(&run.journal)
+        .is_none_or(|row| row.present.within(range).is_empty() && row.floor <= range.first());
+    let skipped = if fresh && run.is_whole_segment() { records.len().saturating_sub(1) } else { 0 };
+    let mut bytes = Vec::new();
+    let rest = (range.first()..).zip(records).skip(skipped).map(|(seq, record)| {
+        bytes.clear();
+        canon::encode_into(record, &mut bytes);
+        checker.check(seq, &bytes)
+    });
+    std::iter::repeat_n(RecordCheck(0), skipped).chain(rest).collect()
+}
+
+fn admit(work: &mut Work<'_>, run: &Run, checked: &Checked) -> Result<Comparison, Fault> {
+    if !work.create(run.journal, false)? {
+        let refused = Some("its device has too many journals here".to_owned());
+        return Ok(Comparison { refused, ..Comparison::default() });
+    }
+    let found = work.change(&run.journal, |work, row| {
+        let mut found = compare(work, row, checked)?;
+        if found.conflict.is_empty() {
+            found.refused = store(work, row, run, checked, &found.stored)?;
+        }
+        if found.refused.is_some() || !found.conflict.is_empty() {
+            found.stored = RangeSet::new();
+            return Ok(found);
+        }
+        count(row, checked, &found.stored);
+        found.gaps = (checked.range.first()..)
+            .zip(&checked.records)
+            .filter(|(seq, record)| record.kind == Kind::GAP && found.stored.contains(*seq))
+            .filter_map(|(_, record)| Gap::from_record(record))
+            .collect();
+        Ok(found)
+    })?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Sorts the records of a run into news, duplicates and contradictions.
+fn compare(work: &Work<'_>, row: &JournalRow, checked: &Checked) -> Result<Comparison, Fault> {
+    let mut found = Comparison::default();
+    let mut kept = checked.range;
+    if let Some(below) = SeqRange::new(1, row.floor - 1).and_then(|below| below.intersection(checked.range)) {
+        found.duplicate.insert(below);
+        match SeqRange::new(below.last() + 1, checked.range.last()) {
+            Some(rest) => kept = rest,
+            None => return Ok(found),
+        }
+    }
+    found.stored = RangeSet::from(kept).difference(&row.present);
+    for here in row.present.within(kept).iter() {
+        for (seq, check) in checks_here(work, row, here)? {
+            let sent = seq.checked_sub(checked.range.first()).and_then(|at| usize::try_from(at).ok());
+            let same = sent.and_then(|at| checked.checks.get(at)) == Some(&check);
+            let set = if same { &mut found.duplicate } else { &mut found.conflict };
+            set.insert(SeqRange::only(seq));
+        }
+    }
+    Ok(found)
+}
+
+/// The checks of the records here in `range`, from rows and segments, verified.
+pub(crate) fn checks_here(
+    work: &Work<'_>,
+    row: &JournalRow,
+    range: SeqRange,
+) -> Result<Vec<(Seq, RecordCheck)>, Fault> {
+    crate::load::checks(work.conn, row, range, SEGMENT_RECORDS_MAX)
+}
+
+/// Stores what is news; `Some` says why the whole run is refused, and then nothing was stored.
+fn store(
+    work: &mut Work<'_>,
+    row: &mut JournalRow,
+    run: &Run,
+    checked: &Checked,
+    news: &RangeSet,
+) -> Result<Option<String>, Fault> {
+    let mut after = row.present.clone();
+    after.extend(news);
+    if after.range_count() > RANGES_MAX {
+        return Ok(Some(format!("the journal would have more than {RANGES_MAX} holes")));
+    }
+    if let Some(name) = checked.whole
+        && checked.range.first() >= row.floor
+    {
+        if let Some(why) = misfit(work, row, &name, checked.range)? {
+            return Ok(Some(why));
+        }
+        let walls = segment::walls(&checked.records);
+        let new = NewSegment { name, range: checked.range, walls, encoding: run.encoding, body: &run.body };
+        segment::insert(work.conn, row, &new)?;
+        if row.tail_rows > 0 {
+            tail::delete(work.conn, row, checked.range)?;
+        }
+        return Ok(None);
+    }
+    if let Some((name, named)) = checked.part_of
+        && !news.is_empty()
+        && after.covers(named)
+    {
+        return complete(work, row, checked, &name, named);
+    }
+    insert_rows(work, row, checked, news)?;
+    Ok(None)
+}
+
+/// The last missing part of a segment has come: it is sealed together with the rows that are here.
+fn complete(
+    work: &mut Work<'_>,
+    row: &mut JournalRow,
+    checked: &Checked,
+    name: &SegmentName,
+    named: SeqRange,
+) -> Result<Option<String>, Fault> {
+    if let Some(why) = misfit(work, row, name, named)? {
+        return Ok(Some(why));
+    }
+    let rows = tail::read(work.conn, row, named, SEGMENT_RECORDS_MAX)?;
+    let mut all: std::collections::BTreeMap<Seq, Record> =
+        rows.into_iter().map(|row| (row.seq, row.record)).collect();
+    all.extend((checked.range.first()..).zip(checked.records.iter().cloned()));
+    let records: Vec<Record> = all.into_values().collect();
+    if records.len() as u64 == named.count() && store_named(work, row, name, named, &records)? {
+        return Ok(None);
+    }
+    Ok(Some("together with what is here, the records do not hash to the name of their segment".into()))
+}
+
+fn insert_rows(
+    work: &Work<'_>,
+    row: &mut JournalRow,
+    checked: &Checked,
+    news: &RangeSet,
+) -> Result<(), Fault> {
+    let mut bytes = Vec::new();
+    for ((seq, record), check) in (checked.range.first()..).zip(&checked.records).zip(&checked.checks) {
+        if news.contains(seq) {
+            bytes.clear();
+            canon::encode_into(record, &mut bytes);
+            tail::insert(work.conn, row, seq, record, *check, &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn count(row: &mut JournalRow, checked: &Checked, stored: &RangeSet) {
+    row.present.extend(stored);
+    // What was here once and got lost by damage has been counted already.
+    row.ingested += row.acknowledge(stored);
+    if checked.range.last() > row.head
+        && let Some(check) = checked.checks.last()
+    {
+        (row.head, row.head_check) = (checked.range.last(), *check);
+    }
+}
+
+/// Notes what the author says it lost, in its own journals only.
+fn declare(work: &mut Work<'_>, run: &Run, gaps: &[Gap]) -> Result<(), Fault> {
+    for gap in gaps {
+        let Some((first, last)) = gap.range else { continue };
+        let Some(range) = SeqRange::new(first.max(1), last.min(SEQ_MAX)) else { continue };
+        let journal = millrace_model::JournalId {
+            device: run.journal.device,
+            incarnation: gap.incarnation,
+            lane: gap.lane,
+        };
+        if work.create(journal, false)? {
+            work.change(&journal, |_, row| {
+                let mut declared = row.declared.clone();
+                declared.insert(range);
+                if declared.range_count() <= RANGES_MAX {
+                    row.declared = declared;
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}

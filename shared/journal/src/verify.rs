@@ -1,0 +1,219 @@
+//! Verification: every stored byte against its checks, and every claim against what is there.
+//!
+//! Promise: never writes. Absent: what to do about findings (`Store::quarantine`).
+
+use millrace_model::hash::RecordChecker;
+use millrace_model::{JournalId, RangeSet, SeqRange};
+use rusqlite::Connection;
+
+use crate::append::SEQ_MAX;
+use crate::error::{Fault, ReadError};
+use crate::quarantine;
+use crate::row::JournalRow;
+use crate::schema::unsigned;
+use crate::{segment, tail};
+
+/// Findings that one report lists; more are only counted.
+const FINDINGS_MAX: usize = 1_000;
+
+/// How far a verification has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Segments read.
+    pub segments: u64,
+    /// Records verified, in segments and in tails.
+    pub records: u64,
+    /// Stored bytes read.
+    pub bytes: u64,
+}
+
+/// Something that does not fit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// Whose.
+    pub journal: Option<JournalId>,
+    /// Which records, where that is known.
+    pub range: Option<SeqRange>,
+    /// What, in words.
+    pub what: String,
+}
+
+/// What a verification found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// How much was read.
+    pub read: Progress,
+    /// Journals looked at.
+    pub journals: u64,
+    /// Things that stand in quarantine from earlier.
+    pub quarantined: u64,
+    /// What does not fit; the first thousand.
+    pub findings: Vec<Finding>,
+    /// How many findings there were.
+    pub found: u64,
+}
+
+impl Report {
+    /// Whether everything fits.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.found == 0
+    }
+
+    fn note(&mut self, journal: Option<JournalId>, range: Option<SeqRange>, what: String) {
+        self.found += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { journal, range, what });
+        }
+    }
+
+    /// Keeps damage as a finding; anything else goes on as an error.
+    fn damage(
+        &mut self,
+        journal: JournalId,
+        range: SeqRange,
+        result: Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        match result.map_err(|fault| fault.located(journal, range)) {
+            Ok(()) => Ok(()),
+            Err(Fault::Damaged { journal, range, what }) => {
+                self.note(Some(journal), Some(range), what);
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+pub(crate) fn run(conn: &Connection, mut progress: impl FnMut(Progress)) -> Result<Report, ReadError> {
+    let mut report = Report::default();
+    pages(conn, &mut report)?;
+    report.quarantined = conn
+        .query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))
+        .map(unsigned)
+        .map_err(Fault::from)?;
+    match JournalRow::load_all(conn, None) {
+        Err(Fault::Invalid(what)) => report.note(None, None, what),
+        Err(other) => return Err(other.into()),
+        Ok(rows) => {
+            for row in rows {
+                report.journals += 1;
+                journal(conn, &row, &mut report, &mut progress)?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// SQLite's own look at its pages. It does not see a flipped bit in a value; the checks below do.
+fn pages(conn: &Connection, report: &mut Report) -> Result<(), ReadError> {
+    let mut statement = conn.prepare("PRAGMA quick_check(20)").map_err(Fault::from)?;
+    let said = statement.query_map([], |row| row.get::<_, String>(0)).map_err(Fault::from)?;
+    for line in said {
+        match line {
+            Ok(line) if line == "ok" => {}
+            Ok(line) => report.note(None, None, line),
+            Err(error) if crate::error::is_corrupt(&error) => report.note(None, None, error.to_string()),
+            Err(error) => return Err(Fault::from(error).into()),
+        }
+    }
+    Ok(())
+}
+
+fn journal(
+    conn: &Connection,
+    row: &JournalRow,
+    report: &mut Report,
+    progress: &mut impl FnMut(Progress),
+) -> Result<(), Fault> {
+    let Some(everything) = SeqRange::new(1, SEQ_MAX) else { return Ok(()) };
+    let ledger = row.ledger();
+    if !ledger.balances() {
+        report.note(Some(row.journal), None, format!("the ledger does not balance: {ledger:?}"));
+    }
+    let compared =
+        quarantine::compare(conn, row, everything).map_err(|fault| fault.located(row.journal, everything));
+    match compared {
+        Ok(found) => {
+            for range in found.missing.iter() {
+                report.note(Some(row.journal), Some(range), "noted as stored, and not there".into());
+            }
+            let extra: RangeSet = found
+                .extra_segments
+                .iter()
+                .map(|first| SeqRange::only(*first))
+                .chain(found.extra_rows.iter())
+                .collect();
+            for range in extra.iter() {
+                report.note(Some(row.journal), Some(range), "there, and not noted as stored".into());
+            }
+        }
+        Err(fault) => report.damage(row.journal, everything, Err(fault))?,
+    }
+    segments(conn, row, report, progress)?;
+    let checker = RecordChecker::new(&row.journal);
+    let scanned = tail::scan(conn, row.id, everything, false, |raw| {
+        report.read.records += 1;
+        report.read.bytes += raw.bytes.len() as u64;
+        let only = SeqRange::only(raw.seq);
+        let verified = tail::verify(&row.journal, &checker, raw);
+        let walls = row.tail_walls;
+        let fits = verified.and_then(|found| {
+            let inside =
+                walls.is_some_and(|(low, high)| low <= found.record.wall && found.record.wall <= high);
+            if inside {
+                Ok(())
+            } else {
+                Err(stray(row, only, "a tail row lies outside the noted time range"))
+            }
+        });
+        report.damage(row.journal, only, fits)?;
+        Ok(true)
+    });
+    report.damage(row.journal, everything, scanned)?;
+    progress(report.read);
+    Ok(())
+}
+
+fn stray(row: &JournalRow, range: SeqRange, what: &str) -> Fault {
+    Fault::Damaged { journal: row.journal, range, what: what.to_owned() }
+}
+
+fn segments(
+    conn: &Connection,
+    row: &JournalRow,
+    report: &mut Report,
+    progress: &mut impl FnMut(Progress),
+) -> Result<(), Fault> {
+    let mut from = 0;
+    while let Some(first) = next_first(conn, row, from)? {
+        from = first + 1;
+        let somewhere = SeqRange::only(first);
+        let verified = segment::at(conn, row, first).and_then(|found| {
+            let Some(found) = found else { return Ok(()) };
+            let records = found.records(conn, &row.journal)?;
+            report.read.segments += 1;
+            report.read.records += records.len() as u64;
+            report.read.bytes += found.size;
+            if segment::walls(&records) == (found.min_wall, found.max_wall) {
+                Ok(())
+            } else {
+                Err(stray(
+                    row,
+                    found.range,
+                    "a segment is noted under another time range than its records have",
+                ))
+            }
+        });
+        report.damage(row.journal, somewhere, verified)?;
+        progress(report.read);
+    }
+    Ok(())
+}
+
+fn next_first(conn: &Connection, row: &JournalRow, from: u64) -> Result<Option<u64>, Fault> {
+    let sql = "SELECT min(first_seq) FROM segment WHERE journal = ? AND first_seq >= ?";
+    let found: Option<i64> =
+        conn.prepare_cached(sql)?.query_row((row.id, crate::schema::signed(from)), |found| found.get(0))?;
+    Ok(found.map(unsigned))
+}
