@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use crate::close::alert;
 use crate::doorkeeper::shown;
 use crate::{
-    Clock, CloseCode, CloseReason, Connection, HUB_NAME, Identity, PeerIdentity, Road, TlsError, limits, tls,
+    Clock, CloseCode, CloseReason, Connection, HUB_NAME, Identity, PeerIdentity, Road, TlsError, limits,
+    socket, tls,
 };
 
 /// How a dialer dials. [`Self::new`] has every default.
@@ -159,7 +160,8 @@ impl Dialer {
         if let Some(endpoint) = slot.as_ref() {
             return Ok(endpoint.clone());
         }
-        let endpoint = Endpoint::client(any).map_err(|source| ConnectError::Socket { addr, source })?;
+        let endpoint = socket::endpoint(any, limits::DIALER_SOCKET_BYTES, None)
+            .map_err(|source| ConnectError::Socket { addr, source })?;
         Ok(slot.insert(endpoint).clone())
     }
 

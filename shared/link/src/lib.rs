@@ -8,7 +8,7 @@
 //!
 //! | room | what stands there |
 //! |---|---|
-//! | [`listener`], `doorkeeper`, `pending` | a hub's port, its door, and the handshakes under way |
+//! | [`listener`], `doorkeeper`, `pending`, `socket` | a hub's port, its door, and the handshakes under way |
 //! | [`dialer`] | the dialing end |
 //! | [`connection`], [`outlet`], [`inlet`] | a session's connection and its streams of frames |
 //! | [`close`] | why connections end |
@@ -43,6 +43,7 @@ mod pending;
 pub mod renewal;
 pub mod request;
 pub mod road;
+mod socket;
 mod tls;
 pub mod token;
 pub mod vault;

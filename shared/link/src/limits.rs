@@ -44,6 +44,17 @@ pub const INITIAL_MTU_BYTES: u16 = 1_200;
 /// Where discovery stops: an Ethernet frame minus IPv6 and UDP headers.
 pub const MTU_CEILING_BYTES: u16 = 1_452;
 
+/// Largest UDP payload that is taken: an Ethernet frame minus IPv4 and UDP headers. When exceeded: the packet is
+/// not read, and the peer's discovery stays below.
+pub const UDP_PAYLOAD_BYTES_MAX: u16 = 1_472;
+
+/// Packets that wait in the kernel of a hub: about 2,000, the first flight of 1,000 agents after a power cut.
+/// The kernel may grant less (`net.core.rmem_max`). When full: packets are lost and sent again.
+pub const HUB_SOCKET_BYTES: usize = 4 << 20;
+
+/// The same for a dialing side, whose peers are few.
+pub const DIALER_SOCKET_BYTES: usize = 1 << 20;
+
 /// Connection attempts that the endpoint keeps until the door has looked at them. The door decides without
 /// waiting, so this is a short queue between two tasks. When reached: further attempts are refused.
 pub const INCOMING_MAX: usize = 1_024;

@@ -18,7 +18,7 @@ use crate::doorkeeper::{Doorkeeper, Tally};
 use crate::tls::{self, Gate};
 use crate::{
     Admission, Clock, CloseCode, Connection, DoorCounts, EnrolmentConnection, Identity, TlsError, limits,
-    renewal,
+    renewal, socket,
 };
 
 /// How a hub listens. [`Self::new`] has every default; change what you know better.
@@ -110,8 +110,8 @@ impl Listener {
         }
         let mut server = ServerConfig::with_crypto(Arc::new(tls::listening(&options.identity, &gate)?));
         limits::bound_server(&mut server);
-        let endpoint =
-            Endpoint::server(server.clone(), addr).map_err(|source| BindError::Socket { addr, source })?;
+        let endpoint = socket::endpoint(addr, limits::HUB_SOCKET_BYTES, Some(server.clone()))
+            .map_err(|source| BindError::Socket { addr, source })?;
         let (accepted, receiver) = mpsc::channel(limits::ACCEPT_QUEUE_MAX);
         let tally = Arc::<Tally>::default();
         let keeper = Doorkeeper {

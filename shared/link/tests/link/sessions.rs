@@ -66,11 +66,11 @@ async fn signs_of_life_keep_a_silent_session() {
     let world = World::new();
     let listener = world.listen();
     let mut options = ClientOptions::new(world.clock());
-    let idle = Duration::from_millis(400);
-    options.road = Road { idle_timeout: idle, keep_alive: Duration::from_millis(100), ..Road::FIBRE };
+    let idle = Duration::from_secs(1);
+    options.road = Road { idle_timeout: idle, keep_alive: Duration::from_millis(200), ..Road::FIBRE };
     let dialer = Dialer::new(options);
     let (dialed, accepted) = world.session(&dialer, &listener).await;
-    let silence = tokio::time::timeout(idle * 3, dialed.closed()).await;
+    let silence = tokio::time::timeout(idle * 2, dialed.closed()).await;
     assert!(silence.is_err() && accepted.close_reason().is_none(), "{silence:?}");
 }
 
@@ -112,6 +112,22 @@ async fn a_hub_that_does_not_enrol_says_that_it_does_not_speak_that() {
     assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused}");
     // Sessions are not affected.
     world.session(&world.dialer(), &listener).await;
+}
+
+#[tokio::test]
+async fn one_port_serves_both_address_families() {
+    let world = World::new();
+    let Ok(listener) = Listener::bind("[::]:0".parse().unwrap(), world.options()) else {
+        return; // A machine without IPv6 cannot show this.
+    };
+    let port = listener.local_addr().unwrap().port();
+    let (dialer, device) = (world.dialer(), world.device(7));
+    for host in ["127.0.0.1", "::1"] {
+        let to = (host.parse::<std::net::IpAddr>().unwrap(), port).into();
+        let dialed = dialer.connect(to, &device).await;
+        assert_eq!(dialed.unwrap().peer().role, crate::world::hub_role(1), "{host}");
+        session_of(&listener).await;
+    }
 }
 
 #[tokio::test]
