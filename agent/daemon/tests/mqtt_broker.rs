@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_agent::mqtt::{
-    Arrival, BindError, EmbeddedBroker, EmbeddedOptions, Filter, LanePattern, LocalPublisher, Login, StatusHandle,
+    Arrival, BindError, EmbeddedBroker, EmbeddedOptions, Filter, LanePattern, LocalPublisher, Login,
+    StatusHandle,
 };
 use millrace_model::{Durable, Lane};
 use mqtt_support::{PINGREQ, PINGRESP, Raw, packet, publication, publish, soon, stored, subscribe};
@@ -42,7 +43,10 @@ async fn bench_with(options: EmbeddedOptions, capacity: usize) -> Bench {
 }
 
 /// A subscriber that is known to be subscribed: it has its first, retained message.
-async fn subscribed(bench: &Bench, arguments: &[&str]) -> (Lines<BufReader<ChildStdout>>, tokio::process::Child) {
+async fn subscribed(
+    bench: &Bench,
+    arguments: &[&str],
+) -> (Lines<BufReader<ChildStdout>>, tokio::process::Child) {
     assert!(bench.publisher.publish("ready", &Bytes::from_static(b"yes"), 1, true));
     let mut child = subscribe(bench.address.port(), &[&["-v", "-t", "ready"], arguments].concat());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -57,7 +61,10 @@ async fn a_puback_leaves_only_after_the_record_is_stored() {
         let (mut sensor, _) = Raw::greet(bench.address, level, "sensor", true, 60).await;
         sensor.say(&publication(level, 1, false, 7, "press/temp", b"21")).await;
         let arrival = soon(bench.arrivals.recv()).await.unwrap();
-        assert_eq!((arrival.topic.as_str(), &arrival.payload[..], arrival.qos), ("press/temp", &b"21"[..], 1));
+        assert_eq!(
+            (arrival.topic.as_str(), &arrival.payload[..], arrival.qos),
+            ("press/temp", &b"21"[..], 1)
+        );
         // The answer to a later ping comes first: there was no PUBACK.
         sensor.say(&PINGREQ).await;
         assert_eq!(sensor.hear().await, PINGRESP);
@@ -144,7 +151,8 @@ async fn a_dropped_receipt_ends_the_connection_without_an_acknowledgement() {
 
 #[tokio::test]
 async fn a_full_channel_stops_the_reading_and_loses_nothing() {
-    let mut bench = bench_with(EmbeddedOptions { window_publications: 8, ..EmbeddedOptions::default() }, 1).await;
+    let mut bench =
+        bench_with(EmbeddedOptions { window_publications: 8, ..EmbeddedOptions::default() }, 1).await;
     let (mut sensor, _) = Raw::greet(bench.address, 4, "sensor", true, 60).await;
     let mut burst = Vec::new();
     for id in 1..=200_u8 {
@@ -191,8 +199,20 @@ async fn a_goodbye_discards_the_last_will() {
     let mut bench = bench(EmbeddedOptions::default()).await;
     let port = bench.address.port();
     for version in ["311", "5"] {
-        let arguments =
-            ["-V", version, "-q", "1", "-t", "a", "-m", "1", "--will-topic", "state", "--will-payload", "gone"];
+        let arguments = [
+            "-V",
+            version,
+            "-q",
+            "1",
+            "-t",
+            "a",
+            "-m",
+            "1",
+            "--will-topic",
+            "state",
+            "--will-payload",
+            "gone",
+        ];
         let (status, seen) = tokio::join!(publish(port, &arguments), stored(&mut bench.arrivals));
         assert!(status.success());
         assert_eq!(seen.0, "a");
@@ -298,7 +318,8 @@ async fn hostile_bytes_end_only_their_own_connection() {
 
 #[tokio::test]
 async fn a_silent_stranger_is_not_kept_for_ever() {
-    let options = EmbeddedOptions { connect_timeout: Duration::from_millis(50), ..EmbeddedOptions::default() };
+    let options =
+        EmbeddedOptions { connect_timeout: Duration::from_millis(50), ..EmbeddedOptions::default() };
     let bench = bench(options).await;
     Raw::connect(bench.address).await.closed().await;
 }

@@ -172,13 +172,11 @@ async fn subscriptions_with_wildcards_have_their_lanes() {
             subscription("wave/+/raw", 0, Lane::Bulk),
         ];
         let id = format!("{version:?}");
-        let options = BrokerOptions {
-            version,
-            ..BrokerOptions::new("127.0.0.1", broker.port, &id, subscriptions)
-        };
+        let options =
+            BrokerOptions { version, ..BrokerOptions::new("127.0.0.1", broker.port, &id, subscriptions) };
         let mut bench = connected(options).await;
         for (topic, qos, subscription, lane) in [
-            ("press/alarm", 2, 0, Lane::Urgent),
+            ("robot/alarm", 2, 0, Lane::Urgent),
             ("press/7/temp", 1, 1, Lane::Normal),
             ("wave/7/raw", 0, 2, Lane::Bulk),
         ] {
@@ -279,7 +277,8 @@ async fn a_wrong_password_is_named_in_the_status_and_the_right_one_comes_in() {
         let error = bench.status.snapshot().last_error.unwrap();
         assert!(error.contains("check user, password"), "{error}");
         bench.end().await;
-        let mut bench = connected(BrokerOptions { login: login("s3cret"), ..options(broker.port, version) }).await;
+        let mut bench =
+            connected(BrokerOptions { login: login("s3cret"), ..options(broker.port, version) }).await;
         let arguments = ["-u", "agent", "-P", "s3cret", "-q", "1", "-t", "plant/a", "-m", "x"];
         assert!(publish(broker.port, &arguments).await.success());
         assert_eq!(stored(&mut bench.arrivals).await.1, b"x");
@@ -291,13 +290,16 @@ async fn a_wrong_password_is_named_in_the_status_and_the_right_one_comes_in() {
 fn certificates(dir: &Path) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::default();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "authority");
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let certificate = authority.self_signed(&authority_key).unwrap();
     std::fs::write(dir.join("ca.pem"), certificate.pem()).unwrap();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     for (file, name) in [("server", "localhost"), ("client", "agent")] {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        // OpenSSL takes a certificate for self-signed when its subject equals its issuer.
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let certificate = params.signed_by(&key, &issuer).unwrap();
         std::fs::write(dir.join(format!("{file}.pem")), certificate.pem()).unwrap();
         std::fs::write(dir.join(format!("{file}.key")), key.serialize_pem()).unwrap();
@@ -317,14 +319,29 @@ async fn tls_verifies_the_broker_and_shows_our_certificate() {
         server_name: None,
     };
     for version in BOTH {
-        let secure =
-            BrokerOptions { host: "localhost".to_owned(), tls: Some(tls.clone()), ..options(broker.port, version) };
+        let secure = BrokerOptions {
+            host: "localhost".to_owned(),
+            tls: Some(tls.clone()),
+            ..options(broker.port, version)
+        };
         let mut bench = connected(secure.clone()).await;
         let files: Vec<String> =
             ["ca.pem", "client.pem", "client.key"].map(|f| dir.path().join(f).display().to_string()).into();
         let arguments = [
-            "--cafile", &files[0], "--cert", &files[1], "--key", &files[2], "-h", "localhost", "-q", "2", "-t",
-            "plant/a", "-m", "x",
+            "--cafile",
+            &files[0],
+            "--cert",
+            &files[1],
+            "--key",
+            &files[2],
+            "-h",
+            "localhost",
+            "-q",
+            "2",
+            "-t",
+            "plant/a",
+            "-m",
+            "x",
         ];
         assert!(publish(broker.port, &arguments).await.success());
         assert_eq!(stored(&mut bench.arrivals).await.1, b"x");
@@ -381,6 +398,7 @@ async fn qos_2_is_exactly_once_across_a_lost_connection() {
     broker.say(&[0x62, 2, 0, 5]).await;
     assert_eq!(broker.hear().await, [0x70, 2, 0, 5]);
     assert_eq!(bench.status.snapshot().received_total, 1);
+    drop(broker);
     bench.end().await;
 }
 
@@ -392,6 +410,7 @@ async fn a_release_from_before_our_restart_is_answered() {
     broker.say(&[0x62, 2, 0, 42]).await;
     assert_eq!(broker.hear().await, [0x70, 2, 0, 42]);
     assert_eq!(bench.status.snapshot().reconnects, 0);
+    drop(broker);
     bench.end().await;
 }
 
@@ -417,6 +436,7 @@ async fn acknowledgements_leave_in_order_and_never_for_an_older_connection() {
     first.receipt.stored(&PROOF);
     assert_eq!(broker.hear().await, [0x40, 2, 0, 1]);
     assert_eq!(broker.hear().await, [0x40, 2, 0, 2]);
+    drop(broker);
     bench.end().await;
 }
 
@@ -432,5 +452,6 @@ async fn a_broker_that_sends_nonsense_is_left_and_tried_again() {
     let mut broker = scripted(&listener, false, true).await;
     broker.say(&publication(4, 1, false, 1, "plant/a", b"x")).await;
     assert_eq!(stored(&mut bench.arrivals).await.1, b"x");
+    drop(broker);
     bench.end().await;
 }

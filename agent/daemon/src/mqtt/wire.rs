@@ -61,12 +61,25 @@ impl<R: AsyncRead + Unpin + Send> Inlet<R> {
     /// Reads what is there, at least one byte. Zero means that the other side has closed.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
         let chunk = if self.busy { READ_BYTES_BUSY } else { READ_BYTES_IDLE };
+        if !self.busy && self.buffer.is_empty() && self.buffer.capacity() > 2 * READ_BYTES_IDLE {
+            self.buffer = BytesMut::new();
+        }
         if self.buffer.capacity() - self.buffer.len() < chunk / 2 {
             self.buffer.reserve(chunk);
         }
         let read = self.reader.read_buf(&mut self.buffer).await?;
         self.busy = read >= READ_BYTES_IDLE / 2;
         Ok(read)
+    }
+
+    /// Reads and forgets until the other side closes.
+    pub(crate) async fn drain(&mut self) -> io::Result<()> {
+        loop {
+            self.buffer.clear();
+            if self.fill().await? == 0 {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -17,22 +17,22 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 /// Long enough for a busy machine; a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const ABSENT: &str = "mosquitto is not installed: run `make test`, which installs mosquitto";
 
 /// Waits for something that must happen.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it did not happen in time")
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// The next arrival, answered as stored.
-pub async fn stored(arrivals: &mut mpsc::Receiver<Arrival>) -> (String, Vec<u8>, u8) {
+pub(crate) async fn stored(arrivals: &mut mpsc::Receiver<Arrival>) -> (String, Vec<u8>, u8) {
     let arrival = soon(arrivals.recv()).await.unwrap();
     let seen = (arrival.topic.clone(), arrival.payload.to_vec(), arrival.qos);
     arrival.receipt.stored(&Durable::attest(1));
@@ -40,21 +40,21 @@ pub async fn stored(arrivals: &mut mpsc::Receiver<Arrival>) -> (String, Vec<u8>,
 }
 
 /// Debian's mosquitto, as a child process on a free port.
-pub struct Mosquitto {
-    pub port: u16,
+pub(crate) struct Mosquitto {
+    pub(crate) port: u16,
     dir: PathBuf,
     child: Child,
 }
 
 impl Mosquitto {
     /// Starts one with a configuration of its own; `{dir}` and `{port}` in `extra` are replaced.
-    pub async fn start(dir: &Path, extra: &str) -> Self {
+    pub(crate) async fn start(dir: &Path, extra: &str) -> Self {
         let port = free_port();
         Self::start_on(dir, port, extra).await
     }
 
     /// Starts one on a port.
-    pub async fn start_on(dir: &Path, port: u16, extra: &str) -> Self {
+    pub(crate) async fn start_on(dir: &Path, port: u16, extra: &str) -> Self {
         let listener = format!("listener {port} 127.0.0.1\n");
         let base = format!(
             "user root\npersistence true\npersistence_location {}/\nlog_dest stderr\nlog_type all\n",
@@ -96,7 +96,7 @@ impl Mosquitto {
     }
 
     /// Ends it in order, so that it writes its sessions down.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         soon(self.child.wait()).await.unwrap();
@@ -104,7 +104,7 @@ impl Mosquitto {
 }
 
 /// Debian's publisher. Returns when it has its acknowledgements.
-pub async fn publish(port: u16, arguments: &[&str]) -> ExitStatus {
+pub(crate) async fn publish(port: u16, arguments: &[&str]) -> ExitStatus {
     let port = port.to_string();
     let mut command = Command::new("mosquitto_pub");
     command.args(["-h", "127.0.0.1", "-p", &port]).args(arguments);
@@ -113,7 +113,7 @@ pub async fn publish(port: u16, arguments: &[&str]) -> ExitStatus {
 }
 
 /// Debian's subscriber; its lines are read from its standard output.
-pub fn subscribe(port: u16, arguments: &[&str]) -> Child {
+pub(crate) fn subscribe(port: u16, arguments: &[&str]) -> Child {
     let port = port.to_string();
     let mut command = Command::new("mosquitto_sub");
     command.args(["-h", "127.0.0.1", "-p", &port]).args(arguments);
@@ -122,15 +122,21 @@ pub fn subscribe(port: u16, arguments: &[&str]) -> Child {
 }
 
 /// A client or broker that says what the test tells it to, byte for byte.
-pub struct Raw(pub TcpStream);
+pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
     /// Connects and says CONNECT; returns with the CONNACK's session-present flag.
-    pub async fn greet(address: SocketAddr, level: u8, client_id: &str, clean: bool, keep_alive: u8) -> (Self, bool) {
+    pub(crate) async fn greet(
+        address: SocketAddr,
+        level: u8,
+        client_id: &str,
+        clean: bool,
+        keep_alive: u8,
+    ) -> (Self, bool) {
         let mut raw = Self::connect(address).await;
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', level, if clean { 2 } else { 0 }, 0, keep_alive];
         if level == 5 {
@@ -144,12 +150,12 @@ impl Raw {
         (raw, answer[2] == 1)
     }
 
-    pub async fn say(&mut self, bytes: &[u8]) {
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
     }
 
     /// The next whole packet.
-    pub async fn hear(&mut self) -> Vec<u8> {
+    pub(crate) async fn hear(&mut self) -> Vec<u8> {
         soon(async {
             let mut packet = vec![0; 2];
             self.0.read_exact(&mut packet).await.expect("the other side has closed");
@@ -167,14 +173,14 @@ impl Raw {
     }
 
     /// Waits until the other side has closed; what it still says is passed over.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         let mut rest = Vec::new();
         let _reset_or_end = soon(self.0.read_to_end(&mut rest)).await;
     }
 }
 
 /// A packet with a body of less than 16 KiB.
-pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     if body.len() < 128 {
         packet.push(u8::try_from(body.len()).unwrap());
@@ -187,7 +193,7 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A PUBLISH of MQTT 3.1.1 (level 4) or 5.
-pub fn publication(level: u8, qos: u8, dup: bool, id: u8, topic: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publication(level: u8, qos: u8, dup: bool, id: u8, topic: &str, payload: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, topic);
     if qos > 0 {
@@ -200,8 +206,8 @@ pub fn publication(level: u8, qos: u8, dup: bool, id: u8, topic: &str, payload: 
     packet(0x30 | (qos << 1) | (u8::from(dup) << 3), &body)
 }
 
-pub const PINGREQ: [u8; 2] = [0xC0, 0];
-pub const PINGRESP: [u8; 2] = [0xD0, 0];
+pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
+pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
 
 fn text(body: &mut Vec<u8>, text: &str) {
     body.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());

@@ -31,7 +31,10 @@ const VERDICTS_AT_ONCE: usize = 1_024;
 /// Messages to a subscriber taken at once.
 const FORWARDS_AT_ONCE: usize = 64;
 
-/// The check of the keep-alive and the deadline of the last write.
+/// How long a client that does not read what it is sent may go unheard when it named no keep-alive.
+const PATIENCE_WITHOUT_KEEP_ALIVE: Duration = Duration::from_secs(90);
+
+/// How often the keep-alive is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a connection ends.
@@ -163,7 +166,10 @@ impl Connection<'_> {
         let arrivals = self.house.arrivals.clone();
         let mut verdicts: Vec<Verdict> = Vec::new();
         let mut forwards: Vec<Forward> = Vec::new();
-        let patience = Duration::from_secs(u64::from(connect.keep_alive)) * 3 / 2;
+        let patience = match connect.keep_alive {
+            0 => PATIENCE_WITHOUT_KEEP_ALIVE,
+            seconds => Duration::from_secs(u64::from(seconds)) * 3 / 2,
+        };
         let mut heard_at = Instant::now();
         let mut checks = tokio::time::interval(CHECK_EVERY);
         loop {
@@ -196,10 +202,10 @@ impl Connection<'_> {
                     }
                 }
                 now = checks.tick() => {
-                    if !starved {
+                    if !starved && !clogged {
                         // We did not listen, so silence proves nothing.
                         heard_at = now;
-                    } else if connect.keep_alive > 0 && now.duration_since(heard_at) > patience {
+                    } else if (connect.keep_alive > 0 || clogged) && now.duration_since(heard_at) > patience {
                         return Err(Leave::Silent);
                     }
                 }

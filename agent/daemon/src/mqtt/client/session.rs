@@ -185,7 +185,8 @@ impl Session {
     }
 
     fn note_subscriptions(&mut self, granted: &[bool]) {
-        self.subscribed = true;
+        // After a refusal the next connection asks again.
+        self.subscribed = granted.iter().all(|granted| *granted);
         self.status.connected();
         for (subscription, _) in self.subscriptions.iter().zip(granted).filter(|(_, granted)| !**granted) {
             let filter = &subscription.filter;
@@ -275,8 +276,14 @@ impl Session {
             self.acknowledge(&mut batch, link)?;
         }
         link.outlet.push(&Outgoing::Disconnect(Farewell::Normal))?;
-        // A broker that does not read must not hold up the end.
-        let _late = tokio::time::timeout(self.drain_timeout, link.outlet.close()).await;
+        // The broker closes when it has read everything. Not waiting for that could let our next process take the session
+        // over before the last acknowledgements are read, and get their messages again. A broker that does not
+        // read must not hold up the end.
+        let goodbye = async {
+            link.outlet.close().await?;
+            link.inlet.drain().await
+        };
+        let _late = tokio::time::timeout(self.drain_timeout, goodbye).await;
         Ok(())
     }
 }
