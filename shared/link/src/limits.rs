@@ -215,4 +215,33 @@ mod tests {
         let silent = dialing_transport(&Road { idle_timeout: Duration::from_secs(3_600), ..Road::FIBRE });
         says(&silent, "max_idle_timeout: Some(60000)");
     }
+
+    #[test]
+    fn a_listening_endpoint_bounds_what_it_keeps_of_strangers() {
+        let own = rcgen::generate_simple_self_signed(["hub.millrace".to_owned()]).unwrap();
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let mut server = ServerConfig::with_single_cert(vec![own.cert.der().clone()], key.into()).unwrap();
+        bound_server(&mut server);
+        let text = format!("{server:?}");
+        for line in [
+            "max_incoming: 1024",
+            "incoming_buffer_size: 4096",
+            "incoming_buffer_size_total: 2097152",
+            "migration: true",
+            "max_concurrent_bidi_streams: 32",
+        ] {
+            assert!(text.contains(line), "`{line}` is not in {text}");
+        }
+    }
+
+    #[test]
+    fn every_limit_stands_in_the_design_page() {
+        let (source, page) = (include_str!("limits.rs"), include_str!("../DESIGN.md"));
+        let names = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+        let missing: Vec<_> = names.filter(|name| !page.contains(&format!("`{name}`"))).collect();
+        assert!(
+            missing.is_empty(),
+            "DESIGN.md does not say what happens when these are reached: {missing:?}"
+        );
+    }
 }
