@@ -108,15 +108,29 @@ pub(crate) fn write(directory: &Path, name: &str, content: &[u8]) -> Result<(), 
     let path = directory.join(name);
     let beside = directory.join(format!(".{name}.new"));
     // What an earlier crash left is removed, so that the new file is made with its mode and not over a link.
-    match fs::remove_file(&beside) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(refused("remove", &beside)(e)),
-        _ => {}
-    }
+    discard(&beside)?;
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
     let mut file = opened.map_err(refused("make", &beside))?;
     file.write_all(content).map_err(refused("write", &beside))?;
     file.sync_all().map_err(refused("flush", &beside))?;
     fs::rename(&beside, &path).map_err(refused("put into place", &path))?;
+    flush(directory)
+}
+
+/// Removes `name`, if it is there.
+pub(crate) fn remove(directory: &Path, name: &str) -> Result<(), VaultError> {
+    discard(&directory.join(name))?;
+    flush(directory)
+}
+
+fn discard(path: &Path) -> Result<(), VaultError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(refused("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn flush(directory: &Path) -> Result<(), VaultError> {
     let flushed = File::open(directory).and_then(|directory| directory.sync_all());
     flushed.map_err(refused("flush the directory", directory))
 }

@@ -27,6 +27,17 @@ pub struct EnrolmentRequest {
     pub labels: BTreeMap<String, String>,
 }
 
+impl EnrolmentRequest {
+    /// Reads a machine's question, its length field included.
+    ///
+    /// # Errors
+    /// When it is malformed, over a limit, or its signing request is not signed by its own key.
+    pub fn from_frame(frame: &[u8]) -> Result<Self, EnrolmentError> {
+        let question: Question = message::decode(frame).map_err(EnrolmentError::Malformed)?;
+        checked(question).map_err(|what| EnrolmentError::Malformed(what.to_owned()))
+    }
+}
+
 /// Why an enrolment ended without an answer being taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnrolmentError {
@@ -125,8 +136,7 @@ fn over(error: &quinn::ConnectionError) -> bool {
 async fn ask(inlet: &mut Inlet) -> Result<EnrolmentRequest, EnrolmentError> {
     let frame = inlet.next(ENROLMENT_MESSAGE_BYTES_MAX).await?;
     let frame = frame.ok_or_else(|| EnrolmentError::Malformed("it is empty".into()))?;
-    let question: Question = message::decode(&frame).map_err(EnrolmentError::Malformed)?;
-    checked(question).map_err(|what| EnrolmentError::Malformed(what.to_owned()))
+    EnrolmentRequest::from_frame(&frame)
 }
 
 fn checked(question: Question) -> Result<EnrolmentRequest, &'static str> {

@@ -165,3 +165,15 @@ async fn a_replaced_identity_is_shown_from_the_next_handshake_on() {
     assert_eq!(before.close_reason(), None, "the open connection stays");
     assert!(listener.replace_identity(&world.device(7)).is_err());
 }
+
+#[tokio::test]
+async fn a_hub_dials_another_hub() {
+    let world = World::new();
+    let (listener, dialer) = (world.listen(), world.dialer());
+    let (second, _) = world.certified(hub_role(2));
+    let dialed = dialer.connect(listener.local_addr().unwrap(), &second).await.unwrap();
+    assert_eq!((session_of(&listener).await.peer().role, dialed.peer().role), (hub_role(2), hub_role(1)));
+    world.registry.says(hub_role(2), Verdict::Revoked);
+    let refused = dialer.connect(listener.local_addr().unwrap(), &second).await.unwrap().closed().await;
+    assert_eq!(refused.code, CloseCode::Revoked);
+}

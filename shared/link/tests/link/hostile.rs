@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millrace_link::{Listener, limits};
+use millrace_link::ca::request_key_hash;
+use millrace_link::{EnrolmentRequest, JoinToken, Listener, PeerIdentity, limits};
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls_pki_types::ServerName;
@@ -141,4 +142,51 @@ async fn two_thousand_half_open_handshakes_do_not_keep_an_honest_device_out() {
     assert!(counts.challenged > 1_000, "{counts:?}");
     let kept = listener.connections();
     assert!(kept <= limits::HANDSHAKES_BEFORE_RETRY + 2, "{kept} connections are kept");
+}
+
+/// `bytes` with a few of them changed, doubled or missing.
+fn damaged(bytes: &[u8], chance: &mut fastrand::Rng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..chance.usize(1..6) {
+        let place = chance.usize(..bytes.len());
+        match chance.u8(..4) {
+            0 => bytes[place] = chance.u8(..),
+            1 => bytes[place] ^= 1 << chance.u8(..8),
+            2 => bytes.insert(place, chance.u8(..)),
+            _ => drop(bytes.remove(place)),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn damaged_certificates_tokens_and_questions_are_errors_and_never_panics() {
+    let world = World::new();
+    let (device, request) = world.certified(hub_role(1));
+    let (_, certificate) = x509_parser::pem::parse_x509_pem(device.certificate_pem().as_bytes()).unwrap();
+    let token = JoinToken {
+        ca: world.ca.key_hash(),
+        addresses: vec!["hub:7440".into()],
+        secret: millrace_link::JoinSecret::fresh().unwrap(),
+        expires: world.now(),
+        name: Some("press-7".into()),
+        labels: [("site".into(), "tuebingen".into())].into(),
+    };
+    let token = token.to_string().into_bytes();
+    let question =
+        br#"----{"version":1,"secret":"00000000000000000000000000","request":"000","labels":{"a":"b"}}"#;
+    let mut chance = fastrand::Rng::with_seed(7);
+    let mut same = 0;
+    for _ in 0..3_000 {
+        let seen = PeerIdentity::from_der(&damaged(&certificate.contents, &mut chance));
+        same += usize::from(seen.is_ok_and(|seen| seen == *device.own()));
+        let typed = String::from_utf8_lossy(&damaged(&token, &mut chance)).into_owned();
+        let _ = typed.parse::<JoinToken>();
+        assert!(EnrolmentRequest::from_frame(&damaged(question, &mut chance)).is_err());
+        // Bytes outside of what is signed may change; then the key is still the one that signed.
+        let asked = request_key_hash(&damaged(request.csr_der(), &mut chance));
+        assert!(asked.is_err() || asked.is_ok_and(|key| key == device.own().public_key_hash));
+    }
+    // Damage in the signature alone leaves what is said the same: the handshake notices that, not the reader.
+    assert!(same < 3_000, "nothing was damaged");
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use millrace_link::ca::request_key_hash;
 use millrace_link::identity::IDENTITY_FILE;
-use millrace_link::{CaError, CertificateAuthority, Identity, IdentityError, VaultError};
+use millrace_link::{CaError, CertificateAuthority, CertificateRequest, Identity, IdentityError, VaultError};
 
 use crate::world::{World, device_role};
 
@@ -86,7 +87,7 @@ fn a_ca_comes_back_and_is_never_overwritten() {
     assert_eq!(mode(&directory.join("ca.key")), 0o600);
     let loaded = CertificateAuthority::load(&directory).unwrap();
     assert_eq!(loaded.key_hash(), world.ca.key_hash());
-    let request = millrace_link::CertificateRequest::fresh().unwrap();
+    let request = CertificateRequest::fresh().unwrap();
     let issued =
         loaded.issue(request.csr_der(), device_role(1), "a", crate::world::LIFE, world.now()).unwrap();
     assert!(Identity::granted(&request, &issued, world.ca.certificate_pem()).is_ok());
@@ -94,4 +95,18 @@ fn a_ca_comes_back_and_is_never_overwritten() {
     assert!(matches!(again, Err(CaError::Vault(VaultError::Exists { .. }))));
     fs::write(directory.join("ca.pem"), World::new().ca.certificate_pem()).unwrap();
     assert!(matches!(CertificateAuthority::load(&directory), Err(CaError::Mismatch)));
+}
+
+#[test]
+fn a_machine_killed_while_it_asks_comes_back_with_the_same_key() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("identity");
+    let first = CertificateRequest::pending(&directory).unwrap();
+    assert_eq!(mode(&directory.join("pending.key")), 0o600);
+    let again = CertificateRequest::pending(&directory).unwrap();
+    let key = |request: &CertificateRequest| request_key_hash(request.csr_der()).unwrap();
+    assert_eq!(key(&first), key(&again));
+    CertificateRequest::settled(&directory).unwrap();
+    CertificateRequest::settled(&directory).unwrap();
+    assert_ne!(key(&CertificateRequest::pending(&directory).unwrap()), key(&first));
 }
