@@ -1,3 +1,7 @@
-//! The millrace-agent program: MQTT in, SQLite, QUIC out.
+//! The `millrace-agent` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    millrace_agent::cli::main().into()
+}

@@ -11,6 +11,7 @@ use millrace_agent::mqtt::{
 };
 use millrace_model::{Durable, Lane};
 use mqtt_support::{Mosquitto, PINGREQ, Raw, free_port, packet, publication, publish, soon, stored};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -400,6 +401,59 @@ async fn qos_2_is_exactly_once_across_a_lost_connection() {
     assert_eq!(bench.status.snapshot().received_total, 1);
     drop(broker);
     bench.end().await;
+}
+
+/// A road to the broker that breaks after a number of bytes, again and again, until it is told to hold.
+async fn breaking_road(broker: u16, mut hold: watch::Receiver<bool>) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut random = fastrand::Rng::with_seed(11);
+        while let Ok((near, _)) = listener.accept().await {
+            let far = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, broker)).await.unwrap();
+            let (near_in, mut near_out) = near.into_split();
+            let (far_in, mut far_out) = far.into_split();
+            // The handshake fits; somewhere in the exchange after it the road breaks, in either direction.
+            let limit = |bytes| if *hold.borrow() { u64::MAX } else { bytes };
+            let mut up = near_in.take(limit(random.u64(120..400)));
+            let mut down = far_in.take(limit(random.u64(120..400)));
+            tokio::select! {
+                _ = tokio::io::copy(&mut up, &mut far_out) => {}
+                _ = tokio::io::copy(&mut down, &mut near_out) => {}
+                _ = hold.changed() => {}
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_road_that_breaks_again_and_again_neither_loses_nor_doubles_qos_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(dir.path(), "allow_anonymous true").await;
+    for version in BOTH {
+        let (hold, holds) = watch::channel(false);
+        let port = breaking_road(broker.port, holds).await;
+        let id = format!("{version:?}");
+        connected(BrokerOptions { client_id: id.clone(), ..options(broker.port, version) }).await.end().await;
+        for n in 0..50 {
+            say(broker.port, "2", "plant/n", &n.to_string()).await;
+        }
+        let mut bench = start(BrokerOptions { client_id: id, ..options(port, version) });
+        let mut seen = Vec::new();
+        for _ in 0..50 {
+            seen.push(String::from_utf8(stored(&mut bench.arrivals).await.1).unwrap());
+        }
+        eprintln!("RECON {:?}", bench.status.snapshot());
+        assert!(bench.status.snapshot().reconnects > 3, "the road must break");
+        // Whatever the broker would still repeat comes before a message that is sent last.
+        hold.send(true).unwrap();
+        say(broker.port, "2", "plant/n", "last").await;
+        assert_eq!(stored(&mut bench.arrivals).await.1, b"last");
+        let expected: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+        assert_eq!(seen, expected);
+        bench.end().await;
+    }
 }
 
 #[tokio::test]

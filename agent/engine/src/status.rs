@@ -37,6 +37,8 @@ pub struct Status {
     pub recovering: bool,
     /// Credit left with the hub, bytes.
     pub credit_bytes: u64,
+    /// Whether the backlog waits for bandwidth: a window, a metered road, or an empty bucket.
+    pub paused: bool,
 }
 
 /// One lane.
@@ -86,6 +88,7 @@ impl Engine {
             blocked: self.intake.is_blocked(),
             recovering: self.recovery.is_at_work(),
             credit_bytes: self.shipping.credit.left(),
+            paused: self.metered || self.bucket.rate().is_some(),
         }
     }
 }

@@ -174,6 +174,7 @@ impl Session {
                 Some(Packet::PubRel(packet_id)) => {
                     let Reply::PubComp(id, known) = self.inbound.release(packet_id) else { continue };
                     link.outlet.push(&Outgoing::PubComp(id, known))?;
+                    self.useful = true;
                 }
                 Some(Packet::SubAck { granted }) => self.note_subscriptions(&granted),
                 Some(Packet::PingResp | Packet::UnsubAck) => {}

@@ -1,0 +1,131 @@
+//! `enroll`: join a cluster with a token.
+//!
+//! Promise: the key is made here and never leaves; the secret is sent only to a hub whose CA the token names.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use millrace_host::{Clock, Exit};
+use millrace_link::enrolment::EnrolmentRefusal;
+use millrace_link::{CertificateRequest, ClientOptions, Dialer, EnrollError, Identity, JoinToken};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::{DataArgument, runtime};
+use crate::places::Places;
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace-agent enroll --token millrace1.… --name press-7
+  MILLRACE_TOKEN=millrace1.… millrace-agent enroll --data ./press-7
+
+A token is printed by `millrace-hub token create`. It works once.";
+
+/// Join a cluster with a token.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Enroll {
+    /// The join token; in the environment it does not show in process lists
+    #[arg(long, value_name = "TOKEN", env = "MILLRACE_TOKEN", hide_env_values = true)]
+    token: String,
+    #[command(flatten)]
+    data: DataArgument,
+    /// This device's name, when the token names none
+    #[arg(long)]
+    name: Option<String>,
+    /// A label, such as site=leipzig; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or("a label is written KEY=VALUE, for example site=leipzig")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Enroll {
+    /// Joins.
+    ///
+    /// # Errors
+    /// Why not; nothing was changed then.
+    pub fn run(self) -> Result<(), Failure> {
+        let places = Places::new(&self.data.directory);
+        let token: JoinToken =
+            self.token.trim().parse().map_err(|error: millrace_link::TokenError| {
+                Failure::new(Exit::Usage, error.to_string(), "")
+            })?;
+        if let Ok(identity) = Identity::load(&places.identity()) {
+            let what = format!("{} is enrolled already, as {}", places.root().display(), identity.own().name);
+            let hint =
+                "name another --data directory; to enrol this device anew, move its identity directory aside";
+            return Err(Failure::new(Exit::Config, what, hint));
+        }
+        let identity = runtime()?.block_on(self.ask(&token))?;
+        let unwritable = |what: String| Failure::new(Exit::Io, what, "is the data directory writable?");
+        std::fs::create_dir_all(places.root()).map_err(|error| unwritable(error.to_string()))?;
+        places.remember_hubs(&token.addresses).map_err(|error| unwritable(error.to_string()))?;
+        identity.save(&places.identity()).map_err(|error| unwritable(error.to_string()))?;
+        let own = identity.own();
+        let device = own.device().map(|device| device.to_string()).unwrap_or_default();
+        if self.json {
+            let until = own.not_after.unix_seconds();
+            println!(
+                "{}",
+                json!({ "device": device, "name": own.name, "hubs": token.addresses, "not_after": until })
+            );
+        } else {
+            println!("enrolled as {} ({device})", own.name);
+            println!("next: millrace-agent run --data {}", places.root().display());
+        }
+        Ok(())
+    }
+
+    /// Asks the token's hubs in turn, with one key: a hub that granted it and was not heard grants it again.
+    async fn ask(&self, token: &JoinToken) -> Result<Identity, Failure> {
+        let request = CertificateRequest::fresh()
+            .map_err(|error| Failure::new(Exit::Internal, error.to_string(), ""))?;
+        let clock = Clock::system();
+        let dialer = Dialer::new(ClientOptions::new(Arc::new(move || clock.wall())));
+        let labels = self.labels.iter().cloned().collect();
+        let mut failure = Failure::new(Exit::Usage, "the token names no hub", "ask for a new token");
+        for hub in &token.addresses {
+            let found: Vec<SocketAddr> = match tokio::net::lookup_host(hub).await {
+                Ok(found) => found.collect(),
+                Err(error) => {
+                    let hint = "is the name in the token right, and does this machine's DNS know it?";
+                    failure =
+                        Failure::new(Exit::Unavailable, format!("{hub} cannot be looked up: {error}"), hint);
+                    continue;
+                }
+            };
+            for address in found {
+                match dialer.enroll(address, token, &request, self.name.as_deref(), &labels).await {
+                    Ok(identity) => return Ok(identity),
+                    Err(error) => failure = refused(&error),
+                }
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn refused(error: &EnrollError) -> Failure {
+    let (exit, hint) = match error {
+        EnrollError::Refused { why, .. } => (Exit::Permission, hint_for(*why)),
+        EnrollError::WrongCluster { .. } => (
+            Exit::Permission,
+            "another machine answers at this address: check the token and the road to the hub",
+        ),
+        _ => (Exit::Unavailable, "is the hub running, and is UDP let through to it?"),
+    };
+    Failure::new(exit, error.to_string(), hint)
+}
+
+fn hint_for(_why: EnrolmentRefusal) -> &'static str {
+    "create a new token with `millrace-hub token create`"
+}

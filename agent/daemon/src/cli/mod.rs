@@ -1,0 +1,131 @@
+//! The command line. Every command prints for people by default and JSON with `--json`; exit codes are those of
+//! [`Exit`].
+//!
+//! | room | command |
+//! |---|---|
+//! | [`run`] | `run` |
+//! | [`enroll`] | `enroll` |
+//! | [`status`] | `status` |
+//! | [`verify`] | `verify` |
+//! | [`config`] | `config check`, `config example` |
+//! | [`failure`] | what a command ends with when it fails |
+
+pub mod config;
+pub mod enroll;
+pub mod failure;
+pub mod run;
+pub mod status;
+pub mod verify;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use millrace_host::Exit;
+
+use self::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace-agent enroll --token millrace1.… --data /var/lib/millrace-agent
+  millrace-agent run --config /etc/millrace/agent.toml
+  millrace-agent status --data /var/lib/millrace-agent
+
+Exit codes:
+  0 all is well            64 wrong command line    65 data is damaged
+  69 something needed does not answer               70 a fault in the program
+  74 disk or network failed                         75 try again later
+  77 refused               78 wrong configuration";
+
+/// Takes sensor readings from MQTT, stores them, and syncs them to a hub.
+#[derive(Debug, Parser)]
+#[command(name = "millrace-agent", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent
+    Run(run::Run),
+    /// Join a cluster with a token: make a key, get a certificate
+    Enroll(enroll::Enroll),
+    /// Show what the running agent does: session, backlog, ledger
+    Status(status::StatusCommand),
+    /// Re-read every stored record against its checks
+    Verify(verify::Verify),
+    /// Check a configuration file, or print a complete one
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Examples:\n  millrace-agent completions bash > /etc/bash_completion.d/millrace-agent"
+    )]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which data directory is meant.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DataArgument {
+    /// The agent's data directory
+    #[arg(long = "data", value_name = "DIR", default_value = "/var/lib/millrace-agent")]
+    pub directory: PathBuf,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _closed = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    let ended = match arguments.command {
+        Command::Run(run) => run.run(),
+        Command::Enroll(enroll) => enroll.run(),
+        Command::Status(status) => status.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Config(config) => config.run(),
+        Command::Completions { shell } => {
+            let name = "millrace-agent";
+            clap_complete::generate(shell, &mut Arguments::command(), name, &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match ended {
+        Ok(()) => Exit::Ok,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// A runtime for a command that talks to others.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}"), ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_examples() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            let leaves: Vec<_> =
+                if sub.has_subcommands() { sub.get_subcommands().collect() } else { vec![sub] };
+            for leaf in leaves {
+                let help = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:"), "`{}` has no examples", leaf.get_name());
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `run`: the agent itself, until it is told to stop.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use millrace_host::config::ConfigError;
+use millrace_host::{Exit, Shutdown, logs};
+use millrace_journal::OpenError;
+
+use super::failure::Failure;
+use crate::config::Config;
+use crate::daemon::{self, StoreFailed};
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace-agent run --config /etc/millrace/agent.toml
+  millrace-agent run --data ./press-7          with the defaults: an MQTT broker on 127.0.0.1:1883";
+
+/// Run the agent.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[group(required = true, multiple = true, id = "where")]
+pub struct Run {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", group = "where")]
+    config: Option<PathBuf>,
+    /// The data directory; overrides the file's
+    #[arg(long = "data", value_name = "DIR", group = "where")]
+    directory: Option<PathBuf>,
+}
+
+/// Threads of the runtime: the driver, and room for sockets beside it. Each thread costs memory.
+const THREADS: usize = 2;
+
+impl Run {
+    /// Runs the agent.
+    ///
+    /// # Errors
+    /// What kept it from starting, or made it stop.
+    pub fn run(self) -> Result<(), Failure> {
+        let config = self.config().map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
+        logs::init(&config.log).map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+        let runtime =
+            runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}"), ""))?;
+        let ended = runtime.block_on(async {
+            let (shutdown, _reload) = Shutdown::install()?;
+            daemon::run(config, shutdown).await
+        });
+        ended.map_err(|error| {
+            tracing::error!("{error:#}");
+            Failure::new(exit_of(&error), format!("{error:#}"), "")
+        })
+    }
+
+    fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = match (&self.config, &self.directory) {
+            (Some(file), _) => Config::read(file)?,
+            (None, Some(directory)) => Config::defaults(directory)?,
+            (None, None) => Config::defaults(&PathBuf::from("."))?,
+        };
+        if let Some(directory) = &self.directory {
+            config.data_dir.clone_from(directory);
+        }
+        Ok(config)
+    }
+}
+
+/// Which exit code fits. systemd restarts the unit on all of them but a wrong configuration.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<StoreFailed>() {
+        return Exit::Io;
+    }
+    match error.downcast_ref::<OpenError>() {
+        Some(OpenError::Damaged { .. } | OpenError::Ledger { .. }) => return Exit::Data,
+        Some(OpenError::Full | OpenError::Locked { .. }) => return Exit::Temporary,
+        Some(OpenError::File { source, .. }) => return Exit::from_io(source),
+        Some(_) => return Exit::Config,
+        None => {}
+    }
+    match error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()) {
+        Some(io) => Exit::from_io(io),
+        None => Exit::Config,
+    }
+}

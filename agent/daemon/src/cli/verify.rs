@@ -1,0 +1,91 @@
+//! `verify`: re-reads every stored record against its checks. Never writes; the agent may run meanwhile.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+use millrace_host::{Exit, terminal};
+use millrace_journal::{Options, Reader};
+use serde_json::json;
+
+use super::DataArgument;
+use super::failure::Failure;
+use crate::places::Places;
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace-agent verify
+  millrace-agent verify --data ./press-7 --json
+
+Ends with exit code 65 when anything is damaged.";
+
+/// Re-read every stored record against its checks.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Verify {
+    #[command(flatten)]
+    data: DataArgument,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Segments between two looks at the progress line.
+const SEGMENTS_PER_LINE: u64 = 64;
+
+impl Verify {
+    /// Verifies and prints.
+    ///
+    /// # Errors
+    /// When there is nothing to read, or anything is damaged.
+    pub fn run(self) -> Result<(), Failure> {
+        let path = Places::new(&self.data.directory).journal();
+        let failed = |error: String| {
+            let what = format!("{} cannot be verified: {error}", path.display());
+            Failure::new(Exit::Io, what, "name the agent's directory with --data")
+        };
+        let reader = Reader::open(&path, &Options::hub()).map_err(|error| failed(error.to_string()))?;
+        let shown = std::io::stderr().is_terminal() && !self.json;
+        let report = reader.verify(|progress| {
+            if shown && progress.segments.is_multiple_of(SEGMENTS_PER_LINE) {
+                eprint!(
+                    "\r{} records, {}",
+                    terminal::count(progress.records),
+                    terminal::bytes(progress.bytes)
+                );
+            }
+        });
+        let report = report.map_err(|error| failed(error.to_string()))?;
+        if shown {
+            eprintln!();
+        }
+        if self.json {
+            let findings: Vec<_> =
+                report.findings.iter().map(|finding| json!({ "what": finding.what })).collect();
+            println!(
+                "{}",
+                json!({
+                    "clean": report.is_clean(), "journals": report.journals, "segments": report.read.segments,
+                    "records": report.read.records, "bytes": report.read.bytes, "quarantined": report.quarantined,
+                    "found": report.found, "findings": findings,
+                })
+            );
+        } else {
+            println!(
+                "{} records in {} journals read, {}; {} in quarantine from earlier; {} found damaged",
+                report.read.records,
+                report.journals,
+                terminal::bytes(report.read.bytes),
+                report.quarantined,
+                report.found
+            );
+            for finding in &report.findings {
+                println!("  {}", finding.what);
+            }
+        }
+        if report.is_clean() {
+            return Ok(());
+        }
+        let hint = "the agent puts damaged records aside when it reads them, and declares what no hub has; check the disk";
+        Err(Failure::new(Exit::Data, format!("{} places are damaged", report.found), hint))
+    }
+}

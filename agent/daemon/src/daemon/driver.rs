@@ -1,0 +1,334 @@
+//! The driver: the one task that owns the engine. It hands it events and carries out its commands, in order.
+//!
+//! Promise: an acknowledgement leaves only through [`Receipts`], which carries the proof of the flush. When the engine
+//! has no room, arrivals wait in their channel, and MQTT sockets are not read.
+//! Absent: decisions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millrace_agent_engine::{Alarm, Command, Engine, Event, Receipts, Status, Ticket};
+use millrace_host::Clock;
+use millrace_host::clock::{ClockQuality, clock_quality};
+use millrace_host::systemd::Progress;
+use millrace_model::limits::PAYLOAD_BYTES_MAX;
+use millrace_model::notice::{GapReason, TOPIC_ROOT};
+use millrace_model::{Flags, Record, Topic};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::disk::Disk;
+use super::gauges::Gauges;
+use super::uplink::{Session, Uplink};
+use crate::mqtt::{Arrival, Receipt};
+
+/// Arrivals handed to the engine in one go.
+const ARRIVALS_PER_TURN: usize = 1_024;
+
+/// How often the engine learns the clocks, and the status for scrapers is refreshed.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// How long a commit may take before the watchdog calls it stuck. A worn SD card can take seconds.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long an open session with something to send may bring no frame from the hub.
+const SYNC_DEADLINE: Duration = Duration::from_secs(180);
+
+/// How long an arrival may wait for the engine while there is room.
+const INGEST_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the driver waits at the end for the last commit and the goodbye.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The stages that the watchdog watches.
+pub struct Stages {
+    /// Arrivals reach the engine.
+    pub ingest: Progress,
+    /// Commits are flushed.
+    pub commit: Progress,
+    /// The hub answers.
+    pub sync: Progress,
+}
+
+/// What the driver hears.
+pub struct Ears {
+    /// From disk, uplink and schedules.
+    pub events: mpsc::Receiver<Event>,
+    /// From MQTT.
+    pub arrivals: mpsc::Receiver<Arrival>,
+    /// From HTTP: who wants the status.
+    pub asks: mpsc::Receiver<oneshot::Sender<Status>>,
+    /// What ends the process.
+    pub fatal: mpsc::Receiver<String>,
+}
+
+/// The driver.
+pub struct Driver {
+    engine: Engine,
+    clock: Clock,
+    disk: Disk,
+    uplink: Arc<Uplink>,
+    events: mpsc::Sender<Event>,
+    session: Option<Session>,
+    receipts: BTreeMap<Ticket, Receipt>,
+    tickets: Ticket,
+    commit_under_way: bool,
+    stages: Stages,
+    gauges: Gauges,
+    latest: Arc<Mutex<Status>>,
+}
+
+impl Driver {
+    /// A driver of `engine`. `events` is the sender of the channel that it will hear.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        clock: Clock,
+        disk: Disk,
+        uplink: Arc<Uplink>,
+        events: mpsc::Sender<Event>,
+        stages: Stages,
+        gauges: Gauges,
+    ) -> Self {
+        let latest = Arc::new(Mutex::new(engine.status()));
+        Self {
+            engine,
+            clock,
+            disk,
+            uplink,
+            events,
+            session: None,
+            receipts: BTreeMap::new(),
+            tickets: 0,
+            commit_under_way: false,
+            stages,
+            gauges,
+            latest,
+        }
+    }
+
+    /// The status as of the last second, for scrapers that cannot wait.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Mutex<Status>> {
+        Arc::clone(&self.latest)
+    }
+
+    /// Runs until `stop` completes; then lets the last commit and the goodbye leave, and closes the store.
+    ///
+    /// # Errors
+    /// Why the store cannot go on.
+    pub async fn run(mut self, mut ears: Ears, stop: impl Future<Output = ()>) -> Result<(), String> {
+        let mut pulse = interval(PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut arrivals = Vec::with_capacity(ARRIVALS_PER_TURN);
+        let mut stop = std::pin::pin!(stop);
+        self.tell_clocks();
+        loop {
+            self.obey();
+            let wake = self.engine.poll_timeout().map(|(at, _)| at.since(self.clock.moment()));
+            tokio::select! {
+                biased;
+                why = ears.fatal.recv() => return Err(why.unwrap_or_default()),
+                () = &mut stop => break,
+                event = ears.events.recv() => self.hear(event),
+                _ = pulse.tick() => self.beat(&ears),
+                ask = ears.asks.recv() => {
+                    if let Some(ask) = ask {
+                        let _asker_left = ask.send(self.engine.status());
+                    }
+                }
+                _count = ears.arrivals.recv_many(&mut arrivals, ARRIVALS_PER_TURN), if self.engine.has_room() => {
+                    for arrival in arrivals.drain(..) {
+                        self.arrived(arrival);
+                    }
+                    self.stages.ingest.tick();
+                }
+                () = sleep_until(Instant::now() + wake.unwrap_or(PULSE)) => self.tell(Event::Timer),
+            }
+        }
+        self.wind_down(&mut ears).await
+    }
+
+    /// After the stop: no arrivals any more (their senders get no receipt and keep what they have), one last commit.
+    async fn wind_down(mut self, ears: &mut Ears) -> Result<(), String> {
+        self.tell(Event::Shutdown);
+        self.obey();
+        let deadline = Instant::now() + STOP_DEADLINE;
+        while self.commit_under_way || self.session.is_some() || self.engine.status().session != "offline" {
+            tokio::select! {
+                why = ears.fatal.recv() => return Err(why.unwrap_or_default()),
+                event = ears.events.recv() => self.hear(event),
+                () = sleep_until(deadline) => break,
+            }
+            self.obey();
+        }
+        self.uplink.close().await;
+        let disk = self.disk;
+        // Threads that still answer need somebody to hear them until they end.
+        let stopping = tokio::task::spawn_blocking(move || disk.stop());
+        let mut stopping = std::pin::pin!(stopping);
+        loop {
+            tokio::select! {
+                _ended = &mut stopping => return Ok(()),
+                _event = ears.events.recv() => {}
+            }
+        }
+    }
+
+    fn beat(&mut self, ears: &Ears) {
+        self.tell_clocks();
+        let status = self.engine.status();
+        if self.engine.has_room() && !ears.arrivals.is_empty() {
+            self.stages.ingest.busy(INGEST_DEADLINE);
+        } else {
+            self.stages.ingest.idle();
+        }
+        if status.session == "open" && status.ledger.pending > 0 && status.credit_bytes > 0 && !status.paused
+        {
+            self.stages.sync.busy(SYNC_DEADLINE);
+        } else {
+            self.stages.sync.idle();
+        }
+        self.gauges.show(&status);
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    fn tell_clocks(&mut self) {
+        let (wall, mono) = (self.clock.wall(), self.clock.mono_since_boot());
+        self.tell(Event::Clocks { wall, mono });
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.engine.handle_event(event, self.clock.moment());
+    }
+
+    fn hear(&mut self, event: Option<Event>) {
+        let Some(event) = event else { return };
+        match &event {
+            Event::Committed { .. } => {
+                self.commit_under_way = false;
+                self.stages.commit.idle();
+                self.gauges.commits.inc();
+            }
+            Event::CommitRefused { .. } => {
+                self.commit_under_way = false;
+                self.stages.commit.idle();
+            }
+            Event::Received(_) => self.stages.sync.tick(),
+            Event::Disconnected { .. } => self.session = None,
+            _ => {}
+        }
+        self.tell(event);
+    }
+
+    /// Turns a publication into a record, or into a loss to be declared.
+    fn arrived(&mut self, arrival: Arrival) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let Arrival { topic, payload, qos, retained, lane, receipt, .. } = arrival;
+        self.receipts.insert(ticket, receipt);
+        let wall = self.clock.wall();
+        let topic = Topic::new(&topic).ok().filter(|topic| !reserved(topic));
+        let event = match topic {
+            Some(topic) if payload.len() <= PAYLOAD_BYTES_MAX => {
+                let mut flags = Flags::default().with_qos(qos);
+                if retained {
+                    flags = flags.with(Flags::RETAINED);
+                }
+                if self.gauges.clock_is_uncertain() {
+                    flags = flags.with(Flags::TIME_UNCERTAIN);
+                }
+                let mono = self.clock.mono_since_boot();
+                Event::Arrived {
+                    ticket,
+                    lane,
+                    record: Record { flags, ..Record::data(topic, payload, wall, mono) },
+                }
+            }
+            _ => Event::Unfit { ticket, lane, reason: GapReason::Oversize, wall },
+        };
+        self.tell(event);
+    }
+
+    /// Carries out everything that the engine asks for.
+    fn obey(&mut self) {
+        while let Some(command) = self.engine.poll_command() {
+            match command {
+                Command::Commit { commit, changes } => {
+                    self.commit_under_way = true;
+                    self.stages.commit.busy(COMMIT_DEADLINE);
+                    self.disk.commit(commit, changes);
+                }
+                Command::Acknowledge(receipts) => self.acknowledge(&receipts),
+                Command::Connect => self.session = Some(self.uplink.connect(self.events.clone())),
+                Command::Disconnect { reason } => {
+                    if let Some(session) = self.session.take() {
+                        session.end(reason);
+                    }
+                }
+                Command::Send { channel, frame } => {
+                    let taken = self.session.as_ref().is_none_or(|session| session.send(channel, frame));
+                    if !taken && let Some(session) = self.session.take() {
+                        session.end("the road has not moved for thousands of frames".to_owned());
+                    }
+                }
+                Command::Load(request) => self.disk.load(request),
+                Command::Check { journal, range } => self.disk.check(journal, range),
+                Command::Survey { per_journal } => self.disk.survey(per_journal),
+                Command::RememberHubs(hubs) => {
+                    self.uplink.learn_hubs(hubs.into_iter().flat_map(|hub| hub.addresses).collect());
+                }
+                Command::Alarm(alarm) => self.raise(&alarm),
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, receipts: &Receipts) {
+        for ticket in receipts.stored() {
+            if let Some(receipt) = self.receipts.remove(ticket) {
+                receipt.stored(receipts.durable());
+            }
+        }
+        for (ticket, reason) in receipts.rejected() {
+            if let Some(receipt) = self.receipts.remove(ticket) {
+                receipt.rejected(reason.name(), receipts.durable());
+            }
+        }
+        self.gauges.accepted.inc_by(receipts.stored().len() as u64);
+        self.gauges.rejected.inc_by(receipts.rejected().len() as u64);
+    }
+
+    fn raise(&self, alarm: &Alarm) {
+        self.gauges.alarms.inc();
+        match alarm {
+            Alarm::RolledBack { journal } => {
+                tracing::error!(%journal, "this device's disk went back in time: a new incarnation begins");
+            }
+            Alarm::Forked { journal } => {
+                tracing::error!(%journal, "somebody else writes under this device's name: look for a clone");
+            }
+            Alarm::Damaged { journal, range } => {
+                tracing::error!(%journal, %range, "stored records are damaged; check this device's disk");
+            }
+            Alarm::Declined { journal, reason } => tracing::warn!(%journal, reason, "the hub refused a run"),
+            Alarm::Full => {
+                tracing::error!("the disk budget is used up and nothing more may go: make room, or raise it");
+            }
+            Alarm::Revoked { reason } => tracing::error!(reason, "this device's certificate is revoked"),
+            Alarm::Protocol { reason } => {
+                tracing::error!(reason, "agent and hub do not understand each other");
+            }
+        }
+    }
+}
+
+fn reserved(topic: &Topic) -> bool {
+    topic.as_str().strip_prefix(TOPIC_ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether the wall clock is not known to be right.
+#[must_use]
+pub fn clock_is_uncertain() -> bool {
+    clock_quality() != ClockQuality::Synchronised
+}

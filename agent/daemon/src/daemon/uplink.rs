@@ -1,0 +1,390 @@
+//! The uplink: dials a hub, moves frames between the engine and QUIC.
+//!
+//! ```text
+//!  driver ──Session::send──▶ outbox per channel ──▶ writer task ──▶ stream
+//!  driver ◀──Event::Received── reader task ◀── control stream
+//! ```
+//!
+//! Promise: one session at a time; its end is told exactly once, by `Disconnected`. Certificates renew themselves here.
+//! Absent: what frames mean, when to dial again.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_agent_engine::{Channel, Event};
+use millrace_host::Clock;
+use millrace_link::{
+    CertificateRequest, ClientOptions, CloseCode, Connection, Dialer, Identity, Inlet, Outlet, Road, Standing,
+};
+use millrace_wire::limits::FRAME_MAX;
+use millrace_wire::{Frame, RenewalGrant, RenewalRequest};
+use tokio::sync::{mpsc, watch};
+
+use crate::places::Places;
+
+/// Frames that may wait per channel. The engine bounds their bytes; this bounds the count of small ones.
+/// When full the session is given up: the road has not moved for thousands of frames.
+const OUTBOX_FRAMES: usize = 4_096;
+
+/// How long a goodbye may take to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Grace in which an expired certificate may still renew itself; the hub decides, this only chooses whether to ask.
+const GRACE: Duration = millrace_link::renewal::GRACE;
+
+/// Dials hubs in turn, as this agent.
+pub struct Uplink {
+    dialer: Dialer,
+    identity: Mutex<Identity>,
+    places: Places,
+    clock: Clock,
+    hubs: Mutex<Hubs>,
+    figures: Mutex<Option<Connection>>,
+    before: Mutex<(u64, u64)>,
+}
+
+/// Whom to dial, and who is next.
+struct Hubs {
+    addresses: Vec<String>,
+    next: usize,
+}
+
+/// What the link itself knows.
+#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize)]
+pub struct LinkFigures {
+    /// Smoothed round trip, milliseconds; 0 without a connection.
+    pub rtt_ms: f64,
+    /// UDP bytes sent since the process began.
+    pub bytes_sent: u64,
+    /// UDP bytes received since the process began.
+    pub bytes_received: u64,
+}
+
+/// A session from the driver's side.
+pub struct Session {
+    outboxes: [mpsc::Sender<(Frame, u64)>; 3],
+    end: watch::Sender<Option<String>>,
+}
+
+impl Uplink {
+    /// An uplink over `road` to these hubs, `host:port` each.
+    #[must_use]
+    pub fn new(identity: Identity, places: Places, clock: Clock, road: Road, addresses: Vec<String>) -> Self {
+        let wall = clock.clone();
+        let options = ClientOptions { road, ..ClientOptions::new(Arc::new(move || wall.wall())) };
+        Self {
+            dialer: Dialer::new(options),
+            identity: Mutex::new(identity),
+            places,
+            clock,
+            hubs: Mutex::new(Hubs { addresses, next: 0 }),
+            figures: Mutex::default(),
+            before: Mutex::default(),
+        }
+    }
+
+    /// Begins to connect. The outcome comes as `Connected` or `Disconnected`.
+    pub fn connect(self: &Arc<Self>, events: mpsc::Sender<Event>) -> Session {
+        let (control, control_out) = mpsc::channel(OUTBOX_FRAMES);
+        let (live, live_out) = mpsc::channel(OUTBOX_FRAMES);
+        let (backlog, backlog_out) = mpsc::channel(OUTBOX_FRAMES);
+        let (end, ended) = watch::channel(None);
+        let uplink = Arc::clone(self);
+        tokio::spawn(async move {
+            let outboxes = [control_out, live_out, backlog_out];
+            let reason = uplink.session(&events, outboxes, ended).await;
+            // The driver lives as long as the process; when it is gone nobody needs to be told.
+            let _stopped = events.send(Event::Disconnected { reason }).await;
+        });
+        Session { outboxes: [control, live, backlog], end }
+    }
+
+    /// Takes over a list of hubs that a hub told of; an empty one is not believed.
+    pub fn learn_hubs(&self, addresses: Vec<String>) {
+        if addresses.is_empty() {
+            return;
+        }
+        let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if hubs.addresses != addresses {
+            if let Err(error) = self.places.remember_hubs(&addresses) {
+                tracing::warn!(%error, "the list of hubs could not be kept for the next start");
+            }
+            *hubs = Hubs { addresses, next: 0 };
+        }
+    }
+
+    /// What the link itself knows now.
+    #[must_use]
+    pub fn figures(&self) -> LinkFigures {
+        let (sent, received) = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.figures.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(connection) => LinkFigures {
+                rtt_ms: connection.rtt().as_secs_f64() * 1_000.0,
+                bytes_sent: sent + connection.bytes_sent(),
+                bytes_received: received + connection.bytes_received(),
+            },
+            None => LinkFigures { rtt_ms: 0.0, bytes_sent: sent, bytes_received: received },
+        }
+    }
+
+    /// Closes the socket after farewells have left.
+    pub async fn close(&self) {
+        self.dialer.close(CloseCode::Shutdown, "the agent stops").await;
+    }
+
+    fn next_hub(&self) -> Option<String> {
+        let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = hubs.next;
+        hubs.next = (at + 1) % hubs.addresses.len().max(1);
+        hubs.addresses.get(at).cloned()
+    }
+
+    /// The hub that answered is asked first the next time.
+    fn stay(&self, address: &str) {
+        let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = hubs.addresses.iter().position(|known| known == address) {
+            hubs.next = at;
+        }
+    }
+
+    async fn session(
+        &self,
+        events: &mpsc::Sender<Event>,
+        outboxes: [mpsc::Receiver<(Frame, u64)>; 3],
+        mut ended: watch::Receiver<Option<String>>,
+    ) -> String {
+        let connected = tokio::select! {
+            connected = self.dial() => connected,
+            reason = asked_to_end(&mut ended) => Err(reason),
+        };
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(reason) => {
+                tracing::info!(%reason, "no session with a hub");
+                return reason;
+            }
+        };
+        self.keep_figures(Some(connection.clone()));
+        let reason = self.converse(&connection, events, outboxes, ended).await;
+        self.keep_figures(None);
+        tracing::info!(hub = %connection.peer().name, %reason, "the session with the hub ended");
+        reason
+    }
+
+    fn keep_figures(&self, connection: Option<Connection>) {
+        let mut current = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = std::mem::replace(&mut *current, connection) {
+            let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+            *before = (before.0 + old.bytes_sent(), before.1 + old.bytes_received());
+        }
+    }
+
+    async fn dial(&self) -> Result<Connection, String> {
+        let hub = self.next_hub().ok_or("no hub is known: name one in [hub] addresses, or enrol again")?;
+        let found = tokio::net::lookup_host(&hub)
+            .await
+            .map_err(|error| format!("{hub} cannot be looked up: {error}"))?;
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut failure = format!("{hub} has no address");
+        // A name may have many addresses; the next attempt tries the ones that this one left out.
+        for address in found.take(4).collect::<Vec<SocketAddr>>() {
+            match self.dialer.connect(address, &identity).await {
+                Ok(connection) => {
+                    self.stay(&hub);
+                    return Ok(connection);
+                }
+                Err(error) => failure = error.to_string(),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn converse(
+        &self,
+        connection: &Connection,
+        events: &mpsc::Sender<Event>,
+        [control_out, live_out, backlog_out]: [mpsc::Receiver<(Frame, u64)>; 3],
+        mut ended: watch::Receiver<Option<String>>,
+    ) -> String {
+        let streams = async {
+            let (control, answers) = connection.open_bi(2).await?;
+            Ok::<_, millrace_link::CloseReason>((
+                control,
+                answers,
+                connection.open_uni(1).await?,
+                connection.open_uni(0).await?,
+            ))
+        };
+        let (control, answers, live, backlog) = match streams.await {
+            Ok(streams) => streams,
+            Err(reason) => return reason.to_string(),
+        };
+        let (renewals, renewals_out) = mpsc::channel(1);
+        let mut farewell = tokio::spawn(write_control(control, control_out, renewals_out));
+        let live = tokio::spawn(write(live, Channel::Live, live_out, events.clone()));
+        let backlog = tokio::spawn(write(backlog, Channel::Backlog, backlog_out, events.clone()));
+        if events.send(Event::Connected).await.is_err() {
+            return "the agent stops".to_owned();
+        }
+        let reason = tokio::select! {
+            reason = self.read(answers, events, &renewals) => reason,
+            reason = connection.closed() => reason.to_string(),
+            reason = asked_to_end(&mut ended) => {
+                // The driver has let go of its outboxes: the writers end when they are empty.
+                drop(renewals);
+                let _late = tokio::time::timeout(FAREWELL, &mut farewell).await;
+                reason
+            }
+        };
+        connection.close(CloseCode::Shutdown, &reason);
+        for task in [farewell, live, backlog] {
+            task.abort();
+        }
+        connection.close_reason().filter(|close| close.by_peer).map_or(reason, |close| close.to_string())
+    }
+
+    /// Reads what the hub says until the stream ends; asks for a renewal when the first frame shows that we are in.
+    async fn read(
+        &self,
+        mut answers: Inlet,
+        events: &mpsc::Sender<Event>,
+        renewals: &mpsc::Sender<Frame>,
+    ) -> String {
+        let mut renewal = None;
+        let mut asked = false;
+        loop {
+            let frame = match answers.next(FRAME_MAX).await {
+                Ok(Some(bytes)) => millrace_wire::decode(&bytes),
+                Ok(None) => return "the hub ended the session".to_owned(),
+                Err(error) => return error.to_string(),
+            };
+            match frame {
+                Ok(Frame::RenewalGrant(grant)) => match renewal.take() {
+                    Some(request) => self.renewed(&request, &grant),
+                    None => tracing::warn!("the hub renewed a certificate that nobody asked for"),
+                },
+                Ok(frame) => {
+                    if events.send(Event::Received(frame)).await.is_err() {
+                        return "the agent stops".to_owned();
+                    }
+                }
+                Err(error) => return format!("the hub sent what is no frame: {error}"),
+            }
+            if !asked && self.wants_renewal() {
+                asked = true;
+                renewal = self.ask_for_renewal(renewals).await;
+            }
+        }
+    }
+
+    fn wants_renewal(&self) -> bool {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        Standing::of(identity.own(), self.clock.wall(), GRACE).wants_renewal()
+    }
+
+    async fn ask_for_renewal(&self, renewals: &mpsc::Sender<Frame>) -> Option<CertificateRequest> {
+        let request = CertificateRequest::fresh()
+            .inspect_err(
+                |error| tracing::error!(%error, "no new key could be made: the certificate is not renewed"),
+            )
+            .ok()?;
+        let frame =
+            Frame::RenewalRequest(RenewalRequest { request: Bytes::copy_from_slice(request.csr_der()) });
+        renewals.send(frame).await.ok()?;
+        Some(request)
+    }
+
+    fn renewed(&self, request: &CertificateRequest, grant: &RenewalGrant) {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = identity.renewed(request, &grant.chain);
+        // Saved before used: a certificate that only memory knew would be lost with the process.
+        match renewed.and_then(|renewed| renewed.save(&self.places.identity()).map(|()| renewed)) {
+            Ok(renewed) => {
+                tracing::info!(
+                    not_after = renewed.own().not_after.unix_seconds(),
+                    "the certificate was renewed"
+                );
+                *identity = renewed;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the renewed certificate cannot be used; the old one stays");
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Hands a frame to a channel. `false` when it cannot take more: the session should end.
+    #[must_use]
+    pub fn send(&self, channel: Channel, frame: Frame) -> bool {
+        let cost = if let Frame::Run(run) = &frame { run.cost() } else { 0 };
+        let [control, live, backlog] = &self.outboxes;
+        let outbox = match channel {
+            Channel::Control => control,
+            Channel::Live => live,
+            Channel::Backlog => backlog,
+        };
+        match outbox.try_send((frame, cost)) {
+            // A closed outbox belongs to a session whose end is already on its way to the driver.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => false,
+        }
+    }
+
+    /// Ends the session after what was said has left.
+    pub fn end(self, reason: String) {
+        drop(self.outboxes);
+        self.end.send_replace(Some(reason));
+    }
+}
+
+async fn asked_to_end(ended: &mut watch::Receiver<Option<String>>) -> String {
+    let asked = ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+    asked.unwrap_or_else(|| "the agent stops".to_owned())
+}
+
+/// Writes a channel's frames, and tells the driver as the transport takes them.
+async fn write(
+    mut outlet: Outlet,
+    channel: Channel,
+    mut outbox: mpsc::Receiver<(Frame, u64)>,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some((frame, bytes)) = outbox.recv().await {
+        if send(&mut outlet, &frame).await.is_err() {
+            return;
+        }
+        if bytes > 0 && events.send(Event::Sent { channel, bytes }).await.is_err() {
+            return;
+        }
+    }
+    let _closed = outlet.finish().await;
+}
+
+async fn write_control(
+    mut outlet: Outlet,
+    mut outbox: mpsc::Receiver<(Frame, u64)>,
+    mut renewals: mpsc::Receiver<Frame>,
+) {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            Some((frame, _)) = outbox.recv() => frame,
+            Some(frame) = renewals.recv() => frame,
+            else => break,
+        };
+        if send(&mut outlet, &frame).await.is_err() {
+            return;
+        }
+    }
+    let _closed = outlet.delivered().await;
+}
+
+async fn send(outlet: &mut Outlet, frame: &Frame) -> Result<(), ()> {
+    let bytes = millrace_wire::encode(frame).map_err(
+        |error| tracing::error!(frame = frame.name(), %error, "a frame of our own is over its limit"),
+    )?;
+    outlet.send(bytes).await.map_err(|error| tracing::debug!(%error, "a stream to the hub ended"))
+}
