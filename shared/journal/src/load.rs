@@ -77,7 +77,7 @@ fn rows(
         what: "a tail row is gone".to_owned(),
     };
     tail::scan(conn, row.id, range, false, |raw| {
-        let found = tail::verify(&row.journal, &checker, raw)?;
+        let found = tail::verify(&row.journal, &checker, &raw)?;
         if found.seq != expected {
             return Err(missing(expected));
         }

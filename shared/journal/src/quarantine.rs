@@ -198,7 +198,7 @@ fn isolate(work: &Work<'_>, row: &mut JournalRow, range: SeqRange) -> Result<Opt
     let mut bad = Vec::new();
     tail::scan(work.conn, row.id, range, false, |raw| {
         let seq = raw.seq;
-        if let Some(what) = damage(tail::verify(&row.journal, &checker, raw).map(|_| ()))? {
+        if let Some(what) = damage(tail::verify(&row.journal, &checker, &raw).map(|_| ()))? {
             bad.push((seq, what));
         }
         Ok(true)

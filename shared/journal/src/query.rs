@@ -227,7 +227,11 @@ impl<'a> Gathering<'a> {
     fn read(&mut self, conn: &Connection, row: &JournalRow, source: &Source) -> Result<(), Fault> {
         let checker = RecordChecker::new(&row.journal);
         match *source {
-            Source::Segment(range) => {
+            Source::Segment(range, (earliest, latest)) => {
+                // The walk knows only how far its class can reach; the segment itself may end before the page begins.
+                if self.is_complete(if self.newest_first { latest } else { earliest }) {
+                    return Ok(());
+                }
                 self.page.segments_read += 1;
                 load::each(conn, row, range, |seq, record| {
                     self.take(&row.journal, seq, &record);
@@ -235,7 +239,7 @@ impl<'a> Gathering<'a> {
                 })
             }
             Source::Tail(range) => tail::scan(conn, row.id, range, false, |raw| {
-                let found = tail::verify(&row.journal, &checker, raw)?;
+                let found = tail::verify(&row.journal, &checker, &raw)?;
                 self.take(&row.journal, found.seq, &found.record);
                 Ok(true)
             })

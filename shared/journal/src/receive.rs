@@ -65,7 +65,9 @@ fn known_segment(work: &Work<'_>, run: &Run) -> Result<Option<SeqRange>, Fault> 
     let (Some(row), Some(name), true) = (work.row(&run.journal), run.segment, run.is_whole_segment()) else {
         return Ok(None);
     };
-    let Some(range) = well_formed(&name).filter(|range| row.present.covers(*range)) else { return Ok(None) };
+    let Some(range) = well_formed(&name).filter(|range| !row.own && row.present.covers(*range)) else {
+        return Ok(None);
+    };
     Ok(segment::at(work.conn, row, name.first)?.filter(|found| found.name == name).map(|_| range))
 }
 

@@ -20,8 +20,8 @@ use crate::segment::CLASS_SPANS;
 
 /// Something to read.
 pub(crate) enum Source {
-    /// The records of one segment.
-    Segment(SeqRange),
+    /// The records of one segment, and its earliest and latest arrival.
+    Segment(SeqRange, (Wall, Wall)),
     /// The tail rows.
     Tail(SeqRange),
 }
@@ -150,7 +150,7 @@ impl Sweep {
                 let after = if self.newest_first { signed(first) - 1 } else { signed(first) + 1 };
                 self.follow(conn, &row, stream.journal, stream.class, (min, max, after))?;
                 let segment = crate::segment::at(conn, &row, first)?;
-                Ok(segment.map(|segment| (row, Source::Segment(segment.range))))
+                Ok(segment.map(|found| (row, Source::Segment(found.range, (found.min_wall, found.max_wall)))))
             }
         }
     }

@@ -76,7 +76,11 @@ pub(crate) fn scan(
 }
 
 /// Verifies a row.
-pub(crate) fn verify(journal: &JournalId, checker: &RecordChecker, raw: RawRow) -> Result<TailRecord, Fault> {
+pub(crate) fn verify(
+    journal: &JournalId,
+    checker: &RecordChecker,
+    raw: &RawRow,
+) -> Result<TailRecord, Fault> {
     let damaged = |what: String| Fault::Damaged { journal: *journal, range: SeqRange::only(raw.seq), what };
     if checker.check(raw.seq, &raw.bytes) != raw.check {
         return Err(damaged("the check of a tail row does not fit its bytes".to_owned()));
@@ -95,7 +99,7 @@ pub(crate) fn read(
     let checker = RecordChecker::new(&row.journal);
     let mut found = Vec::new();
     scan(conn, row.id, range, false, |raw| {
-        found.push(verify(&row.journal, &checker, raw)?);
+        found.push(verify(&row.journal, &checker, &raw)?);
         Ok(found.len() < limit)
     })
     .map_err(|fault| fault.located(row.journal, range))?;

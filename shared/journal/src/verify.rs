@@ -156,7 +156,7 @@ fn journal(
         report.read.records += 1;
         report.read.bytes += raw.bytes.len() as u64;
         let only = SeqRange::only(raw.seq);
-        let verified = tail::verify(&row.journal, &checker, raw);
+        let verified = tail::verify(&row.journal, &checker, &raw);
         let walls = row.tail_walls;
         let fits = verified.and_then(|found| {
             let inside =

@@ -1,0 +1,239 @@
+//! Flipped bits anywhere: what is read is right, or named as damaged; never wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod plant;
+
+use std::path::{Path, PathBuf};
+
+use millrace_journal::{OpenError, ReadError, Store};
+use millrace_model::notice::{Gap, GapReason};
+use millrace_model::store::{Change, Outcome};
+use millrace_model::{Lane, RangeSet, Seq, Wall};
+use plant::{
+    all, append, author, commit, contents, journal, range, reading, readings, receive, records_of, replica,
+};
+
+const NORMAL: Lane = Lane::Normal;
+
+/// A closed store of 2,048 sealed readings and 100 in the tail.
+fn closed() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let mut store = Store::open(&path, &author()).unwrap();
+    append(&mut store, NORMAL, readings(1, 2_048));
+    append(&mut store, NORMAL, readings(2_049, 100));
+    drop(store);
+    assert!(!dir.path().join("journal.db-wal").exists(), "closing carries the log over");
+    (dir, path)
+}
+
+fn flip(path: &Path, at: usize, bit: u8) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1 << bit;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Where `needle` stands in the file.
+fn find(path: &Path, needle: &[u8]) -> usize {
+    let bytes = std::fs::read(path).unwrap();
+    bytes.windows(needle.len()).position(|window| window == needle).unwrap()
+}
+
+/// Changes a database behind the store's back.
+fn tamper(path: &Path, sql: &str) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch(sql).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_a_tail_row_is_named_and_moved_aside() {
+    let (_dir, path) = closed();
+    let at = find(&path, &reading(2_100).payload);
+    flip(&path, at + 10, 3);
+    let mut store = Store::open(&path, &author()).unwrap();
+    let damaged = store.load(&journal(NORMAL), range(2_049, 2_148), usize::MAX);
+    assert!(
+        matches!(&damaged, Err(ReadError::Damaged { range, .. }) if *range == plant::range(2_100, 2_100)),
+        "{damaged:?}"
+    );
+    assert_eq!(store.verify(|_| ()).unwrap().found, 1);
+    let gone = store.quarantine(&journal(NORMAL), range(2_100, 2_100)).unwrap();
+    assert_eq!(gone, range(2_100, 2_100).into());
+    assert_eq!(store.quarantined().unwrap(), 1);
+
+    let state = store.journal(&journal(NORMAL)).unwrap();
+    assert_eq!((state.ledger.pending, state.ledger.evicted), (2_147, 1));
+    assert!(state.ledger.balances());
+    assert_eq!(contents(&store, &journal(NORMAL)).len(), 2_147);
+    assert!(store.verify(|_| ()).unwrap().is_clean());
+    commit(&mut store, Change::DeclareGaps { wall: Wall(1), mono: 1 });
+    let gap = Gap::from_record(&contents(&store, &journal(Lane::Urgent))[0].1).unwrap();
+    assert_eq!((gap.range, gap.count, gap.reason), (Some((2_100, 2_100)), 1, GapReason::Damaged));
+}
+
+#[test]
+fn sealing_meets_damage_in_the_tail_and_goes_on() {
+    let (_dir, path) = closed();
+    let at = find(&path, &reading(2_100).payload);
+    flip(&path, at + 10, 3);
+    let mut store = Store::open(&path, &author()).unwrap();
+    append(&mut store, NORMAL, readings(2_149, 1_000));
+    let state = store.journal(&journal(NORMAL)).unwrap();
+    assert_eq!(state.present, [range(1, 2_099), range(2_101, 3_148)].into_iter().collect());
+    assert_eq!(state.ledger.evicted, 1);
+    let seqs: Vec<Seq> = contents(&store, &journal(NORMAL)).iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(seqs, (1..=2_099).chain(2_101..=3_148).collect::<Vec<_>>());
+    assert!(store.verify(|_| ()).unwrap().is_clean());
+}
+
+#[test]
+fn a_damaged_segment_at_a_replica_is_fetched_again() {
+    let mut source = Store::in_memory(&author()).unwrap();
+    append(&mut source, NORMAL, readings(1, 2_048));
+    let runs = source.load(&journal(NORMAL), all(), usize::MAX).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let mut hub = Store::open(&path, &replica()).unwrap();
+    runs.iter().for_each(|run| drop(receive(&mut hub, run.clone())));
+    drop(hub);
+    let at = find(&path, &runs[0].body[runs[0].body.len() - 64..]);
+    flip(&path, at, 5);
+
+    let mut hub = Store::open(&path, &replica()).unwrap();
+    assert_eq!(hub.verify(|_| ()).unwrap().found, 1);
+    let damaged = hub.load(&journal(NORMAL), all(), usize::MAX);
+    assert!(matches!(damaged, Err(ReadError::Damaged { range, .. }) if range == plant::range(1, 1_024)));
+    assert!(matches!(hub.query(&millrace_journal::Query::default()), Err(ReadError::Damaged { .. })));
+    assert_eq!(hub.quarantine(&journal(NORMAL), range(5, 5)).unwrap(), range(1, 1_024).into());
+    assert_eq!(hub.journal(&journal(NORMAL)).unwrap().present, range(1_025, 2_048).into());
+    match receive(&mut hub, runs[0].clone()) {
+        Outcome::Received { stored, .. } => assert_eq!(stored, range(1, 1_024).into()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(hub.load(&journal(NORMAL), all(), usize::MAX).unwrap(), runs);
+    let ledger = hub.journal(&journal(NORMAL)).unwrap().ledger;
+    assert_eq!((ledger.ingested, ledger.acked), (2_048, 2_048));
+    assert_eq!(hub.quarantined().unwrap(), 1);
+}
+
+#[test]
+fn valid_bodies_in_each_others_place_are_noticed() {
+    let (_dir, path) = closed();
+    tamper(&path, "UPDATE body SET id = -id; UPDATE body SET id = 3 + id");
+    let store = Store::open(&path, &author()).unwrap();
+    assert_eq!(store.verify(|_| ()).unwrap().found, 2);
+    assert!(matches!(store.load(&journal(NORMAL), all(), 1), Err(ReadError::Damaged { .. })));
+}
+
+#[test]
+fn valid_tail_rows_in_each_others_place_are_noticed() {
+    let (_dir, path) = closed();
+    tamper(
+        &path,
+        "UPDATE tail SET seq = 9000 WHERE seq = 2050; UPDATE tail SET seq = 2050 WHERE seq = 2060;          UPDATE tail SET seq = 2060 WHERE seq = 9000",
+    );
+    let store = Store::open(&path, &author()).unwrap();
+    assert_eq!(store.verify(|_| ()).unwrap().found, 2);
+}
+
+#[test]
+fn rows_that_vanished_are_counted_at_the_next_start() {
+    let (_dir, path) = closed();
+    tamper(
+        &path,
+        "DELETE FROM tail WHERE seq BETWEEN 2060 AND 2069; DELETE FROM segment WHERE first_seq = 1",
+    );
+    let store = Store::open(&path, &author()).unwrap();
+    let missing: RangeSet = [range(1, 1_024), range(2_060, 2_069)].into_iter().collect();
+    assert_eq!(store.opened().missing, [(journal(NORMAL), missing)]);
+    let ledger = store.journal(&journal(NORMAL)).unwrap().ledger;
+    assert_eq!((ledger.pending, ledger.evicted), (2_148 - 1_034, 1_034));
+    assert!(ledger.balances() && store.has_open_gaps().unwrap());
+}
+
+#[test]
+fn a_ledger_that_does_not_balance_stops_the_start() {
+    let (_dir, path) = closed();
+    tamper(&path, "UPDATE journal SET acked = acked + 1 WHERE lane = 1");
+    let error = Store::open(&path, &author()).map(drop).unwrap_err();
+    assert!(matches!(&error, OpenError::Damaged { what } if what.contains("checksum")), "{error}");
+}
+
+#[test]
+fn a_flipped_bit_in_the_log_is_told_and_the_log_is_kept() {
+    let live = tempfile::tempdir().unwrap();
+    let after = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&live.path().join("journal.db"), &author()).unwrap();
+    for n in 0..20 {
+        append(&mut store, NORMAL, readings(1 + n * 5, 5));
+    }
+    let log = std::fs::read(live.path().join("journal.db-wal")).unwrap();
+    for at in (40..log.len()).step_by(7_001) {
+        for suffix in ["", "-wal"] {
+            let name = format!("journal.db{suffix}");
+            std::fs::copy(live.path().join(&name), after.path().join(&name)).unwrap();
+        }
+        flip(&after.path().join("journal.db-wal"), at, 4);
+        let path = after.path().join("journal.db");
+        // The commits that made the tables may be among those that are lost; then the store is new.
+        let found = Store::open(&path, &author()).unwrap();
+        let head = found.journal(&journal(NORMAL)).unwrap().head;
+        assert_eq!(
+            contents(&found, &journal(NORMAL)),
+            (1..=head).map(|n| (n, reading(n))).collect::<Vec<_>>()
+        );
+        if head < 95 {
+            assert!(found.opened().lost_commits > 0, "head {head} after a flip at {at}");
+            assert!(after.path().join("journal.db-wal.damaged").exists());
+        }
+        drop(found);
+        for suffix in ["", "-wal", "-wal.damaged"] {
+            let _ = std::fs::remove_file(after.path().join(format!("journal.db{suffix}")));
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_the_file_never_gives_wrong_records() {
+    let (_dir, path) = closed();
+    let good = std::fs::read(&path).unwrap();
+    let (mut served, mut noticed) = (0, 0);
+    for at in (0..good.len()).step_by(379) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        std::fs::write(&path, &bytes).unwrap();
+        let Ok(mut store) = Store::open(&path, &author()) else {
+            noticed += 1;
+            continue;
+        };
+        let state = store.journal(&journal(NORMAL)).unwrap();
+        assert!(state.ledger.balances());
+        for first in [1, 700, 1_025, 2_049, 2_100] {
+            match store.load(&journal(NORMAL), range(first, 2_148), usize::MAX) {
+                Ok(runs) => {
+                    let records: Vec<_> = runs.iter().flat_map(records_of).collect();
+                    assert!(records.iter().all(|(seq, record)| *record == reading(*seq)), "byte {at}");
+                    let expected = state.present.within(range(first, 2_148)).count();
+                    assert_eq!(records.len() as u64, expected, "byte {at}");
+                    served += 1;
+                }
+                Err(_) => noticed += 1,
+            }
+        }
+        // After quarantine everything that is claimed can be read, or the store says that it cannot go on.
+        if let Ok(gone) = store.quarantine(&journal(NORMAL), all()) {
+            let state = store.journal(&journal(NORMAL)).unwrap();
+            assert!(state.ledger.balances());
+            if let Ok(runs) = store.load(&journal(NORMAL), all(), usize::MAX) {
+                let records: Vec<_> = runs.iter().flat_map(records_of).collect();
+                assert!(records.iter().all(|(seq, record)| *record == reading(*seq)), "byte {at}");
+                assert_eq!(records.len() as u64, state.present.count());
+            } else {
+                panic!("byte {at}: unreadable after {gone} went into quarantine");
+            }
+        }
+    }
+    assert!(served > 100 && noticed > 20, "{served} served, {noticed} noticed");
+}
