@@ -1,0 +1,156 @@
+//! Appending in batches with a flush each, against plain `INSERT` of the same rows, in one run on one disk.
+//!
+//! Prints a table, and one line of JSON at the end. `cargo bench -p millrace-journal`; arguments: `--batches N`, `--directory D`.
+//! Absent: MQTT, the link, and the engines; they have benchmarks of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millrace_journal::{Author, Options, Store};
+use millrace_model::store::Change;
+use millrace_model::{DeviceId, Incarnation, Lane, Record, Topic, Wall};
+
+const BATCH: u64 = 1_000;
+const ROUNDS: usize = 3;
+
+/// A reading of 200 bytes as a press sends it.
+fn reading(number: u64, rng: &mut fastrand::Rng) -> Record {
+    let press = number % 12;
+    let topic = Topic::new(&format!("plant/hall-2/press-{press}/cycle")).unwrap();
+    let mut payload = format!(
+        r#"{{"ts":"2026-03-14T08:{:02}:{:02}.{:03}Z","cycle":{},"force_kn":{:.3},"temp_c":{:.2},"pos_mm":{:.4},"vibration":{:.5},"state":"{}","operator":"shift-{}","ok":true"#,
+        number / 60_000 % 60,
+        number / 1_000 % 60,
+        number % 1_000,
+        100_000 + number / 12,
+        850.0 + rng.f64() * 40.0,
+        61.0 + rng.f64() * 3.0,
+        rng.f64() * 120.0,
+        rng.f64() * 0.02,
+        ["closing", "pressing", "opening", "idle"][rng.usize(0..4)],
+        number / 400_000 % 3,
+    );
+    while payload.len() < 199 {
+        payload.push(' ');
+    }
+    payload.push('}');
+    let at = 1_773_475_200_000_000 + number * 1_000 + rng.u64(0..400);
+    Record::data(topic, Bytes::from(payload), Wall(at.cast_signed()), at - 1_773_000_000_000_000)
+}
+
+fn batches(count: u64) -> Vec<Vec<Record>> {
+    let mut rng = fastrand::Rng::with_seed(7);
+    (0..count).map(|batch| (0..BATCH).map(|n| reading(batch * BATCH + n, &mut rng)).collect()).collect()
+}
+
+/// Bytes that this process made the kernel send to block devices; 0 where the kernel does not say.
+fn written() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
+#[derive(Clone, Copy)]
+struct Measure {
+    time: Duration,
+    written: u64,
+    stored: u64,
+}
+
+fn directory_bytes(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+fn measure(directory: &Path, work: impl FnOnce(&Path)) -> Measure {
+    let dir = tempfile::tempdir_in(directory).unwrap();
+    let (before, start) = (written(), Instant::now());
+    work(dir.path());
+    let (time, written) = (start.elapsed(), written() - before);
+    Measure { time, written, stored: directory_bytes(dir.path()) }
+}
+
+fn journal(batches: Vec<Vec<Record>>, directory: &Path) {
+    let author = Author { device: DeviceId::from_bytes([1; 16]), incarnation_if_new: Incarnation::new(1) };
+    let options = Options { reserve_bytes: 0, ..Options::agent(author) };
+    let mut store = Store::open(&directory.join("journal.db"), &options).unwrap();
+    for (commit, records) in (0..).zip(batches) {
+        store.commit(commit, &[Change::Append { lane: Lane::Normal, records }]).unwrap();
+    }
+}
+
+fn plain(batches: &[Vec<Record>], directory: &Path) {
+    let mut conn = rusqlite::Connection::open(directory.join("plain.db")).unwrap();
+    conn.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+         CREATE TABLE reading (seq INTEGER PRIMARY KEY, topic TEXT, payload BLOB, wall INTEGER, mono INTEGER) STRICT",
+    )
+    .unwrap();
+    for records in batches {
+        let tx = conn.transaction().unwrap();
+        {
+            let mut insert = tx
+                .prepare_cached("INSERT INTO reading (topic, payload, wall, mono) VALUES (?, ?, ?, ?)")
+                .unwrap();
+            for record in records {
+                let mono = record.mono.cast_signed();
+                insert.execute((record.topic.as_str(), &record.payload[..], record.wall.0, mono)).unwrap();
+            }
+        }
+        tx.commit().unwrap();
+    }
+}
+
+fn median(mut measures: Vec<Measure>) -> Measure {
+    measures.sort_by_key(|measure| measure.time);
+    measures[measures.len() / 2]
+}
+
+fn argument(name: &str) -> Option<String> {
+    let mut arguments = std::env::args();
+    arguments.by_ref().find(|argument| argument == name)?;
+    arguments.next()
+}
+
+fn main() {
+    let count: u64 = argument("--batches").and_then(|text| text.parse().ok()).unwrap_or(300);
+    let directory =
+        argument("--directory").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    std::fs::create_dir_all(&directory).unwrap();
+    let batches = batches(count);
+    let records = count * BATCH;
+    let raw: u64 = batches.iter().flatten().map(|record| record.payload.len() as u64).sum();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        theirs.push(measure(&directory, |dir| plain(&batches, dir)));
+        let copy = batches.clone();
+        ours.push(measure(&directory, |dir| journal(copy, dir)));
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    let rate = |measure: Measure| records as f64 / measure.time.as_secs_f64();
+    println!("{records} records of {} bytes, {BATCH} per flush, median of {ROUNDS}", raw / records);
+    println!("{:<14}{:>14}{:>18}{:>18}", "", "records/s", "written ÷ raw", "on disk ÷ raw");
+    for (name, measure) in [("plain INSERT", theirs), ("journal", ours)] {
+        let ratio = |bytes: u64| bytes as f64 / raw as f64;
+        println!(
+            "{name:<14}{:>14.0}{:>18.3}{:>18.3}",
+            rate(measure),
+            ratio(measure.written),
+            ratio(measure.stored)
+        );
+    }
+    let speed = rate(ours) / rate(theirs);
+    let bytes = if theirs.written == 0 { f64::NAN } else { ours.written as f64 / theirs.written as f64 };
+    println!("ratio: {speed:.2} × records/s (aim ≥ 1.5), {bytes:.3} × bytes written (aim ≤ 0.25)");
+    let number = |value: f64| if value.is_finite() { format!("{value:.4}") } else { "null".into() };
+    println!(
+        r#"{{"bench":"journal_append","records":{records},"records_per_s":{:.0},"baseline_records_per_s":{:.0},"speed_ratio":{},"speed_aim":1.5,"written_ratio":{},"written_aim":0.25}}"#,
+        rate(ours),
+        rate(theirs),
+        number(speed),
+        number(bytes)
+    );
+}
