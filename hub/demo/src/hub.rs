@@ -1,0 +1,185 @@
+//! A hub process: made, started, asked.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::process::run;
+use crate::{Inventory, Plant, PlantError, Process, StoredRecord, address, http};
+
+/// How a hub is made.
+#[derive(Debug, Clone)]
+pub struct HubOptions {
+    /// Its name, and the name of its directory.
+    pub name: String,
+    /// Where it stands.
+    pub region: String,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        Self { name: "hub".into(), region: "south".into() }
+    }
+}
+
+/// A hub.
+#[derive(Debug)]
+pub struct Hub {
+    /// The process.
+    pub process: Process,
+    name: String,
+    program: PathBuf,
+    data: PathBuf,
+    quic: SocketAddr,
+    http: String,
+}
+
+impl Hub {
+    /// Makes a hub with a CA of its own, and starts it.
+    ///
+    /// # Errors
+    /// When a command fails, or the process is not ready in time.
+    pub async fn start(plant: &Plant, options: HubOptions) -> Result<Self, PlantError> {
+        let HubOptions { name, region } = options;
+        let (program, data, quic) = (plant.programs().hub.clone(), plant.data(&name), address::free()?);
+        let config = json!({
+            "data_dir": data,
+            "quic": { "listen": quic.to_string() },
+            "http": { "listen": "127.0.0.1:0" },
+        });
+        let config = plant.configure(&name, &config)?;
+        let (at, to) = (text(&data)?, quic.to_string());
+        let init = ["init", "--data", at, "--name", &name, "--region", &region, "--address", &to];
+        run(&program, &init, "millrace-hub init").await?;
+        let log = plant.log(&name);
+        let process = Process::new(&name, &program, &["run", "--config", text(&config)?], &data, &log);
+        let mut hub = Self { process, name, program, data, quic, http: String::new() };
+        hub.restart().await?;
+        Ok(hub)
+    }
+
+    /// Starts the process, which must not run, again.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn restart(&mut self) -> Result<(), PlantError> {
+        self.http = self.process.start().await?.http;
+        Ok(())
+    }
+
+    /// Where it listens for agents.
+    #[must_use]
+    pub const fn quic(&self) -> SocketAddr {
+        self.quic
+    }
+
+    /// Where it answers HTTP.
+    #[must_use]
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A join token for a device of this name.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn token(&self, device: &str) -> Result<String, PlantError> {
+        let arguments = ["token", "create", "--data", text(&self.data)?, "--name", device];
+        run(&self.program, &arguments, "millrace-hub token create").await
+    }
+
+    /// Revokes a device by name or id.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn revoke(&self, device: &str, reason: &str) -> Result<(), PlantError> {
+        let arguments = ["devices", "revoke", device, "--reason", reason, "--data", text(&self.data)?];
+        run(&self.program, &arguments, "millrace-hub devices revoke").await.map(|_| ())
+    }
+
+    /// What `verify` says of the store. The hub may run meanwhile.
+    ///
+    /// # Errors
+    /// When the command fails, which it does when it finds damage.
+    pub async fn verify(&self) -> Result<String, PlantError> {
+        let arguments = ["verify", "--data", text(&self.data)?, "--json"];
+        run(&self.program, &arguments, "millrace-hub verify").await
+    }
+
+    /// `/v1/status`.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn status(&self) -> Result<Value, PlantError> {
+        http::json(&self.http, "/v1/status").await
+    }
+
+    /// `/v1/devices`.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn devices(&self) -> Result<Value, PlantError> {
+        http::json(&self.http, "/v1/devices").await
+    }
+
+    /// The text of `/metrics`.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn metrics(&self) -> Result<String, PlantError> {
+        let (_, body) = http::get(&self.http, "/metrics").await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Every record that the hub holds, of all devices.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn inventory(&self) -> Result<Inventory, PlantError> {
+        Inventory::take(&self.http, "").await
+    }
+
+    /// Every record of one device.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn inventory_of(&self, device: &str) -> Result<Inventory, PlantError> {
+        Inventory::take(&self.http, &format!("&device={}", http::query_text(device))).await
+    }
+
+    /// The record with the latest time of one device.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn newest(&self, device: &str) -> Result<Option<StoredRecord>, PlantError> {
+        newest(&self.http, device).await
+    }
+}
+
+/// The record with the latest time of one device, from the hub at `http`.
+///
+/// # Errors
+/// When the hub does not answer.
+pub async fn newest(http: &str, device: &str) -> Result<Option<StoredRecord>, PlantError> {
+    let query = format!("&order=desc&device={}", http::query_text(device));
+    let page = Inventory::page(http, &query, 1, None).await?;
+    Ok(page.0.into_iter().next())
+}
+
+/// A path as an argument of a command.
+pub(crate) fn text(path: &Path) -> Result<&str, PlantError> {
+    path.to_str().ok_or_else(|| PlantError::answer(path.display().to_string(), &"the path is not UTF-8"))
+}
