@@ -65,11 +65,14 @@ impl Enroll {
                 "name another --data directory; to enrol this device anew, move its identity directory aside";
             return Err(Failure::new(Exit::Config, what, hint));
         }
-        let identity = runtime()?.block_on(self.ask(&token))?;
+        // Kept until the identity is saved: when the answer is lost, the next try shows the hub the same key.
+        let request = CertificateRequest::pending(&places.identity())
+            .map_err(|error| Failure::new(Exit::Io, error.to_string(), "is the data directory writable?"))?;
+        let identity = runtime()?.block_on(self.ask(&token, &request))?;
         let unwritable = |what: String| Failure::new(Exit::Io, what, "is the data directory writable?");
-        std::fs::create_dir_all(places.root()).map_err(|error| unwritable(error.to_string()))?;
         places.remember_hubs(&token.addresses).map_err(|error| unwritable(error.to_string()))?;
         identity.save(&places.identity()).map_err(|error| unwritable(error.to_string()))?;
+        CertificateRequest::settled(&places.identity()).map_err(|error| unwritable(error.to_string()))?;
         let own = identity.own();
         let device = own.device().map(|device| device.to_string()).unwrap_or_default();
         if self.json {
@@ -86,9 +89,7 @@ impl Enroll {
     }
 
     /// Asks the token's hubs in turn, with one key: a hub that granted it and was not heard grants it again.
-    async fn ask(&self, token: &JoinToken) -> Result<Identity, Failure> {
-        let request = CertificateRequest::fresh()
-            .map_err(|error| Failure::new(Exit::Internal, error.to_string(), ""))?;
+    async fn ask(&self, token: &JoinToken, request: &CertificateRequest) -> Result<Identity, Failure> {
         let clock = Clock::system();
         let dialer = Dialer::new(ClientOptions::new(Arc::new(move || clock.wall())));
         let labels = self.labels.iter().cloned().collect();
@@ -104,7 +105,7 @@ impl Enroll {
                 }
             };
             for address in found {
-                match dialer.enroll(address, token, &request, self.name.as_deref(), &labels).await {
+                match dialer.enroll(address, token, request, self.name.as_deref(), &labels).await {
                     Ok(identity) => return Ok(identity),
                     Err(error) => failure = refused(&error),
                 }
