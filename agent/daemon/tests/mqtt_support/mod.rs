@@ -91,7 +91,7 @@ impl Mosquitto {
                 break;
             }
         }
-        tokio::spawn(async move { while let Ok(Some(l)) = lines.next_line().await { eprintln!("M {l}"); } });
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { port, dir: dir.to_owned(), child }
     }
 
