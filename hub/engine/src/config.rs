@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_model::{Fence, HubId};
+use millrace_model::{AckLevel, Fence, HubId};
 use millrace_wire::HubEndpoint;
 
 /// The numbers.
@@ -14,6 +14,8 @@ pub struct Config {
     pub name: String,
     /// Where it stands.
     pub region: String,
+    /// How durable a record is once it is flushed here. A hub alone is all replicas that there are.
+    pub level: AckLevel,
     /// All hubs that agents may turn to, this one among them.
     pub hubs: Vec<HubEndpoint>,
     /// Fences begin after this one. It must be larger than any that an earlier process gave out.
@@ -48,6 +50,7 @@ impl Config {
             hub,
             name: name.to_owned(),
             region: region.to_owned(),
+            level: AckLevel::Quorum,
             hubs: Vec::new(),
             fence_base: 0,
             links_max: 20_000,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millrace_model::store::{Change, Outcome, Refusal};
-use millrace_model::{AckLevel, Durable, JournalId, Moment, RangeSet, SeqRange};
+use millrace_model::{Durable, JournalId, Moment, RangeSet, SeqRange};
 use millrace_wire::limits::ACKS_MAX;
 use millrace_wire::{Ack, Acks, Conflict, Credit, Decline, Frame, GoodbyeCode, Lodging, RunFrame, Seal};
 
@@ -168,9 +168,9 @@ impl Engine {
 
     fn acknowledge(&mut self, link: LinkId, by_journal: BTreeMap<JournalId, RangeSet>) {
         let acks = by_journal.into_iter().filter(|(_, ranges)| !ranges.is_empty());
-        let acks: Vec<Ack> = acks
-            .map(|(journal, ranges)| Ack { journal: journal.into(), level: AckLevel::Hub, ranges })
-            .collect();
+        let level = self.config.level;
+        let acks: Vec<Ack> =
+            acks.map(|(journal, ranges)| Ack { journal: journal.into(), level, ranges }).collect();
         for some in acks.chunks(ACKS_MAX) {
             self.send(link, Frame::Acks(Acks { acks: some.to_vec() }));
         }
