@@ -252,8 +252,10 @@ impl Uplink {
         events: &mpsc::Sender<Event>,
         renewals: &mpsc::Sender<Frame>,
     ) -> String {
-        let mut renewal = None;
-        let mut asked = false;
+        // With an expired certificate the hub serves nothing but its renewal: ask at once, then begin anew.
+        let expired = matches!(self.standing(), Standing::Grace { .. });
+        let mut asked = expired;
+        let mut renewal = if expired { self.ask_for_renewal(renewals).await } else { None };
         loop {
             let frame = match answers.next(FRAME_MAX).await {
                 Ok(Some(bytes)) => millrace_wire::decode(&bytes),
@@ -262,7 +264,12 @@ impl Uplink {
             };
             match frame {
                 Ok(Frame::RenewalGrant(grant)) => match renewal.take() {
-                    Some(request) => self.renewed(&request, &grant),
+                    Some(request) => {
+                        self.renewed(&request, &grant);
+                        if expired {
+                            return "the certificate was renewed".to_owned();
+                        }
+                    }
                     None => tracing::warn!("the hub renewed a certificate that nobody asked for"),
                 },
                 Ok(frame) => {
@@ -272,16 +279,16 @@ impl Uplink {
                 }
                 Err(error) => return format!("the hub sent what is no frame: {error}"),
             }
-            if !asked && self.wants_renewal() {
+            if !asked && self.standing().wants_renewal() {
                 asked = true;
                 renewal = self.ask_for_renewal(renewals).await;
             }
         }
     }
 
-    fn wants_renewal(&self) -> bool {
+    fn standing(&self) -> Standing {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        Standing::of(identity.own(), self.clock.wall(), GRACE).wants_renewal()
+        Standing::of(identity.own(), self.clock.wall(), GRACE)
     }
 
     async fn ask_for_renewal(&self, renewals: &mpsc::Sender<Frame>) -> Option<CertificateRequest> {
