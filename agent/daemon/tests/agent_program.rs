@@ -1,0 +1,146 @@
+//! The agent as a process of its own, without a hub: it takes readings, keeps them across SIGKILL, shows its ledger.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use millrace_host::Clock;
+use millrace_link::{CertificateAuthority, CertificateRequest, Identity, Role};
+use millrace_model::DeviceId;
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use serde_json::Value;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A data directory with an identity, as enrolment leaves it.
+fn enrolled(directory: &Path) {
+    let now = Clock::system().wall();
+    let authority = CertificateAuthority::fresh("test", now).unwrap();
+    let request = CertificateRequest::fresh().unwrap();
+    let role = Role::Device(DeviceId::from_bytes([7; 16]));
+    let certificate = authority.issue(request.csr_der(), role, "press-7", DAY, now).unwrap();
+    let identity = Identity::granted(&request, &certificate, authority.certificate_pem()).unwrap();
+    identity.save(&directory.join("identity")).unwrap();
+}
+
+fn agent() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_millrace-agent"))
+}
+
+struct Running {
+    child: Child,
+    mqtt: u16,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn start(directory: &Path) -> Running {
+    let file = directory.join("agent.toml");
+    let text = format!(
+        "data_dir = {directory:?}\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [hub]\naddresses = [\"127.0.0.1:9\"]\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let runtime = directory.join("runtime.json");
+    let _old = std::fs::remove_file(&runtime);
+    let mut child = agent().args(["run", "--config"]).arg(&file).stderr(Stdio::inherit()).spawn().unwrap();
+    for _ in 0..1_000 {
+        if let Some(text) = std::fs::read(&runtime).ok().filter(|text| !text.is_empty()) {
+            let runtime: Value = serde_json::from_slice(&text).unwrap();
+            let address = runtime["mqtt"].as_str().unwrap();
+            let mqtt = address.rsplit(':').next().unwrap().parse().unwrap();
+            return Running { child, mqtt };
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the agent ended before it was ready");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the agent was not ready within 10 s");
+}
+
+fn status(directory: &Path) -> Value {
+    let output = agent().args(["status", "--json", "--data"]).arg(directory).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Publishes with QoS 1 and waits until `count` publications are acknowledged.
+async fn publish(port: u16, count: usize) {
+    let mut options = MqttOptions::new("sensor", "127.0.0.1", port);
+    options.set_inflight(100);
+    let (client, mut connection) = AsyncClient::new(options, 200);
+    let sending = tokio::spawn(async move {
+        for number in 0..count {
+            let payload = format!("{{\"reading\":{number}}}");
+            client.publish("plant/press-7/temperature", QoS::AtLeastOnce, false, payload).await.unwrap();
+        }
+        client
+    });
+    let mut acknowledged = 0;
+    while acknowledged < count {
+        if let Event::Incoming(Packet::PubAck(_)) = connection.poll().await.unwrap() {
+            acknowledged += 1;
+        }
+    }
+    drop(sending.await.unwrap());
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_sigkill_and_the_ledger_balances() {
+    let directory = tempfile::tempdir().unwrap();
+    enrolled(directory.path());
+    let mut agent = start(directory.path());
+    publish(agent.mqtt, 1_500).await;
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    drop(agent);
+    let agent = start(directory.path());
+    publish(agent.mqtt, 10).await;
+    let status = status(directory.path());
+    // 1,510 readings, and one `open` record for each of two starts.
+    assert_eq!(status["ledger"]["ingested"], 1_512, "{status}");
+    assert_eq!(status["ledger"]["pending"], 1_512);
+    assert_eq!(status["balanced"], true);
+    assert_eq!(status["name"], "press-7");
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_in_good_order_and_verify_finds_nothing_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    enrolled(directory.path());
+    let mut agent = start(directory.path());
+    publish(agent.mqtt, 100).await;
+    let pid = agent.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(agent.child.wait().unwrap().success(), "it ends with 0");
+    assert!(!directory.path().join("runtime.json").exists());
+    let output = self::agent().args(["verify", "--json", "--data"]).arg(directory.path()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["clean"], &report["records"]), (&Value::Bool(true), &Value::from(101)), "{report}");
+}
+
+#[test]
+fn commands_that_cannot_work_say_why_and_how_to_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&["run", "--data"], 78, "millrace-agent enroll"),
+        (&["status", "--data"], 69, "no agent runs"),
+        (&["verify", "--data"], 74, "--data"),
+        (&["enroll", "--token", "millrace1.x", "--data"], 64, "copy the whole line"),
+    ];
+    for (arguments, code, words) in cases {
+        let output = agent().args(arguments).arg(directory.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
+    }
+}
