@@ -8,20 +8,23 @@
 //! Promise: one session at a time; its end is told exactly once, by `Disconnected`. Certificates renew themselves here.
 //! Absent: what frames mean, when to dial again.
 
+mod hubs;
+mod renewal;
+mod streams;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use millrace_agent_engine::{Channel, Event};
 use millrace_host::Clock;
-use millrace_link::{
-    CertificateRequest, ClientOptions, CloseCode, Connection, Dialer, Identity, Inlet, Outlet, Road, Standing,
-};
+use millrace_link::{ClientOptions, CloseCode, Connection, Dialer, Identity, Inlet, Road, Standing};
+use millrace_wire::Frame;
 use millrace_wire::limits::FRAME_MAX;
-use millrace_wire::{Frame, RenewalGrant, RenewalRequest};
 use tokio::sync::{mpsc, watch};
 
+use self::hubs::Hubs;
+use self::streams::{write, write_control};
 use crate::places::Places;
 
 /// Frames that may wait per channel. The engine bounds their bytes; this bounds the count of small ones.
@@ -30,9 +33,6 @@ const OUTBOX_FRAMES: usize = 4_096;
 
 /// How long a goodbye may take to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Grace in which an expired certificate may still renew itself; the hub decides, this only chooses whether to ask.
-const GRACE: Duration = millrace_link::renewal::GRACE;
 
 /// Dials hubs in turn, as this agent.
 pub struct Uplink {
@@ -43,12 +43,6 @@ pub struct Uplink {
     hubs: Mutex<Hubs>,
     figures: Mutex<Option<Connection>>,
     before: Mutex<(u64, u64)>,
-}
-
-/// Whom to dial, and who is next.
-struct Hubs {
-    addresses: Vec<String>,
-    next: usize,
 }
 
 /// What the link itself knows.
@@ -79,7 +73,7 @@ impl Uplink {
             identity: Mutex::new(identity),
             places,
             clock,
-            hubs: Mutex::new(Hubs { addresses, next: 0 }),
+            hubs: Mutex::new(Hubs::new(addresses)),
             figures: Mutex::default(),
             before: Mutex::default(),
         }
@@ -107,11 +101,11 @@ impl Uplink {
             return;
         }
         let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
-        if hubs.addresses != addresses {
+        if hubs.addresses() != addresses {
             if let Err(error) = self.places.remember_hubs(&addresses) {
                 tracing::warn!(%error, "the list of hubs could not be kept for the next start");
             }
-            *hubs = Hubs { addresses, next: 0 };
+            *hubs = Hubs::new(addresses);
         }
     }
 
@@ -132,21 +126,6 @@ impl Uplink {
     /// Closes the socket after farewells have left.
     pub async fn close(&self) {
         self.dialer.close(CloseCode::Shutdown, "the agent stops").await;
-    }
-
-    fn next_hub(&self) -> Option<String> {
-        let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = hubs.next;
-        hubs.next = (at + 1) % hubs.addresses.len().max(1);
-        hubs.addresses.get(at).cloned()
-    }
-
-    /// The hub that answered is asked first the next time.
-    fn stay(&self, address: &str) {
-        let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = hubs.addresses.iter().position(|known| known == address) {
-            hubs.next = at;
-        }
     }
 
     async fn session(
@@ -182,7 +161,12 @@ impl Uplink {
     }
 
     async fn dial(&self) -> Result<Connection, String> {
-        let hub = self.next_hub().ok_or("no hub is known: name one in [hub] addresses, or enrol again")?;
+        let hub = self
+            .hubs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next()
+            .ok_or("no hub is known: name one in [hub] addresses, or enrol again")?;
         let found = tokio::net::lookup_host(&hub)
             .await
             .map_err(|error| format!("{hub} cannot be looked up: {error}"))?;
@@ -192,7 +176,7 @@ impl Uplink {
         for address in found.take(4).collect::<Vec<SocketAddr>>() {
             match self.dialer.connect(address, &identity).await {
                 Ok(connection) => {
-                    self.stay(&hub);
+                    self.hubs.lock().unwrap_or_else(PoisonError::into_inner).stay(&hub);
                     return Ok(connection);
                 }
                 Err(error) => failure = error.to_string(),
@@ -285,41 +269,6 @@ impl Uplink {
             }
         }
     }
-
-    fn standing(&self) -> Standing {
-        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        Standing::of(identity.own(), self.clock.wall(), GRACE)
-    }
-
-    async fn ask_for_renewal(&self, renewals: &mpsc::Sender<Frame>) -> Option<CertificateRequest> {
-        let request = CertificateRequest::fresh()
-            .inspect_err(
-                |error| tracing::error!(%error, "no new key could be made: the certificate is not renewed"),
-            )
-            .ok()?;
-        let frame =
-            Frame::RenewalRequest(RenewalRequest { request: Bytes::copy_from_slice(request.csr_der()) });
-        renewals.send(frame).await.ok()?;
-        Some(request)
-    }
-
-    fn renewed(&self, request: &CertificateRequest, grant: &RenewalGrant) {
-        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        let renewed = identity.renewed(request, &grant.chain);
-        // Saved before used: a certificate that only memory knew would be lost with the process.
-        match renewed.and_then(|renewed| renewed.save(&self.places.identity()).map(|()| renewed)) {
-            Ok(renewed) => {
-                tracing::info!(
-                    not_after = renewed.own().not_after.unix_seconds(),
-                    "the certificate was renewed"
-                );
-                *identity = renewed;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the renewed certificate cannot be used; the old one stays");
-            }
-        }
-    }
 }
 
 impl Session {
@@ -350,48 +299,4 @@ impl Session {
 async fn asked_to_end(ended: &mut watch::Receiver<Option<String>>) -> String {
     let asked = ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
     asked.unwrap_or_else(|| "the agent stops".to_owned())
-}
-
-/// Writes a channel's frames, and tells the driver as the transport takes them.
-async fn write(
-    mut outlet: Outlet,
-    channel: Channel,
-    mut outbox: mpsc::Receiver<(Frame, u64)>,
-    events: mpsc::Sender<Event>,
-) {
-    while let Some((frame, bytes)) = outbox.recv().await {
-        if send(&mut outlet, &frame).await.is_err() {
-            return;
-        }
-        if bytes > 0 && events.send(Event::Sent { channel, bytes }).await.is_err() {
-            return;
-        }
-    }
-    let _closed = outlet.finish().await;
-}
-
-async fn write_control(
-    mut outlet: Outlet,
-    mut outbox: mpsc::Receiver<(Frame, u64)>,
-    mut renewals: mpsc::Receiver<Frame>,
-) {
-    loop {
-        let frame = tokio::select! {
-            biased;
-            Some((frame, _)) = outbox.recv() => frame,
-            Some(frame) = renewals.recv() => frame,
-            else => break,
-        };
-        if send(&mut outlet, &frame).await.is_err() {
-            return;
-        }
-    }
-    let _closed = outlet.delivered().await;
-}
-
-async fn send(outlet: &mut Outlet, frame: &Frame) -> Result<(), ()> {
-    let bytes = millrace_wire::encode(frame).map_err(
-        |error| tracing::error!(frame = frame.name(), %error, "a frame of our own is over its limit"),
-    )?;
-    outlet.send(bytes).await.map_err(|error| tracing::debug!(%error, "a stream to the hub ended"))
 }
