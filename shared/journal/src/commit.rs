@@ -60,7 +60,8 @@ impl Store {
                 Err(Fault::Invalid(what)) => return Err(CommitError::Invalid(what)),
                 Err(Fault::Damaged { journal, range, what }) => {
                     quarantined += 1;
-                    let moved = self.quarantine_found(&journal, range, &what).unwrap_or_default();
+                    tracing::warn!(%journal, %range, what, "damage met by a commit");
+                    let moved = self.quarantine(&journal, range)?;
                     if moved.is_empty() || quarantined > QUARANTINES_MAX {
                         return Err(self.poison(format!("{journal} {range} is damaged: {what}")));
                     }
@@ -98,14 +99,14 @@ impl Store {
         files.restore_reserve();
         let frames_max = self.options.wal_limit_bytes / self.meter.page_bytes.max(512);
         let mut found = meter::checkpoint(&self.conn, "NOOP");
-        if let Ok(seen) = &found
+        if let Ok(Some(seen)) = &found
             && seen.frames > frames_max
         {
-            self.meter.note(seen);
+            self.meter.note(Some(seen));
             found = meter::checkpoint(&self.conn, "PASSIVE");
         }
         match found {
-            Ok(seen) => self.meter.note(&seen),
+            Ok(seen) => self.meter.note(seen.as_ref()),
             // No room to carry the log over: it grows until the next commit finds room or is refused.
             Err(error) if is_full(&error) => {}
             // What was committed is flushed in the log, but the database cannot be trusted to take more.
@@ -119,7 +120,7 @@ impl Store {
     fn relieve(&mut self, reached: Relief, changes: &[Change]) -> Result<Relief, CommitError> {
         if reached < Relief::Log && self.files.is_some() {
             match meter::checkpoint(&self.conn, "PASSIVE") {
-                Ok(seen) => self.meter.note(&seen),
+                Ok(seen) => self.meter.note(seen.as_ref()),
                 Err(error) if is_full(&error) => {}
                 Err(error) => return Err(self.poison(error.to_string())),
             }
@@ -152,6 +153,8 @@ impl Store {
     /// From here on nothing is written or read any more.
     pub(crate) fn poison(&mut self, why: String) -> CommitError {
         tracing::error!(why, "the store is poisoned: this process must end, the next one verifies");
+        // What the log holds is left to the next process, which flushes it before it trusts it.
+        let _ = self.conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         let why = self.poisoned.get_or_insert(why);
         CommitError::Poisoned(why.clone())
     }

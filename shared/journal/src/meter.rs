@@ -26,14 +26,17 @@ pub(crate) struct Checkpoint {
     pub(crate) carried: u64,
 }
 
-/// Asks for a checkpoint of `kind` (`NOOP` only looks).
-pub(crate) fn checkpoint(conn: &Connection, kind: &str) -> Result<Checkpoint, rusqlite::Error> {
+/// Asks for a checkpoint of `kind` (`NOOP` only looks). `None` when another connection is at it.
+pub(crate) fn checkpoint(conn: &Connection, kind: &str) -> Result<Option<Checkpoint>, rusqlite::Error> {
     let sql = match kind {
         "PASSIVE" => "PRAGMA wal_checkpoint(PASSIVE)",
         _ => "PRAGMA wal_checkpoint(NOOP)",
     };
-    conn.prepare_cached(sql)?
-        .query_row([], |row| Ok(Checkpoint { frames: unsigned(row.get(1)?), carried: unsigned(row.get(2)?) }))
+    conn.prepare_cached(sql)?.query_row([], |row| {
+        let (frames, carried): (i64, i64) = (row.get(1)?, row.get(2)?);
+        let known = frames >= 0 && carried >= 0;
+        Ok(known.then(|| Checkpoint { frames: unsigned(frames), carried: unsigned(carried) }))
+    })
 }
 
 /// Pages that hold something.
@@ -48,7 +51,8 @@ pub(crate) fn used_pages(conn: &Connection) -> u64 {
 
 impl Meter {
     /// Counts what a commit added to the log, which begins anew when everything in it was carried over.
-    pub(crate) fn note(&mut self, found: &Checkpoint) {
+    pub(crate) fn note(&mut self, found: Option<&Checkpoint>) {
+        let Some(found) = found else { return };
         let added =
             if found.frames >= self.log_frames { found.frames - self.log_frames } else { found.frames };
         let carried =

@@ -13,7 +13,7 @@ use crate::error::{CommitError, Fault, OpenError, is_corrupt, is_full};
 use crate::options::Options;
 use crate::store::Store;
 use crate::work::Writing;
-use crate::{disk, memory, quarantine, wal};
+use crate::{connection, disk, memory, quarantine, wal};
 
 /// What was found when a store was opened.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,8 +31,19 @@ pub struct OpenReport {
     pub reserved: bool,
 }
 
+/// Looks at the log, flushes it, and opens the database; the number is that of lost commits.
+pub(crate) fn connect(database: &Path, options: &Options) -> Result<(u64, Connection), OpenError> {
+    let lost = inspect_log(database)?;
+    let path = disk::beside(database, "-wal");
+    wal::flush(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::StorageFull => OpenError::Full,
+        _ => OpenError::File { path, source },
+    })?;
+    Ok((lost, connection::writer(database, options).map_err(explain_open)?))
+}
+
 /// Looks for lost commits; copies a log that has some aside, because SQLite is about to overwrite it.
-pub(crate) fn inspect_log(database: &Path) -> Result<u64, OpenError> {
+fn inspect_log(database: &Path) -> Result<u64, OpenError> {
     let path = disk::beside(database, "-wal");
     let lost = wal::lost_commits(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
     if lost > 0 {

@@ -248,16 +248,6 @@ impl Store {
         Ok(self.conn.query_row(sql, [], |row| row.get(0)).map(unsigned).map_err(Fault::from)?)
     }
 
-    pub(crate) fn quarantine_found(
-        &mut self,
-        journal: &JournalId,
-        range: SeqRange,
-        what: &str,
-    ) -> Result<RangeSet, CommitError> {
-        tracing::warn!(%journal, %range, what, "damage met by a commit");
-        self.quarantine(journal, range)
-    }
-
     /// A small transaction of the store's own.
     pub(crate) fn transact<T>(
         &mut self,

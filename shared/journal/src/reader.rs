@@ -115,12 +115,11 @@ impl Reader {
         })
     }
 
-    /// Reads everything against its checks and hashes. Never writes. While it runs the log is not carried over, so give
-    /// a busy store time in between.
+    /// Reads everything against its checks and hashes, step by step. Never writes.
     ///
     /// # Errors
     /// When SQLite fails in a way that is not damage.
     pub fn verify(&self, progress: impl FnMut(Progress)) -> Result<Report, ReadError> {
-        self.at_one_moment(|conn| verify::run(conn, progress))
+        verify::run(&self.conn, progress)
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn reauthor(
         let found_equal = row.acknowledge(&here.intersection(equal));
         let moving = here.difference(&row.acked);
         let records = read_all(work, row, &moving)?;
-        row.ingested -= moving.count();
+        row.ingested = row.ingested.saturating_sub(moving.count());
         moving.iter().for_each(|part| row.present.remove(part));
         let acked = row.acked.clone();
         clear(work, row, range, &acked)?;

@@ -46,8 +46,11 @@ impl Store {
     /// See [`OpenError`]; each says what to do.
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
         let mut files = Files::lock(path, options.reserve_bytes)?;
-        let lost_commits = opening::inspect_log(path)?;
-        let conn = connection::writer(path, options).map_err(opening::explain_open)?;
+        let (lost_commits, conn) = match opening::connect(path, options) {
+            // On a full disk even opening needs a little room.
+            Err(OpenError::Full) if files.release_reserve() => opening::connect(path, options)?,
+            other => other?,
+        };
         let reserved = files.restore_reserve();
         let mut store = Self::build(conn, options, Some(files), lost_commits)?;
         store.report.reserved = reserved;

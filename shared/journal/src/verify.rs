@@ -85,29 +85,55 @@ impl Report {
     }
 }
 
+/// Tables whose pages SQLite checks. Bodies are left out: each is read and hashed, and a look at all of their pages at
+/// once would hold the log back for as long as it takes.
+const TABLES: [&str; 6] = ["meta", "journal", "tail", "segment", "gap", "remembered"];
+
+/// Verifies step by step; each step sees one moment, and in between the log can be carried over.
 pub(crate) fn run(conn: &Connection, mut progress: impl FnMut(Progress)) -> Result<Report, ReadError> {
     let mut report = Report::default();
-    pages(conn, &mut report)?;
+    for table in TABLES {
+        pages(conn, table, &mut report)?;
+    }
     report.quarantined = conn
         .query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))
         .map(unsigned)
         .map_err(Fault::from)?;
-    match JournalRow::load_all(conn, None) {
-        Err(Fault::Invalid(what)) => report.note(None, None, what),
-        Err(other) => return Err(other.into()),
-        Ok(rows) => {
-            for row in rows {
-                report.journals += 1;
-                journal(conn, &row, &mut report, &mut progress)?;
-            }
+    let journals = match JournalRow::load_all(conn, None) {
+        Err(Fault::Invalid(what)) => {
+            report.note(None, None, what);
+            return Ok(report);
+        }
+        other => other?.into_iter().map(|row| row.journal),
+    };
+    for id in journals {
+        report.journals += 1;
+        at_one_moment(conn, |conn| match JournalRow::load(conn, &id)? {
+            Some(row) => claims(conn, &row, &mut report),
+            None => Ok(()),
+        })?;
+        let mut from = Some(0);
+        while let Some(seq) = from {
+            from = at_one_moment(conn, |conn| segment_after(conn, &id, seq, &mut report))?;
+            progress(report.read);
         }
     }
     Ok(report)
 }
 
+fn at_one_moment<T>(
+    conn: &Connection,
+    step: impl FnOnce(&Connection) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let moment = conn.unchecked_transaction()?;
+    let found = step(&moment)?;
+    moment.finish()?;
+    Ok(found)
+}
+
 /// SQLite's own look at its pages. It does not see a flipped bit in a value; the checks below do.
-fn pages(conn: &Connection, report: &mut Report) -> Result<(), ReadError> {
-    let mut statement = conn.prepare("PRAGMA quick_check(20)").map_err(Fault::from)?;
+fn pages(conn: &Connection, table: &str, report: &mut Report) -> Result<(), ReadError> {
+    let mut statement = conn.prepare(&format!("PRAGMA quick_check({table})")).map_err(Fault::from)?;
     let said = statement.query_map([], |row| row.get::<_, String>(0)).map_err(Fault::from)?;
     for line in said {
         match line {
@@ -120,12 +146,8 @@ fn pages(conn: &Connection, report: &mut Report) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn journal(
-    conn: &Connection,
-    row: &JournalRow,
-    report: &mut Report,
-    progress: &mut impl FnMut(Progress),
-) -> Result<(), Fault> {
+/// What a journal claims, and its tail.
+fn claims(conn: &Connection, row: &JournalRow, report: &mut Report) -> Result<(), Fault> {
     let Some(everything) = SeqRange::new(1, SEQ_MAX) else { return Ok(()) };
     let ledger = row.ledger();
     if !ledger.balances() {
@@ -150,7 +172,6 @@ fn journal(
         }
         Err(fault) => report.damage(row.journal, everything, Err(fault))?,
     }
-    segments(conn, row, report, progress)?;
     let checker = RecordChecker::new(&row.journal);
     let scanned = tail::scan(conn, row.id, everything, false, |raw| {
         report.read.records += 1;
@@ -170,50 +191,37 @@ fn journal(
         report.damage(row.journal, only, fits)?;
         Ok(true)
     });
-    report.damage(row.journal, everything, scanned)?;
-    progress(report.read);
-    Ok(())
+    report.damage(row.journal, everything, scanned)
 }
 
 fn stray(row: &JournalRow, range: SeqRange, what: &str) -> Fault {
     Fault::Damaged { journal: row.journal, range, what: what.to_owned() }
 }
 
-fn segments(
+/// Verifies the first segment that begins at `from` or later; returns where to go on.
+fn segment_after(
     conn: &Connection,
-    row: &JournalRow,
+    journal: &JournalId,
+    from: u64,
     report: &mut Report,
-    progress: &mut impl FnMut(Progress),
-) -> Result<(), Fault> {
-    let mut from = 0;
-    while let Some(first) = next_first(conn, row, from)? {
-        from = first + 1;
-        let somewhere = SeqRange::only(first);
-        let verified = segment::at(conn, row, first).and_then(|found| {
-            let Some(found) = found else { return Ok(()) };
-            let records = found.records(conn, &row.journal)?;
-            report.read.segments += 1;
-            report.read.records += records.len() as u64;
-            report.read.bytes += found.size;
-            if segment::walls(&records) == (found.min_wall, found.max_wall) {
-                Ok(())
-            } else {
-                Err(stray(
-                    row,
-                    found.range,
-                    "a segment is noted under another time range than its records have",
-                ))
-            }
-        });
-        report.damage(row.journal, somewhere, verified)?;
-        progress(report.read);
-    }
-    Ok(())
-}
-
-fn next_first(conn: &Connection, row: &JournalRow, from: u64) -> Result<Option<u64>, Fault> {
+) -> Result<Option<u64>, Fault> {
+    let Some(row) = JournalRow::load(conn, journal)? else { return Ok(None) };
     let sql = "SELECT min(first_seq) FROM segment WHERE journal = ? AND first_seq >= ?";
-    let found: Option<i64> =
+    let first: Option<i64> =
         conn.prepare_cached(sql)?.query_row((row.id, crate::schema::signed(from)), |found| found.get(0))?;
-    Ok(found.map(unsigned))
+    let Some(first) = first.map(unsigned) else { return Ok(None) };
+    let verified = segment::at(conn, &row, first).and_then(|found| {
+        let Some(found) = found else { return Ok(()) };
+        let records = found.records(conn, &row.journal)?;
+        report.read.segments += 1;
+        report.read.records += records.len() as u64;
+        report.read.bytes += found.size;
+        if segment::walls(&records) == (found.min_wall, found.max_wall) {
+            Ok(())
+        } else {
+            Err(stray(&row, found.range, "a segment is noted under another time range than its records have"))
+        }
+    });
+    report.damage(row.journal, SeqRange::only(first), verified)?;
+    Ok(Some(first + 1))
 }

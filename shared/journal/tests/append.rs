@@ -63,13 +63,13 @@ fn a_tail_is_sealed_when_a_segment_is_full_and_a_burst_at_once() {
 #[test]
 fn large_records_are_sealed_by_their_bytes() {
     let mut store = Store::in_memory(&author()).unwrap();
-    let large = |n: u64| Record { payload: vec![n as u8; PAYLOAD_BYTES_MAX].into(), ..reading(n) };
+    let large = |n: u8| Record { payload: vec![n; PAYLOAD_BYTES_MAX].into(), ..reading(n.into()) };
     for n in 1..=5 {
         append(&mut store, NORMAL, vec![large(n)]);
     }
     let state = store.journal(&journal(NORMAL)).unwrap();
     assert_eq!(state.next_ordinal, 4);
-    assert_eq!(contents(&store, &journal(NORMAL)), (1..=5).map(|n| (n, large(n))).collect::<Vec<_>>());
+    assert_eq!(contents(&store, &journal(NORMAL)), (1..=5).map(|n| (n.into(), large(n))).collect::<Vec<_>>());
     let too_large = Record { payload: vec![0; PAYLOAD_BYTES_MAX + 1].into(), ..reading(1) };
     let refused = store.commit(9, &[Change::Append { lane: NORMAL, records: vec![reading(6), too_large] }]);
     assert!(matches!(refused, Err(CommitError::Invalid(_))));

@@ -98,8 +98,8 @@ impl Plant {
         SeqRange::new(a.min(b), a.max(b)).unwrap()
     }
 
-    fn take(&mut self, step: Step) {
-        match step {
+    fn take(&mut self, step: &Step) {
+        match *step {
             Step::Append(lane, count) => {
                 let records: Vec<Record> = (0..count).map(|n| reading(self.made + n)).collect();
                 self.made += count;
@@ -261,7 +261,7 @@ proptest! {
     fn author_and_replica_do_what_the_model_does(steps in proptest::collection::vec(step(), 1..60)) {
         let mut plant = Plant::new();
         for (at, step) in steps.into_iter().enumerate() {
-            plant.take(step);
+            plant.take(&step);
             if at % 6 == 5 {
                 plant.check();
             }
