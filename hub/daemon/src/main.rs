@@ -1,3 +1,5 @@
-//! The millrace-hub program: listeners, journals, API, CLI.
+//! The `millrace-hub` program: see the library of the same crate.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    millrace_hub::cli::main()
+}

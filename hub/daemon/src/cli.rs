@@ -1,0 +1,181 @@
+//! The command line.
+//!
+//! Promise: what is printed on standard output is the answer, and with `--json` one JSON document; errors go to standard
+//! error with their fix, and the exit codes are those of [`millrace_host::Exit`].
+
+mod config;
+mod devices;
+mod init;
+mod look;
+mod query;
+mod run;
+mod status;
+mod tail;
+mod token;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use millrace_host::Exit;
+use serde_json::Value;
+
+use crate::client::{Client, Target};
+use crate::failure::Failure;
+use crate::places::Places;
+
+/// Where a hub's data is when nothing else is said.
+const DATA_DEFAULT: &str = "/var/lib/millrace-hub";
+
+/// Receives the readings of many agents, keeps them, answers queries.
+#[derive(Debug, Parser)]
+#[command(
+    name = "millrace-hub",
+    version,
+    max_term_width = 100,
+    after_help = "First steps:\n  millrace-hub init --data /var/lib/millrace-hub --name hub-1 --region north --address hub.plant.example:7443\n  millrace-hub run --data /var/lib/millrace-hub\n  millrace-hub token create --name press-7 --label line=2\n\nExit codes: 0 well, 64 wrong command line, 65 damaged data, 69 the hub does not answer, 70 fault in the program,\n74 disk failed, 75 try again later, 77 not permitted, 78 wrong config."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Init),
+    Run(run::Run),
+    Token(token::Token),
+    Devices(devices::Devices),
+    Query(query::Query),
+    Tail(tail::Tail),
+    Status(status::Status),
+    Verify(verify::Verify),
+    Config(config::Config),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  millrace-hub completions bash > /etc/bash_completion.d/millrace-hub")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the hub is, and how to answer.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Which {
+    /// The hub's data directory; it is asked over the admin socket there [default: /var/lib/millrace-hub].
+    #[arg(long, value_name = "DIR", env = "MILLRACE_HUB_DATA")]
+    data: Option<PathBuf>,
+    /// The hub's HTTP API, such as http://127.0.0.1:7481, instead of its data directory.
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    url: Option<String>,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Which {
+    pub(crate) fn places(&self) -> Places {
+        Places::new(self.data.as_deref().unwrap_or(DATA_DEFAULT.as_ref()))
+    }
+
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let target = match &self.url {
+            Some(url) => Target::url(url)?,
+            None => Target::Socket(self.places().socket()),
+        };
+        Ok(Client::new(target))
+    }
+
+    /// Whether the hub is to be asked; `false` when none runs on the data directory, which is then read directly.
+    pub(crate) async fn runs(&self) -> Result<bool, Failure> {
+        let client = self.client()?;
+        Ok(self.url.is_some() || client.is_there().await || self.places().read_about().is_err())
+    }
+}
+
+/// Runs the program; what the process is to end with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Fails only when nobody reads it.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    match cli.command.perform() {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let colours =
+                millrace_host::terminal::colours(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+            let head = millrace_host::terminal::toned("error:", millrace_host::terminal::Tone::Bad, colours);
+            // Fails only when nobody reads it.
+            let _ = writeln!(std::io::stderr(), "{head} {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+impl Command {
+    fn perform(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Init(init) => init.perform(),
+            Self::Run(run) => run.perform(),
+            Self::Config(config) => config.perform(),
+            Self::Verify(verify) => verify.perform(),
+            Self::Token(token) => wait_for(token.perform()),
+            Self::Devices(devices) => wait_for(devices.perform()),
+            Self::Query(query) => wait_for(query.perform()),
+            Self::Tail(tail) => wait_for(tail.perform()),
+            Self::Status(status) => wait_for(status.perform()),
+            Self::Completions { shell } => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "millrace-hub", &mut text);
+                say(&String::from_utf8_lossy(&text))?;
+                Ok(Exit::Ok)
+            }
+        }
+    }
+}
+
+fn wait_for(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::internal(&error))?.block_on(work)
+}
+
+/// Writes the answer. A reader that has gone (`| head`) ends the program without a complaint.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Ok, "nobody reads the answer any more"))
+        }
+        written => written.map_err(|error| Failure::io("the answer could not be written", &error)),
+    }
+}
+
+/// Writes a JSON document.
+pub(crate) fn say_json(value: &Value) -> Result<(), Failure> {
+    say(&format!("{value:#}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_help_has_an_example() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        let mut all = vec![command];
+        while let Some(mut command) = all.pop() {
+            all.extend(command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned());
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("millrace-hub") && help.len() > 100, "{help}");
+            assert!(command.get_after_help().is_some(), "`{}` shows no example", command.get_name());
+        }
+    }
+}

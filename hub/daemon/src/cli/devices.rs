@@ -1,0 +1,140 @@
+//! `millrace-hub devices`: who is enrolled; `devices revoke`: who is not any more.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use millrace_host::terminal::{Align, Table, bytes, count};
+use millrace_host::{Clock, Exit};
+use serde_json::{Value, json};
+
+use super::look::{number, text};
+use super::{Which, say, say_json};
+use crate::client::encoded;
+use crate::failure::Failure;
+use crate::http::merged_devices;
+use crate::hub;
+use crate::registry::Registry;
+use crate::time::rfc3339;
+
+/// List devices: who is enrolled, connected, revoked, and what is here of each.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  millrace-hub devices\n  millrace-hub devices --json\n  millrace-hub devices revoke press-7 --reason stolen"
+)]
+pub(super) struct Devices {
+    #[command(subcommand)]
+    command: Option<DevicesCommand>,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesCommand {
+    Revoke(Revoke),
+}
+
+/// Revoke a device: its session is cut, and it is never let in again. Its records stay.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  millrace-hub devices revoke press-7 --reason \"stolen on Monday\"")]
+struct Revoke {
+    /// The device's id or name.
+    #[arg(value_name = "ID|NAME")]
+    device: String,
+    /// Why; the device's operator reads it.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Devices {
+    pub(super) async fn perform(self) -> Result<Exit, Failure> {
+        if let Some(DevicesCommand::Revoke(revoke)) = self.command {
+            return revoke.perform().await;
+        }
+        let answer = if self.which.runs().await? {
+            self.which.client()?.get("/v1/devices").await?
+        } else {
+            let registry = open(&self.which)?;
+            json!({ "devices": merged_devices(registry.devices(), BTreeMap::new()) })
+        };
+        if self.which.json {
+            say_json(&answer)?;
+        } else {
+            let devices = answer.get("devices").and_then(Value::as_array);
+            say(&table(devices.map(Vec::as_slice).unwrap_or_default()))?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn open(which: &Which) -> Result<Registry, Failure> {
+    let registry = Registry::open(&which.places().registry(), Clock::system().wall());
+    registry.map_err(|error| hub::registry_failure(&error))
+}
+
+fn table(devices: &[Value]) -> String {
+    if devices.is_empty() {
+        return "no devices yet: `millrace-hub token create` makes what the first one needs\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        ("NAME", Align::Left),
+        ("ID", Align::Left),
+        ("STATE", Align::Left),
+        ("RECORDS", Align::Right),
+        ("MISSING", Align::Right),
+        ("DECLARED", Align::Right),
+        ("SIZE", Align::Right),
+        ("LAST SEEN", Align::Left),
+        ("LABELS", Align::Left),
+    ]);
+    for device in devices {
+        let online = device.get("online").and_then(Value::as_array).map_or(0, Vec::len);
+        let state = match device.get("revoked").filter(|revoked| !revoked.is_null()) {
+            Some(revoked) => format!("revoked: {}", text(revoked, "reason")),
+            None if online > 0 => "online".to_owned(),
+            None => "offline".to_owned(),
+        };
+        let labels = device.get("labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten();
+        let labels: Vec<String> =
+            labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+        table.row([
+            text(device, "name").to_owned(),
+            text(device, "id").to_owned(),
+            state,
+            count(number(device, "records")),
+            count(number(device, "missing")),
+            count(number(device, "declared")),
+            bytes(number(device, "stored_bytes")),
+            text(device, "last_seen").to_owned(),
+            labels.join(","),
+        ]);
+    }
+    table.to_string()
+}
+
+impl Revoke {
+    async fn perform(self) -> Result<Exit, Failure> {
+        let answer = if self.which.runs().await? {
+            let path = format!("/v1/devices/{}/revoke", encoded(&self.device));
+            self.which.client()?.post(&path, &json!({ "reason": self.reason })).await?
+        } else {
+            let now = Clock::system().wall();
+            let revoked = open(&self.which)?.revoke(&self.device, &self.reason, now);
+            let device = revoked.map_err(|error| hub::registry_failure(&error))?;
+            json!({
+                "id": device.id, "name": device.name,
+                "revoked": { "at": rfc3339(now), "reason": self.reason },
+            })
+        };
+        if self.which.json {
+            say_json(&answer)?;
+        } else {
+            let (name, id) = (text(&answer, "name"), text(&answer, "id"));
+            say(&format!("{name} ({id}) is revoked: its session is cut and it is not let in again\n"))?;
+        }
+        Ok(Exit::Ok)
+    }
+}

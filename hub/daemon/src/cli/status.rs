@@ -1,0 +1,101 @@
+//! `millrace-hub status`: the hub on one page.
+
+use std::time::Duration;
+
+use clap::Args;
+use millrace_host::Exit;
+use millrace_host::terminal::{Tone, bytes, colours, count, duration, toned};
+use serde_json::Value;
+
+use super::look::{number, text};
+use super::{Which, say, say_json};
+use crate::failure::Failure;
+
+/// Alarms that are shown; `--json` shows all that the hub keeps.
+const ALARMS_SHOWN: usize = 5;
+
+/// Show how the hub is: sessions, records, disk, alarms.
+///
+/// Exit code 0 when it takes readings, 75 when it does not.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  millrace-hub status\n  millrace-hub status --json --url http://127.0.0.1:7481"
+)]
+pub(super) struct Status {
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Status {
+    pub(super) async fn perform(self) -> Result<Exit, Failure> {
+        let status = self.which.client()?.get("/v1/status").await?;
+        if self.which.json {
+            say_json(&status)?;
+        } else {
+            say(&page(&status, colours(std::io::IsTerminal::is_terminal(&std::io::stdout()))))?;
+        }
+        let ready = status.get("ready").and_then(Value::as_bool).unwrap_or(false);
+        Ok(if ready { Exit::Ok } else { Exit::Temporary })
+    }
+}
+
+fn page(status: &Value, colours: bool) -> String {
+    let none = Value::Null;
+    let part = |key: &str| status.get(key).unwrap_or(&none);
+    let (devices, store) = (part("devices"), part("store"));
+    let ready = status.get("ready").and_then(Value::as_bool).unwrap_or(false);
+    let state = if ready {
+        toned("ready", Tone::Good, colours)
+    } else {
+        toned(&format!("not ready: {}", text(status, "problem")), Tone::Bad, colours)
+    };
+    let mut out = format!(
+        "hub      {} in {}  {state}\nup       {}, {}\nlistens  agents {}, callers {}\n",
+        text(status, "name"),
+        text(status, "region"),
+        duration(Duration::from_secs(number(status, "uptime_s"))),
+        text(status, "software"),
+        text(status, "quic"),
+        text(status, "http"),
+    );
+    out.push_str(&format!(
+        "devices  {} enrolled, {} online, {} revoked\nrecords  {}, {} missing, {} declared lost\nstore    {} of {}\n",
+        number(devices, "enrolled"),
+        number(devices, "online"),
+        number(devices, "revoked"),
+        count(number(status, "records")),
+        count(number(status, "missing")),
+        count(number(status, "declared")),
+        bytes(number(store, "used_bytes")),
+        bytes(number(store, "budget_bytes")),
+    ));
+    let alarms = part("alarms").as_array().map(Vec::as_slice).unwrap_or_default();
+    for alarm in alarms.iter().take(ALARMS_SHOWN) {
+        let tone = if text(alarm, "severity") == "error" { Tone::Bad } else { Tone::Warning };
+        let who = text(alarm, "name");
+        let kind = toned(text(alarm, "kind"), tone, colours);
+        let line = format!("alarm    {} {kind} {who} {}\n", text(alarm, "at"), text(alarm, "message"));
+        out.push_str(&line);
+        out.push_str(&format!("         {}\n", text(alarm, "hint")));
+    }
+    if alarms.len() > ALARMS_SHOWN {
+        out.push_str(&format!("         and {} more: --json\n", alarms.len() - ALARMS_SHOWN));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_says_what_is_wrong() {
+        let status = json!({"name": "hub-1", "region": "north", "ready": false, "problem": "the disk is full",
+            "devices": {"enrolled": 3}, "alarms": [{"kind": "full", "severity": "error", "hint": "make room"}]});
+        let page = page(&status, false);
+        assert!(page.contains("not ready: the disk is full") && page.contains("3 enrolled"), "{page}");
+        assert!(page.contains("make room"), "{page}");
+    }
+}

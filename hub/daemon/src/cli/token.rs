@@ -1,0 +1,115 @@
+//! `millrace-hub token create`: what a new machine needs to enrol.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use millrace_host::config::Span;
+use millrace_host::{Clock, Exit};
+use serde_json::{Value, json};
+
+use super::{Which, say, say_json};
+use crate::config;
+use crate::failure::Failure;
+use crate::http::{TokenRequest, shown_token};
+use crate::hub;
+use crate::registrar::{TokenMakingError, TokenOrder, make_token};
+use crate::registry::Registry;
+
+/// Make join tokens.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  millrace-hub token create --name press-7 --label line=2 --expires 24h")]
+pub(super) struct Token {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    Create(Create),
+}
+
+/// Make a join token and print it alone on standard output.
+///
+/// Whoever has the token may enrol one machine. The hub keeps only a fingerprint of it, so it cannot be shown again.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  millrace-hub token create --name press-7 --label site=north --label line=2\n  TOKEN=$(millrace-hub token create --data ./hub)\n  millrace-hub token create --uses 20 --expires 7days --json"
+)]
+struct Create {
+    #[command(flatten)]
+    which: Which,
+    /// The name that the machine will have; without it the machine chooses.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A label that it will have, as KEY=VALUE.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// For how long the token is good.
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    expires: Span,
+    /// How many machines may enrol with it.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    uses: u32,
+    /// Where the machine reaches the hub, instead of what the hub knows, as HOST:PORT.
+    #[arg(long = "address", value_name = "HOST:PORT", value_delimiter = ',')]
+    addresses: Vec<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let split = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) = split.ok_or("write KEY=VALUE, for example line=2")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Token {
+    pub(super) async fn perform(self) -> Result<Exit, Failure> {
+        let TokenCommand::Create(create) = self.command;
+        let made = if create.which.runs().await? { create.ask().await? } else { create.make()? };
+        if create.which.json {
+            say_json(&made)?;
+        } else {
+            say(&format!("{}\n", made.get("token").and_then(Value::as_str).unwrap_or_default()))?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Create {
+    fn request(&self) -> TokenRequest {
+        TokenRequest {
+            name: self.name.clone(),
+            labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+            expires: self.expires,
+            uses: self.uses,
+            addresses: self.addresses.clone(),
+        }
+    }
+
+    async fn ask(&self) -> Result<Value, Failure> {
+        self.which.client()?.post("/v1/tokens", &json!(self.request())).await
+    }
+
+    /// Without a running hub: straight into its registry.
+    fn make(&self) -> Result<Value, Failure> {
+        let places = self.which.places();
+        let config = config::defaults(places.root());
+        let config = config.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        let ca = hub::load_ca(&config)?;
+        let now = Clock::system().wall();
+        let registry = Registry::open(&places.registry(), now);
+        let registry = registry.map_err(|error| hub::registry_failure(&error))?;
+        let known = places.read_about().map(|about| about.addresses).unwrap_or_default();
+        let TokenRequest { name, labels, expires, uses, addresses } = self.request();
+        let addresses = if addresses.is_empty() { known } else { addresses };
+        if addresses.iter().any(|address| address.ends_with(":0")) {
+            let failure = Failure::new(Exit::Usage, "the hub's port is known only while it runs");
+            return Err(failure.hint("start the hub first, or give --address HOST:PORT"));
+        }
+        let order = TokenOrder { name, labels, uses, life: expires.duration(), addresses };
+        let made = make_token(&registry, &ca, order, now).map_err(|error| match error {
+            TokenMakingError::Registry(error) => hub::registry_failure(&error),
+            error => Failure::new(Exit::Usage, error.to_string()),
+        })?;
+        Ok(shown_token(&made))
+    }
+}

@@ -1,0 +1,128 @@
+//! `millrace-hub verify`: reads everything that is stored against its hashes.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use millrace_host::terminal::{bytes, count};
+use millrace_host::{Clock, Exit};
+use millrace_journal::{Progress, Report};
+use serde_json::json;
+
+use super::{DATA_DEFAULT, say, say_json};
+use crate::config::defaults;
+use crate::failure::Failure;
+use crate::places::Places;
+use crate::registry::Registry;
+use crate::{hub, opening};
+
+/// The progress line is written anew after this many bytes.
+const PROGRESS_BYTES: u64 = 16 << 20;
+
+/// Read everything that a stopped hub has stored against its checks and hashes. Changes nothing.
+///
+/// Exit code 0 when all is well, 65 when something is damaged.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  systemctl stop millrace-hub && millrace-hub verify --data /var/lib/millrace-hub\n  millrace-hub verify --data ./hub --json"
+)]
+pub(super) struct Verify {
+    /// The data directory.
+    #[arg(long, value_name = "DIR", env = "MILLRACE_HUB_DATA", default_value = DATA_DEFAULT)]
+    data: PathBuf,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn perform(self) -> Result<Exit, Failure> {
+        let places = Places::new(&self.data);
+        if places.read_about().is_err() || !places.journal().exists() {
+            return Err(hub::identity::missing(&places));
+        }
+        let config = defaults(&self.data).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+        let stopped = |failure: Failure| match failure.exit {
+            Exit::Temporary => failure.hint("stop the hub first: `systemctl stop millrace-hub`"),
+            _ => failure,
+        };
+        let registry = Registry::open(&places.registry(), Clock::system().wall());
+        let registry = registry.map_err(|error| stopped(hub::registry_failure(&error)))?;
+        let options = opening::options(config.store_budget_bytes);
+        let store = opening::open(&places.journal(), &options);
+        let store = store.map_err(|error| stopped(hub::store_failure(&error)))?;
+        let terminal = std::io::stderr().is_terminal();
+        let mut told = 0;
+        let report = store.verify(|progress| {
+            if terminal && progress.bytes.saturating_sub(told) >= PROGRESS_BYTES {
+                told = progress.bytes;
+                tell(progress);
+            }
+        });
+        if terminal && told > 0 {
+            // Fails only when nobody reads it.
+            let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+        }
+        let report = report.map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+        self.answer(&report, registry.counts().0)?;
+        Ok(if report.is_clean() { Exit::Ok } else { Exit::Data })
+    }
+
+    fn answer(&self, report: &Report, devices: usize) -> Result<(), Failure> {
+        if self.json {
+            let findings = report.findings.iter().map(|finding| {
+                json!({
+                    "journal": finding.journal.map(|journal| journal.to_string()),
+                    "first": finding.range.map(|range| range.first()),
+                    "last": finding.range.map(|range| range.last()),
+                    "what": finding.what,
+                })
+            });
+            return say_json(&json!({
+                "clean": report.is_clean(),
+                "journals": report.journals,
+                "segments": report.read.segments,
+                "records": report.read.records,
+                "bytes": report.read.bytes,
+                "quarantined": report.quarantined,
+                "found": report.found,
+                "findings": findings.collect::<Vec<_>>(),
+                "devices": devices,
+            }));
+        }
+        let mut text = format!(
+            "read {} records in {} segments of {} journals ({}), and a registry of {devices} devices\n",
+            count(report.read.records),
+            count(report.read.segments),
+            report.journals,
+            bytes(report.read.bytes),
+        );
+        if report.quarantined > 0 {
+            text.push_str(&format!("{} places were moved aside earlier\n", report.quarantined));
+        }
+        for finding in &report.findings {
+            let place = match (finding.journal, finding.range) {
+                (Some(journal), Some(range)) => format!("{journal} {range}: "),
+                (Some(journal), None) => format!("{journal}: "),
+                _ => String::new(),
+            };
+            text.push_str(&format!("damaged: {place}{}\n", finding.what));
+        }
+        if report.is_clean() {
+            text.push_str("all is well\n");
+        } else {
+            text.push_str(&format!(
+                "{} findings. What can still be read is served; agents that still have damaged records send them again \
+                 when the hub runs.\n",
+                report.found
+            ));
+        }
+        say(&text)
+    }
+}
+
+fn tell(progress: Progress) {
+    let (records, read) = (count(progress.records), bytes(progress.bytes));
+    // Fails only when nobody reads it.
+    let _ = write!(std::io::stderr(), "\r\u{1b}[Kverifying: {records} records, {read}");
+}

@@ -1,0 +1,153 @@
+//! The config as it stands in the file. The defaults here are the program's defaults; `example.toml` says the same.
+//!
+//! Absent: checks that need more than one key, or a parser of its own: [`super::checked`].
+
+use std::path::PathBuf;
+
+use millrace_host::config::{ByteSize, Rate, Span};
+use millrace_host::logs::LogFormat;
+use serde::{Deserialize, Serialize};
+
+/// A whole file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Log level or directives.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// The hub's name; empty: as `init` was told.
+    pub name: String,
+    /// The hub's region; empty: as `init` was told.
+    pub region: String,
+    /// Agents.
+    pub quic: Quic,
+    /// People and programs.
+    pub http: Http,
+    /// Certificates of devices and of this hub.
+    pub certificates: Certificates,
+    /// What one device, and all together, may take.
+    pub quota: Quota,
+    /// The disk.
+    pub store: Store,
+}
+
+/// Where agents connect.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quic {
+    /// UDP address to listen on.
+    pub listen: String,
+    /// Where agents reach this hub, `host:port`; empty: as `init` was told.
+    pub advertise: Vec<String>,
+}
+
+/// The HTTP API.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// TCP address to listen on.
+    pub listen: String,
+    /// Whether other machines may reach it.
+    pub remote: bool,
+    /// Queries that read the store at the same time.
+    pub readers: u32,
+}
+
+/// Lives of certificates.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certificates {
+    /// How long a certificate is good.
+    pub life: Span,
+    /// How long after its end it may still be renewed with the key on record.
+    pub grace: Span,
+}
+
+/// Limits of devices.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quota {
+    /// Connected devices.
+    pub sessions: u32,
+    /// Bytes of records per second and device.
+    pub device_rate: Rate,
+    /// Bytes that one device's journals may take.
+    pub device_bytes: ByteSize,
+    /// Journals of one device.
+    pub device_journals: u32,
+    /// Incarnations of one device that are connected at once.
+    pub device_incarnations: u32,
+    /// Holes in one journal.
+    pub journal_holes: u32,
+    /// Bytes of records that are received and not yet flushed, of all devices together.
+    pub memory: ByteSize,
+    /// The same of one device.
+    pub device_memory: ByteSize,
+}
+
+/// The store.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Bytes that it may take on disk.
+    pub budget: ByteSize,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/millrace-hub"),
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            name: String::new(),
+            region: String::new(),
+            quic: Quic::default(),
+            http: Http::default(),
+            certificates: Certificates::default(),
+            quota: Quota::default(),
+            store: Store::default(),
+        }
+    }
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        Self { listen: "0.0.0.0:7443".to_owned(), advertise: Vec::new() }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7481".to_owned(), remote: false, readers: 4 }
+    }
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self { life: Span::days(30), grace: Span::days(180) }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            device_rate: Rate::UNLIMITED,
+            device_bytes: ByteSize::gib(1_024),
+            device_journals: 192,
+            device_incarnations: 4,
+            journal_holes: 2_048,
+            memory: ByteSize::mib(256),
+            device_memory: ByteSize::mib(8),
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { budget: ByteSize::gib(1_024) }
+    }
+}

@@ -1,0 +1,290 @@
+//! The driver: the one task that owns the engine, feeds it and carries out what it asks for.
+//!
+//! ```text
+//!  sessions ──Input (256)──▶ ┌────────┐ ──Outgoing (128 each)──▶ sessions
+//!  API      ──Input───────▶  │ driver │ ──visit──▶ journal thread ──Answer (16)──▶ driver
+//!  signals  ──────────────▶  │ engine │ ──check──▶ readers ────────Answer────────▶ driver
+//!                            └────────┘ ──Stored (1024, oldest dropped)──▶ followers
+//! ```
+//!
+//! Promise: the engine hears of a commit only after the journal's thread returned the proof of its flush. When the input
+//! channel is full, sessions stop reading; the driver itself never waits for a session, the disk or a follower.
+//! Absent: decisions (the engine), bytes (sessions).
+
+mod carrying;
+pub mod input;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_host::systemd::Progress;
+use millrace_host::{Clock, Shutdown};
+use millrace_hub_engine::{Engine, Event, LinkId};
+use millrace_journal::WriterHandle;
+use millrace_model::{JournalId, Moment, SeqRange};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::MissedTickBehavior;
+
+use crate::alarms::AlarmBoard;
+use crate::meters::Meters;
+use crate::pulse::Pulse;
+use crate::reading::Reading;
+use crate::registry::Registry;
+use input::{Answer, Input, Line, Seen, Snapshot, Stored};
+
+/// Inputs that wait for the engine. When full, sessions stop reading from their agents. What the runs among them hold
+/// is bounded by the engine's credit.
+pub const INPUTS_MAX: usize = 256;
+/// Answers of the journal's thread and of readers: one commit and [`CHECKS_RUNNING_MAX`] checks are under way at most.
+const ANSWERS_MAX: usize = 16;
+/// Checks that run at once, beside the queries of people.
+const CHECKS_RUNNING_MAX: usize = 2;
+/// How long a check waits when people have taken all connections.
+const CHECK_PAUSE: Duration = Duration::from_millis(20);
+/// Checks that wait. When there are more, no input is taken until some are answered.
+const CHECKS_WAITING_MAX: usize = 4_096;
+/// Batches of new records that a follower may lag behind before it is told that it missed some.
+pub const STORED_KEPT_MAX: usize = 1_024;
+/// Sightings that wait for the registry; further ones are dropped, they are hints.
+const SEEN_WAITING_MAX: usize = 1_024;
+/// Inputs that are taken before commands are carried out: enough to fill a commit.
+const INPUTS_AT_ONCE: usize = 64;
+/// How often the engine learns the wall clock, and the watchdog learns that the loop turns.
+const TICK: Duration = Duration::from_secs(2);
+/// Longest turn of the loop before it counts as stuck.
+const LOOP_DEADLINE: Duration = Duration::from_secs(20);
+/// Longest commit before it counts as stuck: a slow disk that carries a long log over.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(25);
+/// How long goodbyes and the last commits may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a driver works with.
+pub struct Parts {
+    /// The engine, over the opened store.
+    pub engine: Engine,
+    /// Time.
+    pub clock: Clock,
+    /// Who is revoked, and who was seen.
+    pub registry: Arc<Registry>,
+    /// Where alarms go.
+    pub board: AlarmBoard,
+    /// Where figures go.
+    pub meters: Meters,
+    /// The journal's thread.
+    pub writer: WriterHandle,
+    /// Connections that read.
+    pub reading: Reading,
+    /// What the hub says about itself.
+    pub pulse: Arc<Pulse>,
+}
+
+/// Why the driver ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// It was asked to.
+    #[error("it was asked to stop")]
+    Asked,
+    /// The store is poisoned: the process must end, the next one verifies.
+    #[error("the store is poisoned: {0}")]
+    Poisoned(String),
+    /// The journal's thread is gone. A fault in the program.
+    #[error("the journal's thread has ended")]
+    WriterGone,
+}
+
+/// Everyone's way to the driver. Cheap to clone.
+#[derive(Clone)]
+pub struct DriverHandle {
+    inputs: mpsc::Sender<Input>,
+    stored: broadcast::Sender<Stored>,
+}
+
+impl DriverHandle {
+    /// Hands something to the driver; waits while it has enough. `false` when it has ended.
+    pub async fn tell(&self, input: Input) -> bool {
+        self.inputs.send(input).await.is_ok()
+    }
+
+    /// How things stand now; `None` when the driver has ended.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.inputs.send(Input::Ask(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// New records, from now on.
+    #[must_use]
+    pub fn follow(&self) -> broadcast::Receiver<Stored> {
+        self.stored.subscribe()
+    }
+
+    /// Inputs that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.inputs.max_capacity().saturating_sub(self.inputs.capacity())
+    }
+}
+
+/// The driver; see the module.
+pub struct Driver {
+    parts: Parts,
+    inputs: mpsc::Receiver<Input>,
+    answers: mpsc::Receiver<Answer>,
+    answer: mpsc::Sender<Answer>,
+    stored: broadcast::Sender<Stored>,
+    seen: mpsc::Sender<Seen>,
+    lines: BTreeMap<LinkId, Line>,
+    checks: VecDeque<(JournalId, SeqRange)>,
+    checking: usize,
+    commit_asked: Moment,
+    turning: Progress,
+    committing: Progress,
+    ended: Option<Ended>,
+}
+
+impl Driver {
+    /// A driver over these parts, and the way to it.
+    #[must_use]
+    pub fn new(parts: Parts) -> (Self, DriverHandle) {
+        let (send, inputs) = mpsc::channel(INPUTS_MAX);
+        let (answer, answers) = mpsc::channel(ANSWERS_MAX);
+        let (stored, _) = broadcast::channel(STORED_KEPT_MAX);
+        let (seen, sightings) = mpsc::channel(SEEN_WAITING_MAX);
+        note_sightings(Arc::clone(&parts.registry), parts.clock.clone(), sightings);
+        let handle = DriverHandle { inputs: send, stored: stored.clone() };
+        let (turning, committing) =
+            (parts.pulse.watchdog.stage("engine"), parts.pulse.watchdog.stage("commit"));
+        let driver = Self {
+            parts,
+            inputs,
+            answers,
+            answer,
+            stored,
+            seen,
+            lines: BTreeMap::new(),
+            checks: VecDeque::new(),
+            checking: 0,
+            commit_asked: Moment(0),
+            turning,
+            committing,
+            ended: None,
+        };
+        (driver, handle)
+    }
+
+    /// Works until `shutdown`, then says goodbye to all and sees the last commits flushed; or until the store fails.
+    pub async fn run(mut self, shutdown: Shutdown) -> Ended {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop_by: Option<Moment> = None;
+        self.turning.busy(LOOP_DEADLINE);
+        loop {
+            let pause = self.pause(stop_by);
+            tokio::select! {
+                biased;
+                Some(answer) = self.answers.recv() => self.answered(answer),
+                _ = ticks.tick() => self.tick(),
+                () = tokio::time::sleep(pause) => self.feed(Event::Timer),
+                () = shutdown.triggered(), if stop_by.is_none() => {
+                    stop_by = Some(self.parts.clock.moment() + STOP_PATIENCE);
+                    self.feed(Event::Shutdown);
+                }
+                Some(input) = self.inputs.recv(), if self.checks.len() < CHECKS_WAITING_MAX => {
+                    self.take(input);
+                    self.take_more();
+                }
+            }
+            self.turning.tick();
+            self.carry_out();
+            if let Some(ended) = self.ended.take() {
+                return ended;
+            }
+            if stop_by.is_some_and(|by| self.is_done() || by <= self.parts.clock.moment()) {
+                return Ended::Asked;
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.lines.is_empty() && !self.parts.engine.is_busy()
+    }
+
+    /// How long to sleep when nothing happens.
+    fn pause(&self, stop_by: Option<Moment>) -> Duration {
+        let wake = self.parts.engine.poll_timeout().map(|(at, _)| at);
+        let next = wake.into_iter().chain(stop_by).min();
+        next.map_or(TICK, |at| at.since(self.parts.clock.moment()))
+    }
+
+    fn feed(&mut self, event: Event) {
+        let now = self.parts.clock.moment();
+        self.parts.engine.handle_event(event, now);
+    }
+
+    fn tick(&mut self) {
+        self.feed(Event::Clock { wall: self.parts.clock.wall() });
+        self.parts.pulse.full(self.parts.engine.is_full());
+        self.parts.meters.sessions.set(signed(self.parts.engine.sessions()));
+        self.parts.meters.waiting_events.set(signed(self.inputs.len()));
+    }
+
+    fn take_more(&mut self) {
+        for _ in 1..INPUTS_AT_ONCE {
+            match self.inputs.try_recv() {
+                Ok(input) => self.take(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Opened { link, line } => {
+                let device = line.device;
+                self.lines.insert(link, line);
+                self.feed(Event::Opened { link, device });
+                // The handshake asked the registry before; a revocation may have come between.
+                if let Some(revoked) = self.parts.registry.revocation(&device) {
+                    self.feed(Event::Revoked { device, reason: revoked.reason });
+                }
+            }
+            Input::Event(Event::Closed { link }) => {
+                self.lines.remove(&link);
+                self.feed(Event::Closed { link });
+            }
+            Input::Event(event) => self.feed(event),
+            Input::Violation { link, reason } => self.violated(link, &reason),
+            Input::Ask(reply) => {
+                let snapshot = self.snapshot();
+                // Whoever asked may have gone.
+                let _ = reply.send(snapshot);
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let engine = &self.parts.engine;
+        Snapshot {
+            devices: engine.devices(),
+            sessions: engine.sessions(),
+            connections: self.lines.len(),
+            usage: engine.usage(),
+            full: engine.is_full(),
+            busy: engine.is_busy(),
+        }
+    }
+}
+
+/// Writes sightings into the registry, on a thread that may wait for the disk.
+fn note_sightings(registry: Arc<Registry>, clock: Clock, mut sightings: mpsc::Receiver<Seen>) {
+    tokio::task::spawn_blocking(move || {
+        while let Some(Seen { device, software, key }) = sightings.blocking_recv() {
+            registry.seen(device, &software, key, clock.wall());
+        }
+    });
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

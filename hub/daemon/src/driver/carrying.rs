@@ -1,0 +1,190 @@
+//! Carrying out what the engine asks for.
+
+use millrace_hub_engine::{Alarm, Command, Event, LinkId};
+use millrace_journal::{Busy, CommitError, Store};
+use millrace_link::CloseCode;
+use millrace_model::store::{Change, Refusal};
+use millrace_model::{JournalId, SeqRange};
+use millrace_wire::{Frame, Goodbye, GoodbyeCode};
+
+use super::input::{Answer, Outgoing, Seen, Stored};
+use super::{CHECKS_RUNNING_MAX, COMMIT_DEADLINE, Driver, Ended};
+use crate::meters::{ByKind, ByLane};
+
+/// How long an agent that broke the protocol should wait before it comes back.
+const VIOLATION_PAUSE_MS: u64 = 5_000;
+
+impl Driver {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(command) = self.parts.engine.poll_command() {
+            match command {
+                Command::Commit { commit, changes } => self.commit(commit, changes),
+                Command::Send { link, frame } => self.send(link, Outgoing::Frame(frame)),
+                Command::Close { link, code, reason } => self.send(link, Outgoing::Close { code, reason }),
+                Command::Check { journal, range } => self.checks.push_back((journal, range)),
+                Command::SessionOpened { link, device, fence, software } => {
+                    tracing::info!(%device, link, fence, software, "a session began");
+                    let Some(line) = self.lines.get(&link) else { continue };
+                    // A sighting that does not fit is dropped: it is a hint, and comes again with the next session.
+                    let _ = self.seen.try_send(Seen { device, software, key: line.key });
+                }
+                Command::Stored { journal, ranges } => {
+                    let lane = ByLane { lane: journal.lane.name() };
+                    self.parts.meters.records.get_or_create(&lane).inc_by(ranges.count());
+                    // Fails only when nobody follows.
+                    let _ = self.stored.send(Stored { journal, ranges });
+                }
+                Command::Alarm(alarm) => self.alarm(&alarm),
+            }
+        }
+        self.start_checks();
+    }
+
+    fn alarm(&mut self, alarm: &Alarm) {
+        if let Alarm::Gap(gap, _) = alarm {
+            self.parts.meters.declared.inc_by(gap.count);
+        }
+        let kind = self.parts.board.raise(alarm, self.parts.clock.wall());
+        self.parts.meters.alarms.get_or_create(&ByKind { kind }).inc();
+    }
+
+    /// Hands a commit to the journal's thread, which answers with the proof of its flush.
+    fn commit(&mut self, commit: u64, changes: Vec<Change>) {
+        let bytes = changes.iter().map(|change| match change {
+            Change::Receive(run) => run.body.len() as u64,
+            _ => 0,
+        });
+        self.parts.meters.received_bytes.inc_by(bytes.sum());
+        #[expect(clippy::cast_precision_loss, reason = "a count of at most 1,024")]
+        self.parts.meters.commit_changes.observe(changes.len() as f64);
+        self.commit_asked = self.parts.clock.moment();
+        self.committing.busy(COMMIT_DEADLINE);
+        let answer = self.answer.clone();
+        let work = move |store: &mut Store| {
+            let answered = match store.commit(commit, &changes) {
+                Ok((durable, outcomes)) => {
+                    Answer::Event(Event::Committed { durable, outcomes, usage: store.usage() })
+                }
+                Err(CommitError::Refused(refusal)) => Answer::Event(Event::CommitRefused { commit, refusal }),
+                Err(error @ (CommitError::Poisoned(_) | CommitError::Invalid(_))) => {
+                    Answer::Poisoned(error.to_string())
+                }
+            };
+            // Fails only when the driver has ended, and then nobody waits for it.
+            let _ = answer.blocking_send(answered);
+        };
+        match self.parts.writer.visit(work) {
+            Ok(()) => {}
+            // Quarantines fill the queue. Nothing was acknowledged; the agents send it again.
+            Err(Busy::Full) => {
+                self.answered(Answer::Event(Event::CommitRefused { commit, refusal: Refusal::Full }))
+            }
+            Err(Busy::Stopped) => self.ended = Some(Ended::WriterGone),
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Event(event) => {
+                self.committing.tick();
+                self.committing.idle();
+                if let Event::Committed { usage, .. } = &event {
+                    let took = self.parts.clock.moment().since(self.commit_asked);
+                    self.parts.meters.commit_seconds.observe(took.as_secs_f64());
+                    self.parts.meters.commits.inc();
+                    self.parts.meters.store_bytes.set(usage.used_bytes.cast_signed());
+                    self.parts.meters.written_bytes.set(usage.written_bytes.cast_signed());
+                }
+                self.feed(event);
+            }
+            Answer::Checked { journal, range, checks } => {
+                self.checking = self.checking.saturating_sub(1);
+                match checks {
+                    Some(checks) => self.feed(Event::Checked { journal, range, checks }),
+                    // Without the checks nothing can be said of this device's journals; it may try again.
+                    None => self.turn_away(journal),
+                }
+            }
+            Answer::Poisoned(why) => {
+                tracing::error!(
+                    why,
+                    "the journal took a commit badly: the process ends, the next one verifies"
+                );
+                self.ended = Some(Ended::Poisoned(why));
+            }
+        }
+    }
+
+    fn turn_away(&mut self, journal: JournalId) {
+        let links: Vec<LinkId> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.device == journal.device)
+            .map(|(link, _)| *link)
+            .collect();
+        for link in links {
+            self.goodbye(
+                link,
+                GoodbyeCode::Unavailable,
+                "this hub cannot read its copy of the device's journal now",
+            );
+        }
+    }
+
+    fn start_checks(&mut self) {
+        while self.checking < CHECKS_RUNNING_MAX
+            && let Some((journal, range)) = self.checks.pop_front()
+        {
+            self.checking += 1;
+            let (reading, answer) = (self.parts.reading.clone(), self.answer.clone());
+            tokio::spawn(async move {
+                let checks = read_checks(&reading, journal, range).await;
+                // Fails only when the driver has ended.
+                let _ = answer.send(Answer::Checked { journal, range, checks }).await;
+            });
+        }
+    }
+
+    fn send(&mut self, link: LinkId, outgoing: Outgoing) {
+        let Some(line) = self.lines.get(&link) else { return };
+        if line.outbox.try_send(outgoing).is_err() && line.connection.close_reason().is_none() {
+            tracing::warn!(device = %line.device, link, "an agent does not read what it is sent: it is cut off");
+            line.connection.close(CloseCode::ProtocolError, "the agent does not read what it is sent");
+        }
+    }
+
+    pub(super) fn violated(&mut self, link: LinkId, reason: &str) {
+        let Some(line) = self.lines.get(&link) else { return };
+        let device = line.device;
+        self.alarm(&Alarm::Protocol { device, reason: reason.to_owned() });
+        self.goodbye(link, GoodbyeCode::Protocol, reason);
+    }
+
+    fn goodbye(&mut self, link: LinkId, code: GoodbyeCode, reason: &str) {
+        let reason: String = reason.chars().take(millrace_wire::limits::TEXT_CHARS_MAX / 4).collect();
+        let goodbye = Goodbye { code, reason: reason.clone(), retry_after_ms: VIOLATION_PAUSE_MS };
+        self.send(link, Outgoing::Frame(Frame::Goodbye(goodbye)));
+        self.send(link, Outgoing::Close { code, reason });
+    }
+}
+
+/// Reads checks, waiting for a free connection. Damage reads as "not here": then the agent sends those records again.
+async fn read_checks(
+    reading: &crate::reading::Reading,
+    journal: JournalId,
+    range: SeqRange,
+) -> Option<Vec<(millrace_model::Seq, millrace_model::RecordCheck)>> {
+    use crate::reading::ReadingError;
+    use millrace_journal::ReadError;
+    loop {
+        match reading.run(move |reader| reader.checks(&journal, range)).await {
+            Ok(checks) => return Some(checks),
+            Err(ReadingError::Busy) => tokio::time::sleep(super::CHECK_PAUSE).await,
+            Err(ReadingError::Store(ReadError::Damaged { .. })) => return Some(Vec::new()),
+            Err(error) => {
+                tracing::error!(%error, %journal, "checks of stored records could not be read");
+                return None;
+            }
+        }
+    }
+}

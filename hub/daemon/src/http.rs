@@ -1,0 +1,127 @@
+//! The HTTP API: `/v1/status`, `/v1/devices`, `/v1/records`, `/v1/tail`; on the admin socket also what changes things.
+//!
+//! Promise: reading never waits for the engine's decisions nor holds them up; every refusal says what to do.
+//! Absent: the server and its limits (`millrace-host`), logins: the API is for this machine, or behind a proxy.
+
+mod admin;
+mod devices;
+mod feed;
+mod parameters;
+mod records;
+pub(crate) mod row;
+mod status;
+mod tail;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use millrace_host::http::{Health, Problem};
+use millrace_host::metrics::Metrics;
+use millrace_host::{Clock, Shutdown};
+use millrace_link::Listener;
+use millrace_wire::HubEndpoint;
+use serde_json::Value;
+
+use crate::alarms::AlarmBoard;
+use crate::driver::DriverHandle;
+use crate::meters::Meters;
+use crate::pulse::Pulse;
+use crate::reading::Reading;
+use crate::registrar::Registrar;
+use crate::registry::Registry;
+
+/// Body of a request on the admin socket: a token with all its labels is below 4 KiB.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What the API answers from.
+pub struct ApiParts {
+    /// Who this hub is.
+    pub endpoint: HubEndpoint,
+    /// Where it listens for agents.
+    pub quic: SocketAddr,
+    /// Where it listens for callers.
+    pub http: SocketAddr,
+    /// Bytes that the store may take.
+    pub store_budget_bytes: u64,
+    /// Time.
+    pub clock: Clock,
+    /// Who is enrolled.
+    pub registry: Arc<Registry>,
+    /// Who makes tokens.
+    pub registrar: Arc<Registrar>,
+    /// Connections that read.
+    pub reading: Reading,
+    /// The engine's task.
+    pub driver: DriverHandle,
+    /// The latest alarms.
+    pub board: AlarmBoard,
+    /// Figures.
+    pub meters: Meters,
+    /// Health.
+    pub pulse: Arc<Pulse>,
+    /// The door.
+    pub listener: Arc<Listener>,
+    /// When to end what goes on for long.
+    pub shutdown: Shutdown,
+}
+
+/// The API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<ApiParts>);
+
+pub(crate) use admin::{TokenRequest, shown as shown_token};
+pub(crate) use devices::merged as merged_devices;
+
+type Answer = Result<Json<Value>, Problem>;
+
+impl Api {
+    /// An API over these parts.
+    #[must_use]
+    pub fn new(parts: ApiParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// What everybody on this machine may ask.
+    pub fn routes(&self) -> Router {
+        Router::new()
+            .route("/v1/status", get(status::show))
+            .route("/v1/devices", get(devices::list))
+            .route("/v1/records", get(records::page))
+            .route("/v1/tail", get(tail::follow))
+            .with_state(self.clone())
+    }
+
+    /// What only the owner of the data directory may ask.
+    pub fn admin_routes(&self) -> Router {
+        Router::new()
+            .route("/v1/tokens", post(admin::make_token))
+            .route("/v1/devices/{device}/revoke", post(admin::revoke))
+            .fallback(unknown)
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .with_state(self.clone())
+    }
+
+    /// Its health, for `/healthz` and `/readyz`.
+    #[must_use]
+    pub fn pulse(&self) -> Arc<dyn Health> {
+        Arc::clone(&self.0.pulse) as Arc<dyn Health>
+    }
+
+    /// Its figures, for `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.meters.metrics.clone()
+    }
+}
+
+async fn unknown(request: Request) -> Problem {
+    Problem::not_found(format!("there is no {}", request.uri().path()), "see the manual for the paths")
+}
+
+/// The driver has ended: the process is about to.
+fn stopping() -> Problem {
+    Problem::unavailable("the hub is stopping", "try again in a few seconds")
+}

@@ -1,0 +1,54 @@
+//! `GET /v1/records`: one page of records.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Query as Parameters, State};
+use millrace_host::http::Problem;
+use millrace_model::DeviceId;
+use serde_json::json;
+
+use super::{Answer, Api, parameters, row};
+use crate::reading::ReadingError;
+
+pub(super) async fn page(
+    State(api): State<Api>,
+    Parameters(pairs): Parameters<Vec<(String, String)>>,
+) -> Answer {
+    let query = parameters::query(&pairs, &api.0.registry, api.0.clock.wall())?;
+    let begun = api.0.clock.moment();
+    let registry = std::sync::Arc::clone(&api.0.registry);
+    let read = api.0.reading.run(move |reader| {
+        let page = reader.query(&query)?;
+        let mut names: BTreeMap<DeviceId, Option<String>> = BTreeMap::new();
+        let rows: Vec<_> = page
+            .rows
+            .iter()
+            .map(|found| {
+                let device = found.journal.device;
+                let name = names.entry(device).or_insert_with(|| registry.name_of(&device));
+                row::row(found, name.as_deref())
+            })
+            .collect();
+        Ok(json!({ "records": rows, "next": page.next.map(|cursor| cursor.to_string()) }))
+    });
+    let answer = read.await.map_err(|error| refusal(&api, &error))?;
+    let took = api.0.clock.moment().since(begun);
+    api.0.meters.query_seconds.observe(took.as_secs_f64());
+    Ok(Json(answer))
+}
+
+/// What a caller is told when nothing could be read.
+pub(super) fn refusal(api: &Api, error: &ReadingError) -> Problem {
+    match error {
+        ReadingError::Busy => {
+            api.0.meters.queries_refused.inc();
+            Problem::unavailable(error.to_string(), "try again in a second, or raise http.readers")
+        }
+        ReadingError::Store(millrace_journal::ReadError::Damaged { .. }) => Problem::unavailable(
+            "stored records that the query touches are damaged, and are being moved aside",
+            "try again in a second; the log says which records",
+        ),
+        error => Problem::internal(error),
+    }
+}

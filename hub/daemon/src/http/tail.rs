@@ -1,0 +1,178 @@
+//! `GET /v1/tail`: new records as they arrive, as server-sent events.
+//!
+//! Each event is one record in the form of `/v1/records`. A reader that lags more than [`crate::driver::STORED_KEPT_MAX`]
+//! batches behind gets an event `missed`, and goes on with what comes then; what it missed is in `/v1/records`.
+//!
+//! Absent: what was there before; ask `/v1/records` for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Query as Parameters, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use millrace_host::http::Problem;
+use millrace_journal::{Query, Reader, Row};
+use millrace_model::{Encoding, JournalId, Run, SeqRange, block};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+
+use super::feed::Feed;
+use super::{Api, parameters, row};
+use crate::driver::input::Stored;
+use crate::reading::ReadingError;
+
+/// Callers that follow at once.
+const FOLLOWERS_MAX: i64 = 32;
+/// Pieces that wait for a reader. When full, reading the store waits, and then batches are missed.
+const PIECES_MAX: usize = 64;
+/// Bytes of runs that are read at once.
+const READ_BYTES_MAX: usize = 2 << 20;
+/// A sign of life, so that proxies keep the connection.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// How long to wait when other queries have taken all connections.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) async fn follow(
+    State(api): State<Api>,
+    Parameters(pairs): Parameters<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let unfit = pairs.iter().find(|(key, _)| !matches!(key.as_str(), "device" | "lane" | "topic" | "kind"));
+    if let Some((key, _)) = unfit {
+        let message = format!("`{key}` makes no sense for records that are yet to come");
+        return Err(Problem::bad_request(message, "known are device, lane, topic, kind"));
+    }
+    let query = parameters::query(&pairs, &api.0.registry, api.0.clock.wall())?;
+    if api.0.meters.followers.get() >= FOLLOWERS_MAX {
+        return Err(Problem::unavailable(
+            "as many callers follow as may",
+            "ask /v1/records instead, or wait",
+        ));
+    }
+    api.0.meters.followers.inc();
+    let (pieces, feed) = mpsc::channel(PIECES_MAX);
+    let new = api.0.driver.follow();
+    let follower = Follower { api, query, pieces };
+    tokio::spawn(async move {
+        let (shutdown, pieces) = (follower.api.0.shutdown.clone(), follower.pieces.clone());
+        let followers = follower.api.0.meters.followers.clone();
+        tokio::select! {
+            () = follower.run(new) => {}
+            () = pieces.closed() => {}
+            () = shutdown.triggered() => {}
+        }
+        followers.dec();
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::new(Feed(feed))).into_response())
+}
+
+struct Follower {
+    api: Api,
+    query: Query,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Follower {
+    async fn run(self, mut new: broadcast::Receiver<Stored>) {
+        if !self.put(": following\n\n".to_owned()).await {
+            return;
+        }
+        loop {
+            let next = tokio::time::timeout(ALIVE_EVERY, new.recv()).await;
+            let goes_on = match next {
+                Err(_) => self.put(": alive\n\n".to_owned()).await,
+                Ok(Ok(stored)) => self.pass_on(&stored).await,
+                Ok(Err(RecvError::Lagged(batches))) => {
+                    self.put(format!("event: missed\ndata: {{\"batches\":{batches}}}\n\n")).await
+                }
+                Ok(Err(RecvError::Closed)) => false,
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    async fn put(&self, text: String) -> bool {
+        self.pieces.send(Bytes::from(text)).await.is_ok()
+    }
+
+    /// Reads what was stored and passes on what fits the query. `false` when the reader has gone.
+    async fn pass_on(&self, stored: &Stored) -> bool {
+        let JournalId { device, lane, .. } = stored.journal;
+        let wanted = self.query.devices.as_ref().is_none_or(|some| some.contains(&device))
+            && self.query.lanes.as_ref().is_none_or(|some| some.contains(&lane));
+        if !wanted {
+            return true;
+        }
+        for range in stored.ranges.iter() {
+            let mut rest = Some(range);
+            while let Some(range) = rest {
+                let Some((text, next)) = self.read(stored.journal, range).await else { return true };
+                if !text.is_empty() && !self.put(text).await {
+                    return false;
+                }
+                rest = next;
+            }
+        }
+        true
+    }
+
+    /// The events of the first records of `range`, and what is left of it.
+    async fn read(&self, journal: JournalId, range: SeqRange) -> Option<(String, Option<SeqRange>)> {
+        loop {
+            let (query, registry) = (self.query.clone(), Arc::clone(&self.api.0.registry));
+            let read = self.api.0.reading.run(move |reader| {
+                let name = registry.name_of(&journal.device);
+                events(reader, journal, range, &query, name.as_deref())
+            });
+            match read.await {
+                Ok(found) => return Some(found),
+                Err(ReadingError::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                Err(error) => {
+                    tracing::warn!(%error, %journal, %range, "new records could not be shown to a follower");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn events(
+    reader: &Reader,
+    journal: JournalId,
+    range: SeqRange,
+    query: &Query,
+    name: Option<&str>,
+) -> Result<(String, Option<SeqRange>), millrace_journal::ReadError> {
+    let (mut text, mut last) = (String::new(), None);
+    for run in reader.load(&journal, range, READ_BYTES_MAX)? {
+        last = run.range().map(SeqRange::last);
+        for (record, seq) in records(&run).into_iter().zip(run.first..) {
+            let fits = range.contains(seq)
+                && (query.kinds.is_empty() || query.kinds.contains(&record.kind))
+                && (query.topics.is_empty()
+                    || query.topics.iter().any(|filter| record.topic.matches(filter)));
+            if fits {
+                let shown = row::row(&Row { journal, seq, record }, name);
+                text.push_str(&format!("data: {shown}\n\n"));
+            }
+        }
+    }
+    let rest = last.and_then(|last| SeqRange::new(last.saturating_add(1), range.last()));
+    Ok((text, rest))
+}
+
+/// The records of a run that the store has verified.
+fn records(run: &Run) -> Vec<millrace_model::Record> {
+    let plain = match run.encoding {
+        Encoding::Plain => Some(run.body.clone()),
+        Encoding::Zstd => {
+            zstd::bulk::decompress(&run.body, millrace_model::limits::SEGMENT_BYTES_MAX).ok().map(Bytes::from)
+        }
+    };
+    plain.and_then(|plain| block::decode(&plain).ok()).unwrap_or_default()
+}

@@ -1,0 +1,168 @@
+//! The hub as a whole: opens everything in order, runs it, and closes it in order.
+//!
+//! Promise: `runtime.json` and systemd's READY come only when agents and callers are taken. At an orderly end everything
+//! that was received is flushed first; a poisoned store ends the process with exit code 74 instead, without another ack.
+//! Absent: the command line, signals.
+
+pub(crate) mod identity;
+mod start;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_host::{Clock, Exit, Reload, Shutdown, systemd};
+use millrace_journal::Writer;
+use millrace_link::{CloseCode, Identity, Listener};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, timeout};
+
+use crate::config::Config;
+use crate::driver::{DriverHandle, Ended};
+use crate::pulse::Pulse;
+use crate::registrar::Registrar;
+
+pub(crate) use start::{load_ca, registry_failure, store_failure};
+
+/// How often the hub looks whether its own certificate is to be renewed.
+const IDENTITY_CHECK: Duration = Duration::from_secs(1_800);
+/// How often `systemctl status` gets a fresh line.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// How long callers and the journal's thread may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(6);
+
+/// A hub that runs.
+pub struct Hub {
+    config: Config,
+    clock: Clock,
+    shutdown: Shutdown,
+    listener: Arc<Listener>,
+    registrar: Arc<Registrar>,
+    pulse: Arc<Pulse>,
+    writer: Writer,
+    handle: DriverHandle,
+    driver: JoinHandle<Ended>,
+    tasks: Vec<JoinHandle<()>>,
+    quic: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Hub {
+    /// Where it listens for agents.
+    #[must_use]
+    pub const fn quic(&self) -> SocketAddr {
+        self.quic
+    }
+
+    /// Where its HTTP API listens.
+    #[must_use]
+    pub const fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Runs until the shutdown starts or the store fails, then closes everything. Each request of `reload` reads the
+    /// identity again.
+    pub async fn run(mut self, mut reload: Option<Reload>) -> Exit {
+        let mut identity = ticks(IDENTITY_CHECK);
+        let mut status = ticks(STATUS_EVERY);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut self.driver => break ended,
+                () = requested(&mut reload) => self.reload().await,
+                _ = identity.tick() => self.renew_own().await,
+                _ = status.tick() => self.tell_systemd().await,
+            }
+        };
+        let ended = ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "the driver broke: this is a fault in the program");
+            Ended::WriterGone
+        });
+        self.end(&ended).await
+    }
+
+    async fn end(self, ended: &Ended) -> Exit {
+        self.pulse.serving(false);
+        systemd::stopping();
+        let (exit, code, text) = match ended {
+            Ended::Asked => (Exit::Ok, CloseCode::Shutdown, "the hub stops"),
+            Ended::Poisoned(_) => (Exit::Io, CloseCode::Internal, "the hub's store failed"),
+            Ended::WriterGone => (Exit::Internal, CloseCode::Internal, "the hub failed"),
+        };
+        if exit != Exit::Ok {
+            self.pulse.failed(&ended.to_string());
+            tracing::error!(%ended, exit = exit.code(), "the hub ends");
+        }
+        self.shutdown.trigger();
+        self.listener.close(code, text).await;
+        for task in self.tasks {
+            // What has not ended by then is cut with the process.
+            let _ = timeout(END_PATIENCE, task).await;
+        }
+        let writer = self.writer;
+        let closed = tokio::task::spawn_blocking(move || drop(writer.stop()));
+        if timeout(END_PATIENCE, closed).await.is_err() {
+            tracing::warn!("the journal's thread does not end: the process ends without it");
+        }
+        self.config.places.withdraw();
+        tracing::info!(exit = exit.code(), "the hub has stopped");
+        exit
+    }
+
+    /// Reads the hub's identity again, as it stands on disk.
+    async fn reload(&self) {
+        systemd::reloading();
+        let directory = self.config.places.identity();
+        let loaded = tokio::task::spawn_blocking(move || Identity::load(&directory)).await;
+        match loaded {
+            Ok(Ok(identity)) => self.present(&identity),
+            Ok(Err(error)) => tracing::error!(%error, "the identity cannot be read: the old one stays"),
+            Err(error) => tracing::error!(%error, "the identity could not be read"),
+        }
+        systemd::ready();
+    }
+
+    async fn renew_own(&self) {
+        let (places, registrar) = (self.config.places.clone(), Arc::clone(&self.registrar));
+        let (life, now) = (self.config.certificate_life, self.clock.wall());
+        let current =
+            tokio::task::spawn_blocking(move || identity::current(&places, registrar.ca(), life, now));
+        match current.await {
+            Ok(Ok(identity)) => self.present(&identity),
+            Ok(Err(failure)) => tracing::error!(%failure, "the hub's certificate cannot be renewed"),
+            Err(error) => tracing::error!(%error, "the hub's certificate could not be looked at"),
+        }
+    }
+
+    fn present(&self, identity: &Identity) {
+        if let Err(error) = self.listener.replace_identity(identity) {
+            tracing::error!(%error, "the identity cannot be used: the old one stays");
+        }
+    }
+
+    async fn tell_systemd(&self) {
+        if let Some(now) = self.handle.snapshot().await {
+            let records: u64 = now.devices.iter().map(|device| device.records).sum();
+            let (count, bytes) = (millrace_host::terminal::count, millrace_host::terminal::bytes);
+            systemd::status(&format!(
+                "{} sessions, {} records, {} on disk{}",
+                now.sessions,
+                count(records),
+                bytes(now.usage.used_bytes),
+                if now.full { ", FULL" } else { "" }
+            ));
+        }
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn requested(reload: &mut Option<Reload>) {
+    match reload {
+        Some(reload) => reload.requested().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,299 @@
+//! Starting: every part in the order in which it can fail for a reason that the operator can mend.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use millrace_host::http::{HttpLimits, bind, host_routes, serve};
+use millrace_host::systemd::{self, Watchdog};
+use millrace_host::{Clock, Exit, Shutdown};
+use millrace_hub_engine::Engine;
+use millrace_journal::{Options, Reader, Store, Writer};
+use millrace_link::{
+    Admission, CaError, CertificateAuthority, Identity, Listener, ServerOptions, VaultError,
+};
+use millrace_model::{Fence, HubId};
+use millrace_wire::HubEndpoint;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::{Hub, identity};
+use crate::alarms::AlarmBoard;
+use crate::config::Config;
+use crate::driver::{Driver, Parts};
+use crate::failure::Failure;
+use crate::http::{Api, ApiParts};
+use crate::meters::Meters;
+use crate::opening::{self, StoreError};
+use crate::places::{About, Runtime};
+use crate::pulse::Pulse;
+use crate::reading::Reading;
+use crate::reception;
+use crate::registrar::Registrar;
+use crate::registry::{Registry, RegistryError};
+use crate::session::Sessions;
+
+/// Jobs that wait for the journal's thread: one commit, and what damage there is to move aside.
+const WRITER_QUEUE_MAX: usize = 256;
+/// Page cache of a connection that only reads.
+const READER_CACHE_BYTES: u64 = 8 << 20;
+
+/// What stands on disk, opened.
+struct Opened {
+    ca: CertificateAuthority,
+    identity: Identity,
+    about: About,
+    registry: Registry,
+    store: Store,
+    readers: Vec<Reader>,
+    fence: Fence,
+}
+
+impl Hub {
+    /// Opens and binds everything, and takes agents and callers from then on. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// What is wrong, with the fix and the exit code.
+    pub async fn start(config: Config, clock: Clock, shutdown: Shutdown) -> Result<Self, Failure> {
+        let opening = {
+            let (config, clock) = (config.clone(), clock.clone());
+            tokio::task::spawn_blocking(move || open(&config, &clock))
+        };
+        let opened = opening.await.map_err(|error| Failure::internal(&error))??;
+        let registry = Arc::new(opened.registry);
+        let registrar =
+            Registrar::new(Arc::clone(&registry), opened.ca, clock.clone(), config.certificate_life);
+        let registrar = Arc::new(registrar);
+        let hub = opened.identity.own().hub().ok_or_else(|| identity::missing(&config.places))?;
+
+        let listener = Arc::new(listen(&config, opened.identity, &registry, &clock)?);
+        let quic = listener.local_addr().map_err(|error| Failure::io("no UDP port", &error))?;
+        let (web, socket) = listen_for_callers(&config).await?;
+        let http = web.local_addr().map_err(|error| Failure::io("no TCP port", &error))?;
+        let endpoint = endpoint(&config, hub, &opened.about, quic);
+
+        let writer = Writer::start(opened.store, WRITER_QUEUE_MAX);
+        let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
+        let reading = Reading::new(opened.readers, writer.handle());
+        let meters = Meters::new(clock.clone()).map_err(|error| Failure::internal(&error))?;
+        let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
+        let board = AlarmBoard::new(Arc::clone(&registry));
+        let engine = engine(&config, &endpoint, opened.fence, &writer, &clock).await?;
+        let (driver, handle) = Driver::new(Parts {
+            engine,
+            clock: clock.clone(),
+            registry: Arc::clone(&registry),
+            board: board.clone(),
+            meters: meters.clone(),
+            writer: writer.handle(),
+            reading: reading.clone(),
+            pulse: Arc::clone(&pulse),
+        });
+        let driver = tokio::spawn(driver.run(shutdown.clone()));
+        let sessions =
+            Sessions { driver: handle.clone(), registrar: Arc::clone(&registrar), meters: meters.clone() };
+        let api = Api::new(ApiParts {
+            endpoint,
+            quic,
+            http,
+            store_budget_bytes: config.store_budget_bytes,
+            clock: clock.clone(),
+            registry,
+            registrar: Arc::clone(&registrar),
+            reading,
+            driver: handle.clone(),
+            board,
+            meters: meters.clone(),
+            pulse: Arc::clone(&pulse),
+            listener: Arc::clone(&listener),
+            shutdown: shutdown.clone(),
+        });
+        let tasks = vec![
+            tokio::spawn(reception::receive(Arc::clone(&listener), sessions)),
+            serve_web(web, &api, &shutdown),
+            serve_socket(socket, &api, &shutdown),
+            tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
+        ];
+        let hub = Self {
+            config,
+            clock,
+            shutdown,
+            listener,
+            registrar,
+            pulse,
+            writer,
+            handle,
+            driver,
+            tasks,
+            quic,
+            http,
+        };
+        hub.announce()?;
+        Ok(hub)
+    }
+
+    /// Says that agents and callers are taken.
+    fn announce(&self) -> Result<(), Failure> {
+        self.pulse.serving(true);
+        let runtime = Runtime { pid: std::process::id(), http: self.http, quic: self.quic };
+        let announced = self.config.places.announce(&runtime);
+        announced.map_err(|error| Failure::io("could not write runtime.json", &error))?;
+        systemd::ready();
+        tracing::info!(quic = %self.quic, http = %self.http, data = %self.config.places.root().display(), "the hub is ready");
+        Ok(())
+    }
+}
+
+fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
+    let places = &config.places;
+    let about = places.read_about().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => identity::missing(places),
+        _ => Failure::io("about.json in the data directory cannot be read", &error),
+    })?;
+    let now = clock.wall();
+    let ca = load_ca(config)?;
+    let identity = identity::current(places, &ca, config.certificate_life, now)?;
+    let registry = Registry::open(&places.registry(), now).map_err(|error| registry_failure(&error))?;
+    let options = opening::options(config.store_budget_bytes);
+    let mut store = opening::open(&places.journal(), &options).map_err(|error| store_failure(&error))?;
+    let fence = opening::begin_epoch(&mut store).map_err(|error| store_failure(&error))?;
+    let reading = Options { page_cache_bytes: READER_CACHE_BYTES, ..options };
+    let readers = (0..config.readers).map(|_| Reader::open(&places.journal(), &reading));
+    let readers = readers.collect::<Result<_, _>>().map_err(|error| store_failure(&error.into()))?;
+    Ok(Opened { ca, identity, about, registry, store, readers, fence })
+}
+
+/// The CA of the cluster.
+pub(crate) fn load_ca(config: &Config) -> Result<CertificateAuthority, Failure> {
+    CertificateAuthority::load(&config.places.ca()).map_err(|error| match error {
+        CaError::Vault(VaultError::Missing { .. }) => identity::missing(&config.places),
+        error => Failure::new(Exit::Config, error.to_string()),
+    })
+}
+
+pub(crate) fn registry_failure(error: &RegistryError) -> Failure {
+    let exit = match error {
+        RegistryError::Damaged { .. } | RegistryError::TooLong { .. } => Exit::Data,
+        RegistryError::Io { source, .. } => Exit::from_io(source),
+        RegistryError::Locked { .. } => Exit::Temporary,
+        RegistryError::Entry(_) => Exit::Internal,
+        _ => Exit::Usage,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
+    use millrace_journal::OpenError;
+    let exit = match error {
+        StoreError::Open(OpenError::Locked { .. }) => Exit::Temporary,
+        StoreError::Open(OpenError::Damaged { .. } | OpenError::Ledger { .. }) | StoreError::Epoch(_) => {
+            Exit::Data
+        }
+        StoreError::Open(
+            OpenError::Foreign { .. } | OpenError::WrongRole { .. } | OpenError::OtherDevice { .. },
+        ) => Exit::Config,
+        _ => Exit::Io,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn listen(
+    config: &Config,
+    identity: Identity,
+    registry: &Arc<Registry>,
+    clock: &Clock,
+) -> Result<Listener, Failure> {
+    let admission = Arc::clone(registry) as Arc<dyn Admission>;
+    let wall = clock.clone();
+    let mut options = ServerOptions::new(identity, admission, Arc::new(move || wall.wall()));
+    options.grace = config.certificate_grace;
+    options.connections_max = config.quota.sessions;
+    Listener::bind(config.quic, options).map_err(|error| {
+        Failure::new(Exit::Unavailable, error.to_string()).hint("is another hub running? See `quic.listen`")
+    })
+}
+
+async fn listen_for_callers(config: &Config) -> Result<(TcpListener, UnixListener), Failure> {
+    let web = bind(config.http, config.http_remote).await;
+    let web = web.map_err(|error| Failure::new(Exit::Config, error.to_string()).hint("see `http.listen`"))?;
+    let path = config.places.socket();
+    // The registry's lock says that no other hub runs here: what stands there was left by one that was killed.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Failure::io("the old admin.sock cannot be removed", &error));
+        }
+        _ => {}
+    }
+    let bound = UnixListener::bind(&path).and_then(|socket| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(socket)
+    });
+    let socket = bound.map_err(|error| {
+        let failure = Failure::io(&format!("cannot listen on {}", path.display()), &error);
+        failure.hint("a socket's path has at most 107 bytes: choose a shorter data directory")
+    })?;
+    Ok((web, socket))
+}
+
+/// Who this hub is, and where it is reached: the config's word counts before that of `init`.
+fn endpoint(config: &Config, hub: HubId, about: &About, quic: SocketAddr) -> HubEndpoint {
+    let told = if config.advertise.is_empty() { &about.addresses } else { &config.advertise };
+    let with_port = |address: &String| match address.rsplit_once(':') {
+        Some((host, "0")) => format!("{host}:{}", quic.port()),
+        _ => address.clone(),
+    };
+    HubEndpoint {
+        hub,
+        name: config.name.clone().unwrap_or_else(|| about.name.clone()),
+        region: config.region.clone().unwrap_or_else(|| about.region.clone()),
+        addresses: told.iter().map(with_port).collect(),
+    }
+}
+
+async fn engine(
+    config: &Config,
+    endpoint: &HubEndpoint,
+    fence: Fence,
+    writer: &Writer,
+    clock: &Clock,
+) -> Result<Engine, Failure> {
+    let (send, found) = tokio::sync::oneshot::channel();
+    let asked = writer.handle().visit(move |store| {
+        // Fails only when the start was given up.
+        let _ = send.send((store.journals(), store.usage()));
+    });
+    asked.map_err(|error| Failure::internal(&error))?;
+    let (journals, usage) = found.await.map_err(|error| Failure::internal(&error))?;
+    let mut numbers = millrace_hub_engine::Config::new(endpoint.hub, &endpoint.name, &endpoint.region);
+    let quota = &config.quota;
+    numbers.hubs = vec![endpoint.clone()];
+    numbers.fence_base = fence;
+    numbers.links_max = quota.sessions;
+    numbers.incarnations_online_max = quota.device_incarnations;
+    numbers.memory_budget_bytes = quota.memory_bytes;
+    numbers.credit_max_bytes = quota.device_memory_bytes;
+    numbers.device_rate = quota.device_rate;
+    numbers.device_bytes_max = quota.device_bytes;
+    numbers.device_journals_max = quota.device_journals;
+    numbers.journal_ranges_max = quota.journal_holes;
+    numbers.disk_budget_bytes = config.store_budget_bytes;
+    Ok(Engine::new(numbers, &journals, usage, clock.moment()))
+}
+
+fn serve_web(listener: TcpListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
+    let limits = HttpLimits { connections_max: 256, ..HttpLimits::DEFAULTS };
+    let host = host_routes(api.pulse(), api.metrics());
+    tokio::spawn(serve(listener, api.routes().merge(host), limits, shutdown.clone()))
+}
+
+fn serve_socket(listener: UnixListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
+    let host = host_routes(api.pulse(), api.metrics());
+    let routes = api.routes().merge(api.admin_routes()).merge(host);
+    let shutdown = shutdown.clone();
+    let served =
+        axum::serve(listener, routes).with_graceful_shutdown(async move { shutdown.triggered().await });
+    tokio::spawn(async move {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the admin socket is closed");
+        }
+    })
+}

@@ -1,0 +1,46 @@
+//! The `millrace-hub` program as a library, so that tests can run a whole hub in their own process.
+//!
+//! Promise: an agent is told that a record is safe only after this hub's disk has it (the engine's promise, kept here by
+//! handing it nothing but the journal's own proof).
+//! Absent: decisions (`millrace-hub-engine`), SQLite (`millrace-journal`), QUIC and TLS (`millrace-link`).
+//!
+//! `DESIGN.md` beside this crate draws the tasks and channels, and says what happens when each is full.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`hub`] | the whole: starting, running, ending |
+//! | [`driver`] | the task that owns the engine |
+//! | [`reception`], [`session`] | who came in, and the tasks of each connection |
+//! | [`registry`], [`registrar`] | who is enrolled; who gets a certificate |
+//! | [`opening`], [`reading`] | the store: at start, and beside the writer |
+//! | [`http`] | the API |
+//! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
+//! | [`config`], [`places`], [`time`], [`failure`] | the file, the data directory, times as text, errors for people |
+//! | [`cli`], [`client`] | the command line, and how it talks to the running hub |
+
+pub mod alarms;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod driver;
+pub mod failure;
+pub mod http;
+pub mod hub;
+pub mod meters;
+pub mod opening;
+pub mod places;
+pub mod pulse;
+pub mod reading;
+pub mod reception;
+pub mod registrar;
+pub mod registry;
+pub mod session;
+pub mod time;
+
+pub use config::Config;
+pub use failure::Failure;
+pub use hub::Hub;
+pub use places::{Places, Runtime};
+
+/// Name and version, as told to callers.
+pub const SOFTWARE: &str = concat!("millrace-hub ", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,105 @@
+//! Meters: every figure that the hub shows on `/metrics`.
+//!
+//! Promise: labels come from small fixed sets, never from what a peer sends.
+
+use millrace_host::Clock;
+use millrace_host::metrics::{
+    COUNTS, Counter, Family, Gauge, Histogram, LabelSet, Metrics, NameTaken, SECONDS,
+};
+
+/// By lane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, LabelSet)]
+pub struct ByLane {
+    /// The lane's name.
+    pub lane: &'static str,
+}
+
+/// By kind of alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, LabelSet)]
+pub struct ByKind {
+    /// The alarm's kind.
+    pub kind: &'static str,
+}
+
+/// By the outcome of an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, LabelSet)]
+pub struct ByOutcome {
+    /// `granted` or `refused`.
+    pub outcome: &'static str,
+}
+
+/// The hub's own figures. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Meters {
+    /// All of it, to be rendered.
+    pub metrics: Metrics,
+    /// Open sessions.
+    pub sessions: Gauge,
+    /// Connections, sessions and handshakes.
+    pub connections: Gauge,
+    /// Records stored, by lane.
+    pub records: Family<ByLane, Counter>,
+    /// Bytes of runs received.
+    pub received_bytes: Counter,
+    /// Commits flushed.
+    pub commits: Counter,
+    /// Changes per commit.
+    pub commit_changes: Histogram,
+    /// From asking for a commit to its flush.
+    pub commit_seconds: Histogram,
+    /// Alarms, by kind.
+    pub alarms: Family<ByKind, Counter>,
+    /// Records that devices declared as lost.
+    pub declared: Counter,
+    /// Bytes that the store takes.
+    pub store_bytes: Gauge,
+    /// Bytes written to the store's files since the start.
+    pub written_bytes: Gauge,
+    /// Queries answered, by their time.
+    pub query_seconds: Histogram,
+    /// Queries refused because too many ran.
+    pub queries_refused: Counter,
+    /// Enrolments, by outcome.
+    pub enrolments: Family<ByOutcome, Counter>,
+    /// Certificates renewed.
+    pub renewals: Counter,
+    /// Followers of new records.
+    pub followers: Gauge,
+    /// Events that wait for the engine.
+    pub waiting_events: Gauge,
+}
+
+impl Meters {
+    /// All meters at zero.
+    ///
+    /// # Errors
+    /// When two have one name: a fault in the program.
+    pub fn new(clock: Clock) -> Result<Self, NameTaken> {
+        let metrics = Metrics::new("millrace_hub", clock);
+        Ok(Self {
+            sessions: metrics.gauge("sessions", "Open sessions of devices")?,
+            connections: metrics.gauge("connections", "QUIC connections, handshakes included")?,
+            records: metrics.counters("records_stored", "Records stored and flushed, by lane")?,
+            received_bytes: metrics.counter("received_bytes", "Bytes of records received from devices")?,
+            commits: metrics.counter("commits", "Commits flushed")?,
+            commit_changes: metrics.histogram("commit_changes", "Runs and seals in one commit", &COUNTS)?,
+            commit_seconds: metrics.histogram(
+                "commit_seconds",
+                "Time of a commit until its flush",
+                &SECONDS,
+            )?,
+            alarms: metrics.counters("alarms", "Alarms, by kind")?,
+            declared: metrics.counter("gap_records", "Records that devices declared as lost")?,
+            store_bytes: metrics.gauge("store_bytes", "Bytes that the store takes on disk")?,
+            written_bytes: metrics
+                .gauge("store_written_bytes", "Bytes written to the store since the start")?,
+            query_seconds: metrics.histogram("query_seconds", "Time of a query", &SECONDS)?,
+            queries_refused: metrics.counter("queries_refused", "Queries refused because too many ran")?,
+            enrolments: metrics.counters("enrolments", "Enrolments, by outcome")?,
+            renewals: metrics.counter("renewals", "Certificates renewed")?,
+            followers: metrics.gauge("followers", "Callers that follow new records")?,
+            waiting_events: metrics.gauge("waiting_events", "Events that wait for the engine")?,
+            metrics,
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! Reading beside the writer: a few connections to the store, shared by all who ask.
+//!
+//! Promise: at most so many reads run as there are connections, each on a thread that may block; so many again wait,
+//! and whoever comes then is refused at once. Damage that a read finds is handed to the writer, which moves it aside.
+//! Absent: what is read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millrace_journal::{ReadError, Reader, WriterHandle};
+use tokio::sync::Semaphore;
+
+/// The connections.
+#[derive(Clone)]
+pub struct Reading(Arc<Pool>);
+
+struct Pool {
+    idle: Mutex<Vec<Reader>>,
+    running: Arc<Semaphore>,
+    waiting: Semaphore,
+    writer: WriterHandle,
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadingError {
+    /// As many reads run and wait as may.
+    #[error("as many queries run and wait as may")]
+    Busy,
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] ReadError),
+    /// The thread ended. A fault in the program.
+    #[error("the thread that read has ended: {0}")]
+    Thread(String),
+}
+
+impl Reading {
+    /// A pool of these connections. Damage is reported to `writer`.
+    #[must_use]
+    pub fn new(readers: Vec<Reader>, writer: WriterHandle) -> Self {
+        let count = readers.len();
+        Self(Arc::new(Pool {
+            idle: Mutex::new(readers),
+            running: Arc::new(Semaphore::new(count)),
+            waiting: Semaphore::new(count.saturating_mul(2)),
+            writer,
+        }))
+    }
+
+    /// Runs `read` with one of the connections.
+    ///
+    /// # Errors
+    /// When too many wait already, or the store refuses.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadingError> {
+        let _place = self.0.waiting.try_acquire().map_err(|_| ReadingError::Busy)?;
+        let running = Arc::clone(&self.0.running).acquire_owned().await;
+        let running = running.map_err(|_| ReadingError::Busy)?;
+        let pool = Arc::clone(&self.0);
+        let reading = tokio::task::spawn_blocking(move || {
+            let reader = pool.lock().pop().ok_or(ReadingError::Busy)?;
+            let found = read(&reader);
+            pool.lock().push(reader);
+            drop(running);
+            if let Err(ReadError::Damaged { journal, range, what }) = &found {
+                tracing::error!(%journal, %range, what, "stored records are damaged: they are moved aside");
+                let moved = pool.writer.quarantine(*journal, *range, |moved| {
+                    if let Err(error) = moved {
+                        tracing::error!(%error, "damaged records could not be moved aside");
+                    }
+                });
+                if let Err(error) = moved {
+                    tracing::warn!(%error, "the writer was too busy to move damaged records aside: the next read tries again");
+                }
+            }
+            found.map_err(ReadingError::from)
+        });
+        reading.await.map_err(|error| ReadingError::Thread(error.to_string()))?
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

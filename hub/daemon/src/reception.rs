@@ -1,0 +1,72 @@
+//! Reception: takes whoever passed the listener's door to where they belong.
+//!
+//! Promise: sessions and enrolments each have their own task; enrolments are few at a time and refused beyond that.
+//! Absent: who passes the door (the registry), what is said behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millrace_link::{Accepted, EnrolmentConnection, EnrolmentRefusal, Listener};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::meters::ByOutcome;
+use crate::session::Sessions;
+
+/// Enrolments at once. Each waits for a flush of the registry; further machines are told to try again.
+const ENROLMENTS_MAX: usize = 32;
+
+/// Names of connections are used once in a process.
+static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
+
+/// Takes connections until the listener is closed, then waits for those that are open.
+pub async fn receive(listener: Arc<Listener>, sessions: Sessions) {
+    let enrolments = Arc::new(Semaphore::new(ENROLMENTS_MAX));
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+        };
+        sessions.meters.connections.set(i64::try_from(listener.connections()).unwrap_or(i64::MAX));
+        match accepted {
+            Some(Accepted::Session(connection)) => {
+                let link = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
+                tasks.spawn(sessions.clone().serve(link, connection));
+            }
+            Some(Accepted::Enrolment(connection)) => {
+                tasks.spawn(enrol(connection, sessions.clone(), Arc::clone(&enrolments)));
+            }
+            None => break,
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn enrol(connection: EnrolmentConnection, sessions: Sessions, places: Arc<Semaphore>) {
+    let source = connection.remote_addr().ip();
+    let decided = match places.try_acquire() {
+        Err(_) => {
+            Ok(Err((EnrolmentRefusal::Unavailable, "too many machines enrol at once: try again".into())))
+        }
+        Ok(_place) => {
+            let (registrar, request) = (Arc::clone(&sessions.registrar), connection.request().clone());
+            let deciding = tokio::task::spawn_blocking(move || {
+                registrar.enrol(&request, source).map_err(|refused| (refused.why, refused.text))
+            });
+            deciding.await
+        }
+    };
+    let (outcome, answered) = match decided {
+        Ok(Ok(pem)) => ("granted", connection.grant(&pem, sessions.registrar.ca_pem()).await),
+        Ok(Err((why, text))) => ("refused", connection.refuse(why, &text).await),
+        Err(error) => {
+            tracing::error!(%error, "the thread that enrols has ended");
+            return;
+        }
+    };
+    sessions.meters.enrolments.get_or_create(&ByOutcome { outcome }).inc();
+    if let Err(error) = answered {
+        tracing::warn!(%source, outcome, %error, "a machine did not get the answer to its enrolment");
+    }
+}

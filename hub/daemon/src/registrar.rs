@@ -1,0 +1,376 @@
+//! The registrar: enrols machines that show a good join token, and renews certificates of known devices.
+//!
+//! Promise: a certificate leaves only after the registry has remembered it on disk. A secret is compared by its
+//! fingerprint, so the time that it takes tells nothing about it. Whoever guesses is slowed down.
+//! Absent: sockets. Its calls wait for the disk, so they run on threads that may block.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millrace_host::Clock;
+use millrace_link::{
+    CaError, CertificateAuthority, CertificateError, EnrolmentRefusal, EnrolmentRequest, EntropyError,
+    JoinSecret, JoinToken, PeerIdentity, Role, TokenError,
+};
+use millrace_model::{DeviceId, Moment, Wall};
+
+use crate::registry::{Certificate, Device, Registry, RegistryError, Token};
+
+/// Wrong secrets that one source may show within [`WRONG_WINDOW`]: typing errors of a person, not a search.
+const WRONG_MAX: u32 = 10;
+const WRONG_WINDOW: Duration = Duration::from_secs(60);
+/// Sources that are remembered; when there are more, the oldest is forgotten.
+const SOURCES_MAX: usize = 4_096;
+
+/// Why a certificate was not issued to a known device.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewalError {
+    /// The request cannot be certified.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// What was issued cannot be read. A fault in the program.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The registry refuses.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Why a join token was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenMakingError {
+    /// A part is beyond its limit.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The registry refuses.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// A refusal, for the machine that asked.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why, for its program.
+    pub why: EnrolmentRefusal,
+    /// Why, for its operator.
+    pub text: String,
+}
+
+/// What a new join token says.
+#[derive(Debug, Clone, Default)]
+pub struct TokenOrder {
+    /// The name that the machine gets.
+    pub name: Option<String>,
+    /// The labels that it gets.
+    pub labels: BTreeMap<String, String>,
+    /// How many machines may use it.
+    pub uses: u32,
+    /// For how long it is good.
+    pub life: Duration,
+    /// Where hubs are reached.
+    pub addresses: Vec<String>,
+}
+
+/// Issues what the registry allows.
+pub struct Registrar {
+    registry: Arc<Registry>,
+    ca: CertificateAuthority,
+    clock: Clock,
+    life: Duration,
+    wrong: Mutex<BTreeMap<IpAddr, (Moment, u32)>>,
+}
+
+impl Registrar {
+    /// A registrar whose certificates live for `life`.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, ca: CertificateAuthority, clock: Clock, life: Duration) -> Self {
+        Self { registry, ca, clock, life, wrong: Mutex::default() }
+    }
+
+    /// The CA's certificate.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.ca.certificate_pem()
+    }
+
+    /// The CA itself, for the hub's own certificate.
+    pub(crate) fn ca(&self) -> &CertificateAuthority {
+        &self.ca
+    }
+
+    /// Makes a join token and remembers its fingerprint.
+    ///
+    /// # Errors
+    /// When a part is beyond its limit, there is no randomness, or the registry refuses.
+    pub fn make_token(&self, order: TokenOrder) -> Result<JoinToken, TokenMakingError> {
+        make_token(&self.registry, &self.ca, order, self.clock.wall())
+    }
+
+    /// Enrols the machine that asks from `source`, and returns its certificate.
+    ///
+    /// # Errors
+    /// What it is to be told.
+    pub fn enrol(&self, request: &EnrolmentRequest, source: IpAddr) -> Result<String, Refused> {
+        let now = self.clock.wall();
+        if self.guesses(source, 0) >= WRONG_MAX {
+            let text = "too many wrong secrets came from this address: wait a minute";
+            return Err(refused(EnrolmentRefusal::Unavailable, text));
+        }
+        let fingerprint = hex(&request.secret.fingerprint());
+        let Some(token) = self.registry.token(&fingerprint) else {
+            self.guesses(source, 1);
+            tracing::warn!(%source, "an enrolment with an unknown secret was refused");
+            let text = "no such join token here: make one with `millrace-hub token create` on this hub";
+            return Err(refused(EnrolmentRefusal::UnknownSecret, text));
+        };
+        if let Some((id, _)) = token.used_by.iter().find(|(_, key)| *key == request.public_key_hash) {
+            // The same machine, which did not get the answer.
+            return self.again(*id, request);
+        }
+        if token.expires <= now {
+            let text = "the join token has expired: make a new one with `millrace-hub token create`";
+            return Err(refused(EnrolmentRefusal::Expired, text));
+        }
+        if token.used_by.len() as u64 >= u64::from(token.uses) {
+            return Err(refused(EnrolmentRefusal::Used, &RegistryError::TokenUsed.to_string()));
+        }
+        self.welcome(request, &token, now).inspect_err(|refused| {
+            tracing::warn!(%source, why = ?refused.why, text = refused.text, "an enrolment was refused");
+        })
+    }
+
+    fn welcome(&self, request: &EnrolmentRequest, token: &Token, now: Wall) -> Result<String, Refused> {
+        let drawn = millrace_host::entropy::bytes().map_err(|error| unavailable(&error))?;
+        let id = DeviceId::from_bytes(drawn);
+        let generated = || format!("device-{}", id.to_string().chars().take(8).collect::<String>());
+        let name = token.name.clone().or_else(|| request.name.clone()).unwrap_or_else(generated);
+        let issued = self.issue(&request.csr_der, id, &name, now);
+        let (pem, certificate) = issued.map_err(|error| match error {
+            RenewalError::Ca(CaError::Request(_) | CaError::Name(_)) => {
+                refused(EnrolmentRefusal::NotPermitted, &error.to_string())
+            }
+            error => unavailable(&error),
+        })?;
+        let mut labels = request.labels.clone();
+        labels.extend(token.labels.clone());
+        let device = Device {
+            id,
+            name: name.clone(),
+            labels,
+            key: certificate.key,
+            certificates: vec![certificate],
+            enrolled_at: now,
+            last_seen: None,
+            software: String::new(),
+            revoked: None,
+        };
+        self.registry.enrol(device, &token.fingerprint).map_err(|error| match error {
+            RegistryError::NameTaken { .. } => refused(EnrolmentRefusal::NotPermitted, &error.to_string()),
+            RegistryError::TokenUsed => refused(EnrolmentRefusal::Used, &error.to_string()),
+            error => unavailable(&error),
+        })?;
+        tracing::info!(device = %id, name, "a device is enrolled");
+        Ok(pem)
+    }
+
+    fn again(&self, id: DeviceId, request: &EnrolmentRequest) -> Result<String, Refused> {
+        self.renew(id, &request.csr_der).map_err(|error| match error {
+            RenewalError::Registry(RegistryError::Unknown { .. }) => refused(
+                EnrolmentRefusal::NotPermitted,
+                "the device was enrolled with this token and is revoked",
+            ),
+            error => unavailable(&error),
+        })
+    }
+
+    /// A new certificate for a known device, over the key in its request (PKCS #10, DER).
+    ///
+    /// # Errors
+    /// When the device is unknown or revoked, the request is not well formed, or the disk refuses.
+    pub fn renew(&self, id: DeviceId, csr_der: &[u8]) -> Result<String, RenewalError> {
+        let unknown = || RegistryError::Unknown { device: id.to_string() };
+        let device = self.registry.device(&id).ok_or_else(unknown)?;
+        let (pem, certificate) = self.issue(csr_der, id, &device.name, self.clock.wall())?;
+        self.registry.renewed(id, certificate)?;
+        tracing::info!(device = %id, name = device.name, "a certificate is issued");
+        Ok(pem)
+    }
+
+    fn issue(
+        &self,
+        csr_der: &[u8],
+        id: DeviceId,
+        name: &str,
+        now: Wall,
+    ) -> Result<(String, Certificate), RenewalError> {
+        let pem = self.ca.issue(csr_der, Role::Device(id), name, self.life, now)?;
+        let certificate = Certificate::of(&PeerIdentity::from_pem(&pem)?);
+        Ok((pem, certificate))
+    }
+
+    /// Counts `more` wrong secrets of a source; how many it has shown lately.
+    fn guesses(&self, source: IpAddr, more: u32) -> u32 {
+        let now = self.clock.moment();
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.retain(|_, (since, _)| now.since(*since) < WRONG_WINDOW);
+        if more > 0 && wrong.len() >= SOURCES_MAX && !wrong.contains_key(&source) {
+            let oldest = wrong.iter().min_by_key(|(_, (since, _))| *since).map(|(source, _)| *source);
+            oldest.map(|oldest| wrong.remove(&oldest));
+        }
+        if more == 0 {
+            return wrong.get(&source).map_or(0, |(_, count)| *count);
+        }
+        let (_, count) = wrong.entry(source).or_insert((now, 0));
+        *count = count.saturating_add(more);
+        *count
+    }
+}
+
+/// Makes a join token for the cluster of `ca` and remembers its fingerprint in `registry`.
+///
+/// # Errors
+/// When a part is beyond its limit, there is no randomness, or the registry refuses.
+pub fn make_token(
+    registry: &Registry,
+    ca: &CertificateAuthority,
+    order: TokenOrder,
+    now: Wall,
+) -> Result<JoinToken, TokenMakingError> {
+    let secret = JoinSecret::fresh()?;
+    let token = JoinToken {
+        ca: ca.key_hash(),
+        addresses: order.addresses,
+        secret,
+        expires: now.plus(order.life),
+        name: order.name,
+        labels: order.labels,
+    };
+    token.check()?;
+    let remembered = Token {
+        fingerprint: hex(&secret.fingerprint()),
+        uses: order.uses.max(1),
+        expires: token.expires,
+        created_at: now,
+        name: token.name.clone(),
+        labels: token.labels.clone(),
+        used_by: Vec::new(),
+    };
+    registry.add_token(remembered, now)?;
+    Ok(token)
+}
+
+fn refused(why: EnrolmentRefusal, text: &str) -> Refused {
+    Refused { why, text: text.to_owned() }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Refused {
+    tracing::error!(%error, "the registry or the CA does not work: nobody can enrol");
+    refused(EnrolmentRefusal::Unavailable, "the hub cannot enrol now: its log says why")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_link::{CertificateRequest, KeyHash};
+
+    use super::*;
+
+    const NOW: Wall = Wall(1_800_000_000_000_000);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    struct World {
+        _dir: tempfile::TempDir,
+        registrar: Registrar,
+        hand: millrace_host::clock::ManualClock,
+    }
+
+    fn world() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, hand) = Clock::manual(NOW);
+        let registry = Arc::new(Registry::open(&dir.path().join("r.jsonl"), NOW).unwrap());
+        let ca = CertificateAuthority::fresh("plant", NOW).unwrap();
+        let registrar = Registrar::new(registry, ca, clock, Duration::from_secs(86_400));
+        World { _dir: dir, registrar, hand }
+    }
+
+    fn order(uses: u32) -> TokenOrder {
+        let labels = BTreeMap::from([("site".to_owned(), "north".to_owned())]);
+        let addresses = vec!["hub:7443".to_owned()];
+        TokenOrder { name: None, labels, uses, life: Duration::from_secs(3_600), addresses }
+    }
+
+    fn request(secret: JoinSecret, key: u8) -> EnrolmentRequest {
+        let csr_der = CertificateRequest::fresh().unwrap().csr_der().to_vec();
+        let labels = BTreeMap::from([("site".to_owned(), "south".to_owned()), ("line".into(), "2".into())]);
+        let public_key_hash = KeyHash::from_bytes([key; 32]);
+        EnrolmentRequest { secret, csr_der, public_key_hash, name: Some(format!("press-{key}")), labels }
+    }
+
+    #[test]
+    fn the_tokens_labels_win_over_the_machines() {
+        let world = world();
+        let token = world.registrar.make_token(order(1)).unwrap();
+        world.registrar.enrol(&request(token.secret, 1), HERE).unwrap();
+        let device = world.registrar.registry.find("press-1").unwrap();
+        assert_eq!(device.labels["site"], "north");
+        assert_eq!(device.labels["line"], "2");
+    }
+
+    #[test]
+    fn a_token_is_good_once_and_until_it_expires() {
+        let world = world();
+        let token = world.registrar.make_token(order(1)).unwrap();
+        world.registrar.enrol(&request(token.secret, 1), HERE).unwrap();
+        let used = world.registrar.enrol(&request(token.secret, 2), HERE).unwrap_err();
+        assert_eq!(used.why, EnrolmentRefusal::Used);
+        let late = world.registrar.make_token(order(1)).unwrap();
+        world.hand.advance(Duration::from_secs(3_601));
+        let expired = world.registrar.enrol(&request(late.secret, 3), HERE).unwrap_err();
+        assert_eq!(expired.why, EnrolmentRefusal::Expired);
+    }
+
+    #[test]
+    fn a_machine_that_lost_the_answer_may_ask_again_and_stays_one_device() {
+        let world = world();
+        let token = world.registrar.make_token(order(1)).unwrap();
+        let asked = CertificateRequest::fresh().unwrap();
+        let mut request = request(token.secret, 1);
+        let pem = world.registrar.ca.issue(
+            asked.csr_der(),
+            Role::Device(DeviceId::default()),
+            "x",
+            Duration::from_secs(60),
+            NOW,
+        );
+        request.csr_der = asked.csr_der().to_vec();
+        request.public_key_hash = PeerIdentity::from_pem(&pem.unwrap()).unwrap().public_key_hash;
+        let first = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).unwrap()).unwrap();
+        let again = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).unwrap()).unwrap();
+        assert_eq!(first.role, again.role);
+        assert_eq!(world.registrar.registry.counts(), (1, 0));
+    }
+
+    #[test]
+    fn whoever_guesses_is_slowed_down_and_others_are_not() {
+        let world = world();
+        let token = world.registrar.make_token(order(9)).unwrap();
+        for _ in 0..WRONG_MAX {
+            let wrong = request(JoinSecret::fresh().unwrap(), 1);
+            assert_eq!(world.registrar.enrol(&wrong, HERE).unwrap_err().why, EnrolmentRefusal::UnknownSecret);
+        }
+        let blocked = world.registrar.enrol(&request(token.secret, 1), HERE).unwrap_err();
+        assert_eq!(blocked.why, EnrolmentRefusal::Unavailable);
+        let elsewhere = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+        world.registrar.enrol(&request(token.secret, 1), elsewhere).unwrap();
+        world.hand.advance(Duration::from_secs(61));
+        world.registrar.enrol(&request(token.secret, 2), HERE).unwrap();
+    }
+}

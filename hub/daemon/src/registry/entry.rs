@@ -1,0 +1,108 @@
+//! What the registry remembers, and the lines of its log.
+//!
+//! Promise: secrets are remembered as fingerprints only.
+
+use std::collections::BTreeMap;
+
+use millrace_link::{KeyHash, PeerIdentity};
+use millrace_model::{DeviceId, Wall};
+use serde::{Deserialize, Serialize};
+
+/// Certificates that are remembered for each device: the last ones, so that a device which did not hear of its
+/// renewal can come back with the one before.
+pub const CERTIFICATES_MAX: usize = 8;
+
+/// An enrolled device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// Which device.
+    pub id: DeviceId,
+    /// Its name, unique among those that are not revoked.
+    pub name: String,
+    /// Such as `site` and `line`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The key that it last came with.
+    pub key: KeyHash,
+    /// Its certificates, oldest first, at most [`CERTIFICATES_MAX`].
+    pub certificates: Vec<Certificate>,
+    /// When it was enrolled.
+    pub enrolled_at: Wall,
+    /// When it last opened a session, if it ever did.
+    #[serde(default)]
+    pub last_seen: Option<Wall>,
+    /// What it ran then.
+    #[serde(default)]
+    pub software: String,
+    /// When and why it was revoked, if it was.
+    #[serde(default)]
+    pub revoked: Option<Revocation>,
+}
+
+/// One certificate of a device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// End of its life.
+    pub not_after: Wall,
+    /// Its key.
+    pub key: KeyHash,
+}
+
+impl Certificate {
+    /// What a certificate that was just issued says.
+    #[must_use]
+    pub fn of(peer: &PeerIdentity) -> Self {
+        Self { serial: peer.serial.to_string(), not_after: peer.not_after, key: peer.public_key_hash }
+    }
+}
+
+/// A revocation.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Revocation {
+    /// When.
+    pub at: Wall,
+    /// Why, for the device's operator.
+    pub reason: String,
+}
+
+/// A join token, without its secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// The secret's fingerprint, in hexadecimal.
+    pub fingerprint: String,
+    /// How many machines may enrol with it.
+    pub uses: u32,
+    /// Until when.
+    pub expires: Wall,
+    /// When it was made.
+    pub created_at: Wall,
+    /// The name that the machine gets, if it was decided.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The labels that it gets.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Who has enrolled with it, each with the key that it came with.
+    #[serde(default)]
+    pub used_by: Vec<(DeviceId, KeyHash)>,
+}
+
+/// One line of the log: what changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Entry {
+    /// A device, whole.
+    Device { device: Device },
+    /// A token, whole.
+    Token { token: Token },
+    /// A device enrolled with a token: both change in one line.
+    Enrolled { device: Device, fingerprint: String },
+    /// A certificate was issued to a known device.
+    Renewed { device: DeviceId, certificate: Certificate },
+    /// A device opened a session.
+    Seen { device: DeviceId, at: Wall, software: String, key: KeyHash },
+    /// A device was revoked.
+    Revoked { device: DeviceId, at: Wall, reason: String },
+}
