@@ -122,15 +122,15 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads all pages that match `query` (`&name=value…`).
+    /// Reads all pages that match `query` (`&name=value…`), of records of every kind.
     ///
     /// # Errors
     /// When the hub does not answer, or not as agreed.
     pub async fn take(hub: &str, query: &str) -> Result<Self, PlantError> {
-        let mut records = Vec::new();
-        let mut cursor = None;
+        let (mut records, mut cursor) = (Vec::new(), None);
+        let query = format!("&kind=all{query}");
         loop {
-            let (page, next) = Self::page(hub, query, PAGE, cursor.as_deref()).await?;
+            let (page, next) = Self::page(hub, &query, PAGE, cursor.as_deref()).await?;
             records.extend(page);
             match next {
                 Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),

@@ -12,10 +12,11 @@
 //! Promise: every record and every publication is in exactly one of these.
 
 use std::fmt;
+use std::time::Duration;
 
 use millrace_model::Ledger;
 
-use crate::{AgentStatus, Inventory, Stamp, Tally};
+use crate::{Agent, AgentStatus, Hub, Inventory, PlantError, Publisher, Stamp, Tally};
 
 /// What is known of one device.
 #[derive(Debug, Clone)]
@@ -30,6 +31,27 @@ pub struct Exhibit {
     pub status: AgentStatus,
     /// What the hub holds of it.
     pub inventory: Inventory,
+}
+
+impl Exhibit {
+    /// Waits until everything is answered and has arrived, and reads both sides. The status is `settled`'s.
+    ///
+    /// # Errors
+    /// When something is not answered, or has not arrived, within `limit`.
+    pub async fn gather(
+        hub: &Hub,
+        agent: &mut Agent,
+        publishers: &[&Publisher],
+        limit: Duration,
+    ) -> Result<Self, PlantError> {
+        for publisher in publishers {
+            publisher.drained(limit).await?;
+        }
+        let status = agent.settled(limit).await?;
+        let tally = publishers.iter().fold(Tally::default(), |sum, publisher| sum.with(publisher.tally()));
+        let inventory = hub.inventory_of(&status.device).await?;
+        Ok(Self { name: agent.name().to_owned(), tally, outstanding: 0, status, inventory })
+    }
 }
 
 /// What follows for one device.
@@ -180,6 +202,18 @@ impl Proof {
     #[must_use]
     pub fn of(exhibits: &[Exhibit]) -> Self {
         Self { devices: exhibits.iter().map(DeviceProof::of).collect() }
+    }
+
+    /// Panics with every objection when it does not hold: for tests.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    #[expect(clippy::panic, reason = "tests end here, and want the whole list")]
+    pub fn must_hold(&self) {
+        let objections = self.objections();
+        if !objections.is_empty() {
+            panic!("{self}\n{}", objections.join("\n"));
+        }
     }
 
     /// Whether nothing speaks against it.

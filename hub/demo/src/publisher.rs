@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::book::Book;
 use crate::patience::{Look, until};
+use crate::sensors::Line;
 use crate::{PlantError, Publication, Tally};
 
 /// Publications without an answer. A gateway of a machine buffers about as much.
@@ -82,6 +83,19 @@ impl Publisher {
             permit.forget();
         }
         self.shared.lock().send(publication)
+    }
+
+    /// Publishes the next `count` readings of a line.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub async fn publish_from(&self, line: &mut Line, count: usize) -> Result<(), PlantError> {
+        for _ in 0..count {
+            if let Some(publication) = line.publication() {
+                self.publish(publication).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until everything is answered.
