@@ -261,6 +261,12 @@ impl<F> Network<F> {
         self.timeline.at(busy + passage, Inner::LastWord { connection, from, tries: 0 });
     }
 
+    /// Who made a connection, if it still exists.
+    #[must_use]
+    pub fn dialer(&self, connection: ConnectionId) -> Option<Node> {
+        self.connections.get(&connection).map(|link| link.dialer.node)
+    }
+
     /// A node loses power: its connections are gone, and it says nothing.
     pub fn crash(&mut self, node: Node) {
         self.down.insert(node);

@@ -1,0 +1,40 @@
+//! Agents and a hub in one process under one seed: a world around the real engines and the real journal, with faults, a
+//! reference model beside it, and invariants that are checked all the time.
+//!
+//! ```text
+//! sensors ─▶ agent engine ◀─▶ journal on a slow disk        hub engine ◀─▶ journal on a slow disk
+//!    ▲ told        └───────────── seeded network ─────────────────┘
+//!    └──────────── model: what was told, written, held, lost ─▶ invariants
+//! ```
+//!
+//! Promise: one seed, one history, on every machine: no clock, no thread, no random number but the seed's inside a world.
+//! Absent: MQTT, QUIC, processes (the tests of the daemons and the demo), and flipped bits (the journal's own tests).
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`plan`], [`fault`] | what a seed means: who takes part, what goes wrong and when |
+//! | [`world`] | time, and everybody in it |
+//! | [`sensor`], [`publication`] | publishers that insist on an answer, and what they publish |
+//! | [`model`] | the reference model: what was told, written, held and lost |
+//! | [`invariants`] | the promises, one file each |
+//! | [`sabotage`] | broken behaviour on purpose, to prove that the invariants see it |
+//! | [`transcript`] | what happened, as text and as a hash |
+//! | [`scenario`] | worlds with a name, one for each bug that was found |
+//! | [`swarm`] | many seeds at once |
+
+pub mod fault;
+pub mod invariants;
+pub mod model;
+pub mod plan;
+pub mod publication;
+pub mod sabotage;
+pub mod scenario;
+pub mod sensor;
+pub mod swarm;
+pub mod transcript;
+pub mod world;
+
+pub use invariants::Violation;
+pub use plan::Plan;
+pub use sabotage::Sabotage;
+pub use world::{Report, World};

@@ -1,0 +1,41 @@
+//! Broken behaviour on purpose: each switch makes the world break one promise, and a test says which invariant sees it.
+//!
+//! Absent: switches in the engines or the journal. The world around them lies.
+
+/// What the world breaks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Sabotage {
+    /// Nothing.
+    #[default]
+    None,
+    /// Sensors are told as soon as their publication arrives.
+    EarlyPuback,
+    /// The agent's store believes that everything is acknowledged, and trims.
+    EarlyTrim,
+    /// The hub's store says that it stored a run, and did not.
+    ForgetfulHub,
+    /// The hub acknowledges runs as they come in.
+    EarlyAck,
+    /// The agent's store drops its open gaps instead of declaring them.
+    SilentLoss,
+    /// A flush at the agent that was said to have happened is gone after a crash.
+    LyingFlush,
+    /// The hub's store numbers the records of a run one too high.
+    Misplacement,
+    /// A restored agent is never told that it went back in time, because the hub's Welcome hides it.
+    BlindHub,
+}
+
+impl Sabotage {
+    /// Everything that can be broken.
+    pub const ALL: [Self; 8] = [
+        Self::EarlyPuback,
+        Self::EarlyTrim,
+        Self::ForgetfulHub,
+        Self::EarlyAck,
+        Self::SilentLoss,
+        Self::LyingFlush,
+        Self::Misplacement,
+        Self::BlindHub,
+    ];
+}
