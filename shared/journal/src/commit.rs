@@ -1,16 +1,15 @@
 //! Commits: all changes of one are applied in order and flushed together, or not at all.
 //!
 //! Promise: `Durable` is attested here and nowhere else, after SQLite has returned from a flushed commit. A full disk
-//! refuses a commit and changes nothing; damage that a commit meets is put into quarantine and the commit tried again;
+//! refuses a commit and changes nothing ([`crate::relief`]); damage that a commit meets is put into quarantine and the commit tried again;
 //! any other failure poisons the store. Absent: batching (the engines ask for commits).
 
 use millrace_model::Durable;
-use millrace_model::store::{Change, Outcome, Refusal};
+use millrace_model::store::{Change, Outcome};
 use rusqlite::TransactionBehavior;
 
-use crate::disk::Files;
 use crate::error::{CommitError, Fault, is_full};
-use crate::meter;
+use crate::relief::Relief;
 use crate::store::Store;
 use crate::work::{Journals, Work, Writing};
 
@@ -22,16 +21,6 @@ struct Applied {
     outcomes: Vec<Outcome>,
     touched: Journals,
     writing: Option<Writing>,
-}
-
-/// How far a commit that found the disk full may go to find room.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Relief {
-    None,
-    /// The log was carried over, so that its room can be used again.
-    Log,
-    /// The reserve was given back.
-    Reserve,
 }
 
 impl Store {
@@ -52,7 +41,11 @@ impl Store {
             if let Some(why) = &self.poisoned {
                 return Err(CommitError::Poisoned(why.clone()));
             }
-            match self.attempt(changes) {
+            let attempted = self.attempt(changes);
+            if relief == Relief::Reserve {
+                self.reclaim_reserve();
+            }
+            match attempted {
                 Ok(applied) => {
                     self.settle(applied.touched, applied.writing);
                     return Ok((Durable::attest(commit), applied.outcomes));
@@ -95,59 +88,9 @@ impl Store {
     pub(crate) fn settle(&mut self, touched: Journals, writing: Option<Writing>) {
         self.journals.extend(touched);
         self.writing = writing;
-        let Some(files) = &mut self.files else { return };
-        files.restore_reserve();
-        let frames_max = self.options.wal_limit_bytes / self.meter.page_bytes.max(512);
-        let mut found = meter::checkpoint(&self.conn, "NOOP");
-        if let Ok(Some(seen)) = &found
-            && seen.frames > frames_max
-        {
-            self.meter.note(Some(seen));
-            found = meter::checkpoint(&self.conn, "PASSIVE");
+        if self.files.is_some() {
+            self.carry_over();
         }
-        match found {
-            Ok(seen) => self.meter.note(seen.as_ref()),
-            // No room to carry the log over: it grows until the next commit finds room or is refused.
-            Err(error) if is_full(&error) => {}
-            // What was committed is flushed in the log, but the database cannot be trusted to take more.
-            Err(error) => {
-                self.poison(format!("carrying the log over: {error}"));
-            }
-        }
-    }
-
-    /// The next step towards room, or the refusal.
-    fn relieve(&mut self, reached: Relief, changes: &[Change]) -> Result<Relief, CommitError> {
-        if reached < Relief::Log && self.files.is_some() {
-            match meter::checkpoint(&self.conn, "PASSIVE") {
-                Ok(seen) => self.meter.note(seen.as_ref()),
-                Err(error) if is_full(&error) => {}
-                Err(error) => return Err(self.poison(error.to_string())),
-            }
-            return Ok(Relief::Log);
-        }
-        let makes_room = changes.iter().all(|change| {
-            matches!(
-                change,
-                Change::Drop { .. }
-                    | Change::DeclareGaps { .. }
-                    | Change::Acknowledge { .. }
-                    | Change::Remember { .. }
-            )
-        });
-        let released = reached < Relief::Reserve && makes_room && self.release_reserve();
-        if released { Ok(Relief::Reserve) } else { Err(CommitError::Refused(Refusal::Full)) }
-    }
-
-    /// Gives the reserve back to the disk; `false` when there is none. Commits that only make room do this by themselves;
-    /// the reserve comes back with the first later commit that leaves room for it.
-    pub fn release_reserve(&mut self) -> bool {
-        self.files.as_mut().is_some_and(Files::release_reserve)
-    }
-
-    /// Whether the reserve is in place, after trying to put it there.
-    pub fn restore_reserve(&mut self) -> bool {
-        self.files.as_mut().is_none_or(Files::restore_reserve)
     }
 
     /// From here on nothing is written or read any more.

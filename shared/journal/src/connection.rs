@@ -50,14 +50,20 @@ pub(crate) fn memory(options: &Options) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
+/// The most pages that SQLite allows a database to have.
+const PAGES_MAX: i64 = 4_294_967_294;
+
 /// Sets the second wall behind the engine's budget. A restored image needs it again.
 pub(crate) fn limit_size(conn: &Connection, options: &Options) -> Result<(), OpenError> {
-    if let Some(bytes) = options.size_limit_bytes {
-        let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let pages = crate::schema::signed(bytes) / page.max(512);
-        conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
-    }
-    Ok(())
+    let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages =
+        options.size_limit_bytes.map_or(PAGES_MAX, |bytes| crate::schema::signed(bytes) / page.max(512));
+    Ok(limit_pages(conn, pages.max(1))?)
+}
+
+/// Lets the database have at most so many pages (never fewer than it has).
+pub(crate) fn limit_pages(conn: &Connection, pages: i64) -> Result<(), rusqlite::Error> {
+    conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
 }
 
 fn common(conn: &Connection, options: &Options) -> Result<(), OpenError> {

@@ -71,6 +71,14 @@ impl Files {
             self.patience -= 1;
             return false;
         }
+        self.restore_now()
+    }
+
+    /// As [`Files::restore_reserve`], however short ago it failed.
+    pub(crate) fn restore_now(&mut self) -> bool {
+        if self.is_reserved() {
+            return true;
+        }
         let path = beside(&self.database, "-reserve");
         let held = std::fs::metadata(&path).is_ok_and(|found| found.len() == self.reserve_bytes);
         self.reserved = held || fill(&path, self.reserve_bytes).is_ok();
@@ -79,6 +87,14 @@ impl Files {
             let _ = std::fs::remove_file(&path);
         }
         self.reserved
+    }
+
+    /// Whether there is room for as much as the reserve again, found out by taking it for a moment.
+    pub(crate) fn has_room(&self) -> bool {
+        let path = beside(&self.database, "-probe");
+        let room = fill(&path, self.reserve_bytes).is_ok();
+        let _ = std::fs::remove_file(&path);
+        room
     }
 
     /// Gives the reserve back to the disk; `false` when there is none.

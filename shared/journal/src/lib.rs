@@ -6,13 +6,14 @@
 //!
 //! | room | what stands there |
 //! |---|---|
-//! | [`store`], [`commit`], [`work`] | the store, one commit, and a commit in the making |
-//! | [`append`], [`receive`], [`seal`], [`trim`], [`gaps`], [`reauthor`], [`memory`] | what each change does |
-//! | [`row`], [`segment`], [`tail`], [`codec`] | journals, sealed segments, tail rows, bodies |
-//! | [`load`], [`survey`], [`query`], [`sweep`], [`cursor`], [`verify`], [`reader`] | reading |
-//! | [`quarantine`], [`opening`], [`wal`] | damage: moved aside, found at start, found in the write-ahead log |
-//! | [`schema`], [`migrations`], [`connection`], [`disk`], [`meter`] | the file and the files beside it |
-//! | [`writer`] | the thread that a daemon commits through |
+//! | `store`, `commit`, `work` | the store, one commit, and a commit in the making |
+//! | `append`, `receive`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
+//! | `row`, `segment`, `tail`, `codec` | journals, sealed segments, tail rows, bodies |
+//! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `reader` | reading |
+//! | `quarantine`, `opening`, `wal` | damage: moved aside, found at start, found in the write-ahead log |
+//! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
+//! | `relief` | what a full disk leads to |
+//! | `writer` | the thread that a daemon commits through |
 
 mod append;
 mod codec;
@@ -33,6 +34,7 @@ mod query;
 mod reader;
 mod reauthor;
 mod receive;
+mod relief;
 mod row;
 mod schema;
 mod seal;

@@ -30,6 +30,7 @@ pub(crate) struct Checkpoint {
 pub(crate) fn checkpoint(conn: &Connection, kind: &str) -> Result<Option<Checkpoint>, rusqlite::Error> {
     let sql = match kind {
         "PASSIVE" => "PRAGMA wal_checkpoint(PASSIVE)",
+        "TRUNCATE" => "PRAGMA wal_checkpoint(TRUNCATE)",
         _ => "PRAGMA wal_checkpoint(NOOP)",
     };
     conn.prepare_cached(sql)?.query_row([], |row| {
@@ -39,14 +40,24 @@ pub(crate) fn checkpoint(conn: &Connection, kind: &str) -> Result<Option<Checkpo
     })
 }
 
+fn asked(conn: &Connection, sql: &str) -> u64 {
+    let found = conn.prepare_cached(sql).and_then(|mut found| found.query_row([], |row| row.get(0)));
+    found.map_or(0, unsigned)
+}
+
+/// Pages that the database has.
+pub(crate) fn pages(conn: &Connection) -> u64 {
+    asked(conn, "PRAGMA page_count")
+}
+
+/// Pages of the database that are free to be used again.
+pub(crate) fn free_pages(conn: &Connection) -> u64 {
+    asked(conn, "PRAGMA freelist_count")
+}
+
 /// Pages that hold something.
 pub(crate) fn used_pages(conn: &Connection) -> u64 {
-    let asked = |sql: &str| -> u64 {
-        conn.prepare_cached(sql)
-            .and_then(|mut found| found.query_row([], |row| row.get(0)))
-            .map_or(0, unsigned)
-    };
-    asked("PRAGMA page_count").saturating_sub(asked("PRAGMA freelist_count"))
+    pages(conn).saturating_sub(free_pages(conn))
 }
 
 impl Meter {

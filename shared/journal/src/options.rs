@@ -24,14 +24,16 @@ pub struct Options {
     pub compression_level: i32,
     /// Memory for SQLite's page cache, per connection.
     pub page_cache_bytes: u64,
-    /// The write-ahead log is carried over into the database when it grows past this.
+    /// The write-ahead log is carried over into the database when it grows past this, or past half of the reserve:
+    /// what waits in it must find room on a full disk.
     pub wal_limit_bytes: u64,
     /// A batch that brings this many records is sealed at once, even when it fills no whole segment: written as
     /// rows it would cost several times its compressed size, twice.
     pub burst_records: usize,
     /// The database never grows past this: a second wall behind the engine's budget. `None`: as far as the disk goes.
     pub size_limit_bytes: Option<u64>,
-    /// Disk space held back beside the database, so that a full disk can still be relieved. 0: none.
+    /// Disk space held back beside the database, so that a full disk can still be relieved; larger than any one
+    /// commit. 0: none.
     pub reserve_bytes: u64,
     /// How long to wait for another process that reads the same store.
     pub busy_timeout: Duration,
@@ -41,7 +43,13 @@ impl Options {
     /// For an edge device with little memory: `author` appends here.
     #[must_use]
     pub const fn agent(author: Author) -> Self {
-        Self { author: Some(author), ..Self::hub() }.with_cache(2 << 20)
+        Self {
+            author: Some(author),
+            page_cache_bytes: 2 << 20,
+            wal_limit_bytes: 1 << 20,
+            reserve_bytes: 2 << 20,
+            ..Self::hub()
+        }
     }
 
     /// For a hub: nothing is appended, everything is received.
@@ -55,13 +63,9 @@ impl Options {
             // A quarter of a segment: from here on a smaller segment compresses nearly as well as a whole one.
             burst_records: 256,
             size_limit_bytes: None,
-            reserve_bytes: 1 << 20,
+            // Twice the log: see `wal_limit_bytes`.
+            reserve_bytes: 8 << 20,
             busy_timeout: Duration::from_secs(5),
         }
-    }
-
-    const fn with_cache(mut self, bytes: u64) -> Self {
-        self.page_cache_bytes = bytes;
-        self
     }
 }

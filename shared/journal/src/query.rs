@@ -135,6 +135,15 @@ pub(crate) fn run(
     query: &Query,
     journals: impl IntoIterator<Item = JournalRow>,
 ) -> Result<Page, ReadError> {
+    run_within(conn, query, journals, EXAMINED_MAX)
+}
+
+fn run_within(
+    conn: &Connection,
+    query: &Query,
+    journals: impl IntoIterator<Item = JournalRow>,
+    examined_max: u64,
+) -> Result<Page, ReadError> {
     let wanted = |row: &JournalRow| {
         query.devices.as_ref().is_none_or(|some| some.contains(&row.journal.device))
             && query.lanes.as_ref().is_none_or(|some| some.contains(&row.journal.lane))
@@ -147,7 +156,7 @@ pub(crate) fn run(
         sweep.add(conn, row)?;
     }
     while let Some(edge) = sweep.edge() {
-        if gathering.is_complete(edge) || gathering.gives_up(edge) {
+        if gathering.is_complete(edge) || gathering.gives_up(edge, examined_max) {
             break;
         }
         let Some((row, source)) = sweep.next(conn)? else { continue };
@@ -202,13 +211,13 @@ impl<'a> Gathering<'a> {
     }
 
     /// Whether enough was looked at; everything before `edge` is then final, and the next page goes on from there.
-    fn gives_up(&mut self, edge: Wall) -> bool {
+    fn gives_up(&mut self, edge: Wall, examined_max: u64) -> bool {
         let place = self.first_at(edge);
         let moved = match &self.query.cursor {
             Some(Cursor(key)) => place > self.place(*key),
             None => true,
         };
-        if self.page.rows_examined < EXAMINED_MAX || !moved {
+        if self.page.rows_examined < examined_max || !moved {
             return false;
         }
         self.lower(place);
@@ -287,5 +296,49 @@ impl<'a> Gathering<'a> {
             })
             .collect();
         self.page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Author, Options, Store};
+    use millrace_model::store::Change;
+    use millrace_model::{Incarnation, Topic};
+
+    #[test]
+    fn a_page_that_has_looked_at_enough_goes_on_where_it_stopped() {
+        let author =
+            Author { device: DeviceId::from_bytes([1; 16]), incarnation_if_new: Incarnation::new(1) };
+        let mut store = Store::in_memory(&Options::agent(author)).unwrap();
+        for batch in 0..20 {
+            let record = |n: i64| {
+                let topic = Topic::new(if n % 100 == 0 { "rare" } else { "common" }).unwrap();
+                // Every second batch stands still in time.
+                let wall = if batch % 2 == 0 { batch * 1_000 } else { batch * 1_000 + n };
+                Record::data(topic, Bytes::new(), Wall(wall), 1)
+            };
+            let records = (0..300).map(record).collect();
+            store.commit(1, &[Change::Append { lane: Lane::Normal, records }]).unwrap();
+        }
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            let mut query = Query { topics: vec!["rare".into()], order, limit: 50, ..Query::default() };
+            let (mut seqs, mut pages) = (Vec::new(), 0);
+            loop {
+                let page = run_within(&store.conn, &query, store.journals.values().cloned(), 700).unwrap();
+                seqs.extend(page.rows.iter().map(|row| row.seq));
+                pages += 1;
+                query.cursor = page.next;
+                if query.cursor.is_none() {
+                    break;
+                }
+            }
+            let mut expected: Vec<Seq> = (0..60).map(|n| n * 100 + 1).collect();
+            if order == Order::NewestFirst {
+                expected.reverse();
+            }
+            assert_eq!(seqs, expected);
+            assert!(pages > 5, "{pages} pages");
+        }
     }
 }

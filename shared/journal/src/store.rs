@@ -35,6 +35,7 @@ pub struct Store {
     pub(crate) encoder: Encoder,
     pub(crate) poisoned: Option<String>,
     pub(crate) meter: crate::meter::Meter,
+    pub(crate) tightness: crate::relief::Tightness,
     pub(crate) report: OpenReport,
 }
 
@@ -100,6 +101,7 @@ impl Store {
             encoder: Encoder::new(options.compression_level),
             poisoned: None,
             meter: crate::meter::Meter::default(),
+            tightness: crate::relief::Tightness::default(),
             report,
         };
         opening::prepare(&mut store)?;
