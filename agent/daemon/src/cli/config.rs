@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use millrace_host::Exit;
+use millrace_host::{Exit, Failure};
 use serde_json::json;
 
-use super::failure::Failure;
 use crate::config::Config;
 use crate::config::example::EXAMPLE;
 
@@ -41,7 +40,7 @@ impl ConfigCommand {
                     let error = checked.as_ref().err().map(ToString::to_string);
                     println!("{}", json!({ "file": file, "valid": error.is_none(), "error": error }));
                 }
-                checked.map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
+                checked.map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
                 if !json {
                     println!("{} is valid", file.display());
                 }

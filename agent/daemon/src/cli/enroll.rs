@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
-use millrace_host::{Clock, Exit};
+use millrace_host::{Clock, Exit, Failure};
 use millrace_link::enrolment::EnrolmentRefusal;
 use millrace_link::{CertificateRequest, ClientOptions, Dialer, EnrollError, Identity, JoinToken};
 use serde_json::json;
 
-use super::failure::Failure;
 use super::{DataArgument, runtime};
 use crate::places::Places;
 
@@ -55,21 +54,23 @@ impl Enroll {
     /// Why not; nothing was changed then.
     pub fn run(self) -> Result<(), Failure> {
         let places = Places::new(&self.data.directory);
-        let token: JoinToken =
-            self.token.trim().parse().map_err(|error: millrace_link::TokenError| {
-                Failure::new(Exit::Usage, error.to_string(), "")
-            })?;
+        let token: JoinToken = self
+            .token
+            .trim()
+            .parse()
+            .map_err(|error: millrace_link::TokenError| Failure::new(Exit::Usage, error.to_string()))?;
         if let Ok(identity) = Identity::load(&places.identity()) {
             let what = format!("{} is enrolled already, as {}", places.root().display(), identity.own().name);
             let hint =
                 "name another --data directory; to enrol this device anew, move its identity directory aside";
-            return Err(Failure::new(Exit::Config, what, hint));
+            return Err(Failure::new(Exit::Config, what).hint(hint));
         }
         // Kept until the identity is saved: when the answer is lost, the next try shows the hub the same key.
-        let request = CertificateRequest::pending(&places.identity())
-            .map_err(|error| Failure::new(Exit::Io, error.to_string(), "is the data directory writable?"))?;
+        let request = CertificateRequest::pending(&places.identity()).map_err(|error| {
+            Failure::new(Exit::Io, error.to_string()).hint("is the data directory writable?")
+        })?;
         let identity = runtime()?.block_on(self.ask(&token, &request))?;
-        let unwritable = |what: String| Failure::new(Exit::Io, what, "is the data directory writable?");
+        let unwritable = |what: String| Failure::new(Exit::Io, what).hint("is the data directory writable?");
         places.remember_hubs(&token.addresses).map_err(|error| unwritable(error.to_string()))?;
         identity.save(&places.identity()).map_err(|error| unwritable(error.to_string()))?;
         CertificateRequest::settled(&places.identity()).map_err(|error| unwritable(error.to_string()))?;
@@ -93,14 +94,14 @@ impl Enroll {
         let clock = Clock::system();
         let dialer = Dialer::new(ClientOptions::new(Arc::new(move || clock.wall())));
         let labels = self.labels.iter().cloned().collect();
-        let mut failure = Failure::new(Exit::Usage, "the token names no hub", "ask for a new token");
+        let mut failure = Failure::new(Exit::Usage, "the token names no hub").hint("ask for a new token");
         for hub in &token.addresses {
             let found: Vec<SocketAddr> = match tokio::net::lookup_host(hub).await {
                 Ok(found) => found.collect(),
                 Err(error) => {
                     let hint = "is the name in the token right, and does this machine's DNS know it?";
-                    failure =
-                        Failure::new(Exit::Unavailable, format!("{hub} cannot be looked up: {error}"), hint);
+                    failure = Failure::new(Exit::Unavailable, format!("{hub} cannot be looked up: {error}"))
+                        .hint(hint);
                     continue;
                 }
             };
@@ -124,7 +125,7 @@ fn refused(error: &EnrollError) -> Failure {
         ),
         _ => (Exit::Unavailable, "is the hub running, and is UDP let through to it?"),
     };
-    Failure::new(exit, error.to_string(), hint)
+    Failure::new(exit, error.to_string()).hint(hint)
 }
 
 fn hint_for(_why: EnrolmentRefusal) -> &'static str {

@@ -8,11 +8,11 @@
 //! | [`status`] | `status` |
 //! | [`verify`] | `verify` |
 //! | [`config`] | `config check`, `config example` |
-//! | [`failure`] | what a command ends with when it fails |
+//! | [`query`] | `query` |
 
 pub mod config;
 pub mod enroll;
-pub mod failure;
+pub mod query;
 pub mod run;
 pub mod status;
 pub mod verify;
@@ -20,9 +20,7 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use millrace_host::Exit;
-
-use self::failure::Failure;
+use millrace_host::{Exit, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +50,8 @@ enum Command {
     Enroll(enroll::Enroll),
     /// Show what the running agent does: session, backlog, ledger
     Status(status::StatusCommand),
+    /// Show the records that this device still keeps
+    Query(query::QueryCommand),
     /// Re-read every stored record against its checks
     Verify(verify::Verify),
     /// Check a configuration file, or print a complete one
@@ -89,6 +89,7 @@ pub fn main() -> Exit {
         Command::Run(run) => run.run(),
         Command::Enroll(enroll) => enroll.run(),
         Command::Status(status) => status.run(),
+        Command::Query(query) => query.run(),
         Command::Verify(verify) => verify.run(),
         Command::Config(config) => config.run(),
         Command::Completions { shell } => {
@@ -108,7 +109,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}"), ""))
+        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))
 }
 
 #[cfg(test)]

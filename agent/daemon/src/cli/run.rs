@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use millrace_host::config::ConfigError;
-use millrace_host::{Exit, Shutdown, logs};
+use millrace_host::{Exit, Failure, Shutdown, logs};
 use millrace_journal::OpenError;
 
-use super::failure::Failure;
 use crate::config::Config;
 use crate::daemon::{self, StoreFailed};
 
@@ -38,19 +37,19 @@ impl Run {
     /// # Errors
     /// What kept it from starting, or made it stop.
     pub fn run(self) -> Result<(), Failure> {
-        let config = self.config().map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
-        logs::init(&config.log).map_err(|error| Failure::new(Exit::Config, error.to_string(), ""))?;
+        let config = self.config().map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        logs::init(&config.log).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
         let runtime =
-            runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}"), ""))?;
+            runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
         let ended = runtime.block_on(async {
             let (shutdown, _reload) = Shutdown::install()?;
             daemon::run(config, shutdown).await
         });
         ended.map_err(|error| {
             tracing::error!("{error:#}");
-            Failure::new(exit_of(&error), format!("{error:#}"), "")
+            Failure::new(exit_of(&error), format!("{error:#}"))
         })
     }
 

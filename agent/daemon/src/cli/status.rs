@@ -5,12 +5,11 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_host::Exit;
 use millrace_host::terminal::{self, Align, Table};
+use millrace_host::{Exit, Failure};
 use serde_json::Value;
 
 use super::DataArgument;
-use super::failure::Failure;
 use crate::places::Places;
 
 const EXAMPLES: &str = "\
@@ -44,15 +43,12 @@ impl StatusCommand {
         let places = Places::new(&self.data.directory);
         let running = places.running().map_err(|_| {
             let what = format!("no agent runs in {}", places.root().display());
-            Failure::new(
-                Exit::Unavailable,
-                what,
-                "name its directory with --data, or see `systemctl status millrace-agent`",
-            )
+            Failure::new(Exit::Unavailable, what)
+                .hint("name its directory with --data, or see `systemctl status millrace-agent`")
         })?;
         let status = ask(running.http).map_err(|error| {
             let what = format!("the agent (process {}) does not answer: {error}", running.pid);
-            Failure::new(Exit::Unavailable, what, "see its log: journalctl -u millrace-agent")
+            Failure::new(Exit::Unavailable, what).hint("see its log: journalctl -u millrace-agent")
         })?;
         if self.json {
             println!("{status}");

@@ -3,12 +3,11 @@
 use std::io::IsTerminal;
 
 use clap::Args;
-use millrace_host::{Exit, terminal};
+use millrace_host::{Exit, Failure, terminal};
 use millrace_journal::{Options, Reader};
 use serde_json::json;
 
 use super::DataArgument;
-use super::failure::Failure;
 use crate::places::Places;
 
 const EXAMPLES: &str = "\
@@ -41,7 +40,7 @@ impl Verify {
         let path = Places::new(&self.data.directory).journal();
         let failed = |error: String| {
             let what = format!("{} cannot be verified: {error}", path.display());
-            Failure::new(Exit::Io, what, "name the agent's directory with --data")
+            Failure::new(Exit::Io, what).hint("name the agent's directory with --data")
         };
         let reader = Reader::open(&path, &Options::hub()).map_err(|error| failed(error.to_string()))?;
         let shown = std::io::stderr().is_terminal() && !self.json;
@@ -86,6 +85,6 @@ impl Verify {
             return Ok(());
         }
         let hint = "the agent puts damaged records aside when it reads them, and declares what no hub has; check the disk";
-        Err(Failure::new(Exit::Data, format!("{} places are damaged", report.found), hint))
+        Err(Failure::new(Exit::Data, format!("{} places are damaged", report.found)).hint(hint))
     }
 }
