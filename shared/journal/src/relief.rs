@@ -66,6 +66,18 @@ impl Store {
         self.look_for_room();
     }
 
+    /// Carries over what the log held at the start and begins it anew, so that nothing of one run is left behind the end of
+    /// the log of the next, where [`crate::wal`] would take it for lost commits.
+    pub(crate) fn begin_log(&mut self) {
+        match meter::checkpoint(&self.conn, "TRUNCATE") {
+            Ok(seen) => self.meter.note(seen.as_ref()),
+            Err(error) if is_full(&error) => self.tighten(),
+            Err(error) => {
+                self.poison(format!("carrying the log over: {error}"));
+            }
+        }
+    }
+
     /// The next step towards room, or the refusal.
     pub(crate) fn relieve(&mut self, reached: Relief, changes: &[Change]) -> Result<Relief, CommitError> {
         let refused = Err(CommitError::Refused(Refusal::Full));

@@ -55,6 +55,10 @@ impl Store {
         let reserved = files.restore_reserve();
         let mut store = Self::build(conn, options, Some(files), lost_commits)?;
         store.report.reserved = reserved;
+        store.begin_log();
+        if let Some(what) = store.poisoned {
+            return Err(OpenError::Damaged { what });
+        }
         if let Some(files) = &store.files {
             files.flush_directory()?;
         }
@@ -114,8 +118,12 @@ impl Store {
     /// When there is no memory for it.
     pub fn image(&mut self) -> Result<Vec<u8>, ReadError> {
         self.healthy()?;
-        let data = self.conn.serialize("main").map_err(Fault::from)?;
-        Ok(data.to_vec())
+        let mut image = self.conn.serialize("main").map_err(Fault::from)?.to_vec();
+        // In the header of a file stands that it has a write-ahead log (file format, 1.3.3); an image has none.
+        if let Some(versions) = image.get_mut(18..20) {
+            versions.fill(1);
+        }
+        Ok(image)
     }
 
     /// What was found when it was opened.

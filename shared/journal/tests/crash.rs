@@ -52,6 +52,18 @@ fn a_power_cut_at_any_commit_leaves_exactly_what_was_committed() {
 }
 
 #[test]
+fn an_image_of_a_store_on_disk_opens_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&dir.path().join("journal.db"), &author()).unwrap();
+    append(&mut store, NORMAL, readings(1, 400));
+    append(&mut store, Lane::Bulk, readings(1, 4));
+    let image = store.image().unwrap();
+    let copy = Store::from_image(&image, &author()).unwrap();
+    assert_eq!(copy.journals(), store.journals());
+    assert_eq!(contents(&copy, &journal(NORMAL)), contents(&store, &journal(NORMAL)));
+}
+
+#[test]
 fn a_torn_log_gives_the_last_commit_or_the_one_before() {
     let (live, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut store = Store::open(&live.path().join("journal.db"), &author()).unwrap();
