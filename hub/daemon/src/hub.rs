@@ -4,6 +4,7 @@
 //! that was received is flushed first; a poisoned store ends the process with exit code 74 instead, without another ack.
 //! Absent: the command line, signals.
 
+pub mod founding;
 pub(crate) mod identity;
 mod start;
 

@@ -1,0 +1,194 @@
+//! The real program: its command line, its files, and what is left after it was killed.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use millrace_host::Clock;
+use millrace_hub::{Places, Runtime};
+use millrace_link::{CertificateRequest, ClientOptions, Dialer};
+use millrace_model::Wall;
+use serde_json::Value;
+
+use crate::agent::Agent;
+use crate::world::soon;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace-hub");
+
+/// A hub in a process of its own, killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn call(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).env_remove("MILLRACE_HUB_DATA").output().unwrap()
+}
+
+fn answer(arguments: &[&str]) -> String {
+    let output = call(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&answer(arguments)).unwrap()
+}
+
+async fn run(data: &Path) -> (Process, Runtime) {
+    let places = Places::new(data);
+    // What a killed hub left must not be taken for this one's word.
+    let _ = std::fs::remove_file(data.join("runtime.json"));
+    let child = Command::new(PROGRAM)
+        .args(["run", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let runtime = soon(async {
+        loop {
+            match places.announced() {
+                Some(runtime) => return runtime,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    });
+    let process = Process(child);
+    let runtime = runtime.await;
+    assert_eq!(runtime.pid, process.0.id());
+    (process, runtime)
+}
+
+fn dialer() -> Dialer {
+    let clock = Clock::system();
+    Dialer::new(ClientOptions::new(std::sync::Arc::new(move || clock.wall())))
+}
+
+fn signal(process: &Process, name: &str) {
+    let pid = process.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_killed_hub_has_everything_that_it_acked() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("hub");
+    let data_text = data.to_str().unwrap();
+    answer(&["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:0"]);
+    let mut identity = None;
+    let mut acked = 0;
+    for round in 0..3_u64 {
+        let (mut process, runtime) = run(&data).await;
+        let dialer = dialer();
+        if identity.is_none() {
+            let token = answer(&["token", "create", "--data", data_text, "--name", "press-7"]);
+            let token = token.trim().parse().unwrap();
+            let request = CertificateRequest::fresh().unwrap();
+            let none = std::collections::BTreeMap::new();
+            identity = Some(dialer.enroll(runtime.quic, &token, &request, None, &none).await.unwrap());
+        }
+        let identity = identity.as_ref().unwrap();
+        let connection = dialer.connect(runtime.quic, identity).await.unwrap();
+        let mut agent = Agent::over(connection, identity, 1).await;
+        agent.hello(&[]).await;
+        let welcome = agent.welcome().await;
+        assert!(welcome.session > round << 32);
+        for _ in 0..20 {
+            agent.run(acked + 1, "a/b", &["1", "2", "3", "4", "5"], Wall(1_800_000_000_000_000)).await;
+            acked += 5;
+        }
+        agent.acked_since(acked - 99, acked).await;
+        // Some more are under way when it dies: they may be there or not.
+        agent.run(acked + 1, "a/b", &["1", "2", "3", "4", "5"], Wall(1_800_000_000_000_000)).await;
+        process.0.kill().unwrap();
+        process.0.wait().unwrap();
+    }
+    let report = json(&["verify", "--data", data_text, "--json"]);
+    assert_eq!(report["clean"], true, "{report}");
+    assert!(report["records"].as_u64().unwrap() >= acked, "{report}");
+    let (process, _runtime) = run(&data).await;
+    let page = json(&["query", "--data", data_text, "--limit", "10000", "--json"]);
+    let mut numbers: Vec<u64> =
+        page["records"].as_array().unwrap().iter().map(|record| record["seq"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert_eq!(numbers, expected, "each once, none missing");
+    assert!(numbers.len() as u64 >= acked);
+    drop(process);
+}
+
+#[tokio::test]
+async fn the_command_line_works_with_and_without_a_running_hub() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("hub");
+    let data_text = data.to_str().unwrap();
+    let init = ["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:7443"];
+    assert_eq!(call(&["run", "--data", data_text]).status.code(), Some(78), "no hub there yet");
+    answer(&init);
+    assert_eq!(call(&init).status.code(), Some(64), "nothing is overwritten");
+    assert_eq!(call(&["status", "--data", data_text]).status.code(), Some(69));
+    assert_eq!(call(&["frobnicate"]).status.code(), Some(64));
+
+    assert!(answer(&["token", "create", "--data", data_text]).starts_with("millrace1."));
+    assert_eq!(json(&["devices", "--data", data_text, "--json"])["devices"], serde_json::json!([]));
+
+    let (mut process, runtime) = run(&data).await;
+    let token = json(&["token", "create", "--data", data_text, "--label", "line=2", "--json"]);
+    assert_eq!(token["labels"]["line"], "2");
+    assert_eq!(token["addresses"][0], "127.0.0.1:7443");
+    let url = format!("http://{}", runtime.http);
+    let status = json(&["status", "--url", &url, "--json"]);
+    assert_eq!((&status["name"], &status["ready"]), (&Value::from("h"), &Value::from(true)));
+    let busy = call(&["verify", "--data", data_text]);
+    assert_eq!(busy.status.code(), Some(75), "the store belongs to the running hub");
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("stop the hub"));
+    let wrong = call(&["query", "--data", data_text, "--from", "soon"]);
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("fix:"));
+    let revoke = call(&["devices", "revoke", "nobody", "--reason", "r", "--data", data_text]);
+    assert_eq!(revoke.status.code(), Some(64));
+
+    signal(&process, "HUP");
+    assert_eq!(call(&["status", "--data", data_text]).status.code(), Some(0), "a reload interrupts nothing");
+    signal(&process, "TERM");
+    assert_eq!(process.0.wait().unwrap().code(), Some(0));
+    assert!(!data.join("runtime.json").exists() && !data.join("admin.sock").exists());
+    assert_eq!(json(&["verify", "--data", data_text, "--json"])["clean"], true);
+}
+
+#[test]
+fn a_config_is_checked_and_the_example_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hub.toml");
+    std::fs::write(&file, answer(&["config", "example"])).unwrap();
+    let file_text = file.to_str().unwrap();
+    answer(&["config", "check", file_text]);
+    std::fs::write(&file, "[http]\nlisten = \"everywhere\"\n").unwrap();
+    let found = call(&["config", "check", file_text, "--json"]);
+    assert_eq!(found.status.code(), Some(78));
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!((&found["line"], &found["key"]), (&Value::from(2), &Value::from("http.listen")));
+    assert_eq!(call(&["run", "--config", file_text]).status.code(), Some(78));
+    assert!(answer(&["completions", "bash"]).contains("millrace-hub"));
+}
+
+#[tokio::test]
+async fn a_damaged_registry_stops_the_start_and_names_the_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("hub");
+    let data_text = data.to_str().unwrap();
+    answer(&["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:7443"]);
+    answer(&["token", "create", "--data", data_text]);
+    let registry = data.join("registry.jsonl");
+    let mut bytes = std::fs::read(&registry).unwrap();
+    bytes[60] ^= 1;
+    std::fs::write(&registry, bytes).unwrap();
+    let output = call(&["run", "--data", data_text, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 1 of"));
+}

@@ -1,0 +1,223 @@
+//! Sessions: greeting, records, acks, and every way to end one.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use millrace_journal::{Options, Reader};
+use millrace_link::{CloseCode, ConnectError};
+use millrace_model::{SeqRange, Wall};
+use millrace_wire::limits::{FRAME_MAX, VERSION};
+use millrace_wire::{Compare, Frame, GoodbyeCode, Lodging};
+use serde_json::json;
+
+use crate::agent::Agent;
+use crate::world::World;
+
+const NOON: Wall = Wall(1_800_000_000_000_000);
+
+#[tokio::test]
+async fn what_an_agent_sends_is_acked_when_it_is_on_disk_and_can_be_asked_for() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = Agent::connect(&world, &identity, 1).await;
+    agent.hello(&[]).await;
+    let welcome = agent.welcome().await;
+    assert_eq!((welcome.name.as_str(), welcome.region.as_str()), ("hub-1", "north"));
+    assert_eq!(welcome.hubs[0].addresses, [world.quic.to_string()], "port 0 stands for the real port");
+
+    agent.run(1, "plant/press-7/temp", &["{\"c\":21.5}", "warm", "7"], NOON).await;
+    agent.acked(3).await;
+    // Another process sees them in the file: the ack did not run ahead of the flush.
+    let reader = Reader::open(&world.places().journal(), &Options::hub()).unwrap();
+    let checks = reader.checks(&agent.journal(), SeqRange::new(1, 3).unwrap()).unwrap();
+    assert_eq!(checks.len(), 3);
+
+    let records = world.records("device=press-7").await;
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[0]["payload"], json!({"c": 21.5}));
+    assert_eq!((&records[1]["text"], &records[2]["payload"]), (&json!("warm"), &json!(7)));
+    assert_eq!(records[2]["name"], "press-7");
+    let status = world.get("/v1/status").await;
+    assert_eq!(
+        (&status["sessions"], &status["records"], &status["ready"]),
+        (&json!(1), &json!(3), &json!(true))
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_hub_that_stops_says_goodbye_and_knows_its_records_afterwards() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    agent.run(1, "a", &["1", "2"], NOON).await;
+    agent.acked(2).await;
+    world.shutdown.trigger();
+    assert_eq!(agent.goodbye().await.code, GoodbyeCode::Shutdown);
+    assert_eq!(agent.closed().await.code, CloseCode::Shutdown);
+    let world = world.restarted().await;
+    let mut again = Agent::connect(&world, &identity, 1).await;
+    again.hello(&[]).await;
+    assert!(again.welcome().await.session >= 2 << 32, "a new process has fences of its own");
+    assert_eq!(world.records("device=press-7").await.len(), 2);
+    assert!(world.places().announced().is_some());
+    let dir = world.stop().await;
+    assert!(!dir.path().join("hub/runtime.json").exists());
+    assert!(!dir.path().join("hub/admin.sock").exists());
+}
+
+#[tokio::test]
+async fn the_newer_session_of_an_incarnation_wins() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut first = world.session(&identity, 1).await;
+    let _second = world.session(&identity, 1).await;
+    assert_eq!(first.goodbye().await.code, GoodbyeCode::Superseded);
+    assert_eq!(first.closed().await.code, CloseCode::Superseded);
+}
+
+#[tokio::test]
+async fn two_incarnations_of_one_device_are_both_served_and_raise_an_alarm() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut first = world.session(&identity, 1).await;
+    let mut second = world.session(&identity, 2).await;
+    first.run(1, "a", &["1"], NOON).await;
+    first.acked(1).await;
+    second.run(1, "a", &["2"], NOON).await;
+    second.acked(1).await;
+    let status = world.get("/v1/status").await;
+    assert_eq!(status["alarms"][0]["kind"], "cloned");
+    assert_eq!(status["alarms"][0]["name"], "press-7");
+}
+
+#[tokio::test]
+async fn a_revoked_device_is_cut_off_and_refused_at_the_next_handshake() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    let answer = world.admin.post("/v1/devices/press-7/revoke", &json!({"reason": "stolen"})).await.unwrap();
+    assert_eq!(answer["revoked"]["reason"], "stolen");
+    let goodbye = agent.goodbye().await;
+    assert_eq!((goodbye.code, goodbye.reason.as_str()), (GoodbyeCode::Revoked, "stolen"));
+    assert_eq!(agent.closed().await.code, CloseCode::Revoked);
+    let reason = match world.dialer.connect(world.quic, &identity).await {
+        Ok(connection) => connection.closed().await,
+        Err(ConnectError::Refused { reason, .. }) => reason,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(reason.code, CloseCode::Revoked);
+    let devices = world.get("/v1/devices").await;
+    assert_eq!(devices["devices"][0]["revoked"]["reason"], "stolen");
+}
+
+#[tokio::test]
+async fn what_is_no_frame_ends_the_session_with_a_reason_and_harms_nobody_else() {
+    let world = World::new().await;
+    let honest = world.enrol("honest").await;
+    let hostile = world.enrol("hostile").await;
+    let mut other = world.session(&honest, 1).await;
+
+    let mut long = BytesMut::new();
+    long.put_u32(u32::try_from(FRAME_MAX).unwrap());
+    long.put_slice(&[VERSION, 4]);
+    let mut kind = BytesMut::new();
+    kind.put_u32(2);
+    kind.put_slice(&[VERSION, 99]);
+    let mut version = BytesMut::new();
+    version.put_u32(2);
+    version.put_slice(&[VERSION + 1, 1]);
+    let mut body = BytesMut::new();
+    body.put_u32(6);
+    body.put_slice(&[VERSION, 1, 0xff, 0xff, 0xff, 0xff]);
+    for (bytes, says) in [
+        (long.freeze(), "at most"),
+        (kind.freeze(), "kind 99"),
+        (version.freeze(), "protocol version"),
+        (body.freeze(), "Hello"),
+    ] {
+        let mut agent = world.session(&hostile, 1).await;
+        agent.say_bytes(bytes).await;
+        let goodbye = agent.goodbye().await;
+        assert_eq!(goodbye.code, GoodbyeCode::Protocol);
+        assert!(goodbye.reason.contains(says) && goodbye.retry_after_ms > 0, "{goodbye:?}");
+        let closed = agent.closed().await;
+        assert!(closed.code == CloseCode::ProtocolError && closed.text.contains(says), "{closed}");
+    }
+    other.run(1, "a", &["1"], NOON).await;
+    other.acked(1).await;
+    let status = world.get("/v1/status").await;
+    assert_eq!(status["alarms"].as_array().unwrap().len(), 4);
+    assert_eq!(status["alarms"][0]["kind"], "protocol");
+}
+
+#[tokio::test]
+async fn records_before_a_greeting_end_the_session() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = Agent::connect(&world, &identity, 1).await;
+    agent.say(agent.frame(1, &[])).await;
+    assert_eq!(agent.goodbye().await.code, GoodbyeCode::Protocol);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_inside_a_frame_ends_the_session_and_a_clean_end_does_not() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    let mut backlog = agent.connection.open_uni(0).await.unwrap();
+    backlog.send(Bytes::from_static(&[0, 0])).await.unwrap();
+    backlog.finish().await.unwrap();
+    let goodbye = agent.goodbye().await;
+    assert!(goodbye.reason.contains("ended inside a frame"), "{goodbye:?}");
+
+    let mut agent = world.session(&identity, 1).await;
+    let mut backlog = agent.connection.open_uni(0).await.unwrap();
+    backlog.finish().await.unwrap();
+    agent.run(1, "a", &["1"], NOON).await;
+    agent.acked(1).await;
+}
+
+#[tokio::test]
+async fn an_agent_may_compare_what_it_has_with_what_is_here() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    agent.run(1, "a", &["1", "2", "3"], NOON).await;
+    agent.acked(3).await;
+    let reader = Reader::open(&world.places().journal(), &Options::hub()).unwrap();
+    let mut checks: Vec<_> = reader
+        .checks(&agent.journal(), SeqRange::new(1, 3).unwrap())
+        .unwrap()
+        .into_iter()
+        .map(|(_, check)| check)
+        .collect();
+    checks[1].0 ^= 1;
+    agent.say(Frame::Compare(Compare::new(Lodging::from(agent.journal()), 1, &checks))).await;
+    loop {
+        match agent.next().await {
+            Frame::Compared(compared) => {
+                let equal: Vec<SeqRange> = compared.equal.iter().collect();
+                assert_eq!(equal, [SeqRange::only(1), SeqRange::only(3)]);
+                break;
+            }
+            Frame::Credit(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_leaves_is_seen_to_be_gone() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let agent = world.session(&identity, 1).await;
+    assert_eq!(world.get("/v1/devices").await["devices"][0]["online"].as_array().unwrap().len(), 1);
+    agent.connection.close(CloseCode::Shutdown, "switched off");
+    crate::world::soon(async {
+        while world.get("/v1/status").await["sessions"] != json!(0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
