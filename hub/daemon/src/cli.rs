@@ -35,7 +35,7 @@ const DATA_DEFAULT: &str = "/var/lib/millrace-hub";
     name = "millrace-hub",
     version,
     max_term_width = 100,
-    after_help = "First steps:\n  millrace-hub init --data /var/lib/millrace-hub --name hub-1 --region north --address hub.plant.example:7443\n  millrace-hub run --data /var/lib/millrace-hub\n  millrace-hub token create --name press-7 --label line=2\n\nExit codes: 0 well, 64 wrong command line, 65 damaged data, 69 the hub does not answer, 70 fault in the program,\n74 disk failed, 75 try again later, 77 not permitted, 78 wrong config."
+    after_help = "First steps:\n  millrace-hub init --data /var/lib/millrace-hub --name hub-1 --region north --address hub.plant.example:7443\n  millrace-hub run --data /var/lib/millrace-hub\n  millrace-hub token create --name press-7 --label line=2\n\nExit codes:\n  0 well   64 wrong command line   65 damaged data   69 the hub does not answer\n  70 fault in the program   74 disk failed   75 try again later   77 not permitted   78 wrong config"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -108,6 +108,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command.perform() {
         Ok(exit) => exit.into(),
+        Err(failure) if failure.exit == Exit::Ok => Exit::Ok.into(),
         Err(failure) => {
             let colours =
                 millrace_host::terminal::colours(std::io::IsTerminal::is_terminal(&std::io::stderr()));

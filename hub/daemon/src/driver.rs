@@ -38,10 +38,8 @@ use input::{Answer, Input, Line, Seen, Snapshot, Stored};
 pub const INPUTS_MAX: usize = 256;
 /// Answers of the journal's thread and of readers: one commit and [`CHECKS_RUNNING_MAX`] checks are under way at most.
 const ANSWERS_MAX: usize = 16;
-/// Checks that run at once, beside the queries of people.
-const CHECKS_RUNNING_MAX: usize = 2;
-/// How long a check waits when people have taken all connections.
-const CHECK_PAUSE: Duration = Duration::from_millis(20);
+/// Checks that run at once, over connections of their own: a session never waits for people's queries.
+pub const CHECKS_RUNNING_MAX: usize = 2;
 /// Checks that wait. When there are more, no input is taken until some are answered.
 const CHECKS_WAITING_MAX: usize = 4_096;
 /// Batches of new records that a follower may lag behind before it is told that it missed some.
@@ -73,8 +71,8 @@ pub struct Parts {
     pub meters: Meters,
     /// The journal's thread.
     pub writer: WriterHandle,
-    /// Connections that read.
-    pub reading: Reading,
+    /// Connections for checks: [`CHECKS_RUNNING_MAX`] of them.
+    pub checking: Reading,
     /// What the hub says about itself.
     pub pulse: Arc<Pulse>,
 }

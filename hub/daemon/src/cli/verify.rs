@@ -7,6 +7,7 @@ use clap::Args;
 use millrace_host::terminal::{bytes, count};
 use millrace_host::{Clock, Exit};
 use millrace_journal::{Progress, Report};
+use millrace_model::SeqRange;
 use serde_json::json;
 
 use super::{DATA_DEFAULT, say, say_json};
@@ -73,8 +74,8 @@ impl Verify {
             let findings = report.findings.iter().map(|finding| {
                 json!({
                     "journal": finding.journal.map(|journal| journal.to_string()),
-                    "first": finding.range.map(|range| range.first()),
-                    "last": finding.range.map(|range| range.last()),
+                    "first": finding.range.map(SeqRange::first),
+                    "last": finding.range.map(SeqRange::last),
                     "what": finding.what,
                 })
             });

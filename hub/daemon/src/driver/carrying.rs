@@ -1,15 +1,16 @@
 //! Carrying out what the engine asks for.
 
 use millrace_hub_engine::{Alarm, Command, Event, LinkId};
-use millrace_journal::{Busy, CommitError, Store};
+use millrace_journal::{Busy, CommitError, ReadError, Store};
 use millrace_link::CloseCode;
 use millrace_model::store::{Change, Refusal};
-use millrace_model::{JournalId, SeqRange};
+use millrace_model::{JournalId, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
 use super::input::{Answer, Outgoing, Seen, Stored};
 use super::{CHECKS_RUNNING_MAX, COMMIT_DEADLINE, Driver, Ended};
 use crate::meters::{ByKind, ByLane};
+use crate::reading::{Reading, ReadingError};
 
 /// How long an agent that broke the protocol should wait before it comes back.
 const VIOLATION_PAUSE_MS: u64 = 5_000;
@@ -77,7 +78,7 @@ impl Driver {
             Ok(()) => {}
             // Quarantines fill the queue. Nothing was acknowledged; the agents send it again.
             Err(Busy::Full) => {
-                self.answered(Answer::Event(Event::CommitRefused { commit, refusal: Refusal::Full }))
+                self.answered(Answer::Event(Event::CommitRefused { commit, refusal: Refusal::Full }));
             }
             Err(Busy::Stopped) => self.ended = Some(Ended::WriterGone),
         }
@@ -136,7 +137,7 @@ impl Driver {
             && let Some((journal, range)) = self.checks.pop_front()
         {
             self.checking += 1;
-            let (reading, answer) = (self.parts.reading.clone(), self.answer.clone());
+            let (reading, answer) = (self.parts.checking.clone(), self.answer.clone());
             tokio::spawn(async move {
                 let checks = read_checks(&reading, journal, range).await;
                 // Fails only when the driver has ended.
@@ -168,23 +169,18 @@ impl Driver {
     }
 }
 
-/// Reads checks, waiting for a free connection. Damage reads as "not here": then the agent sends those records again.
+/// Reads checks. Damage reads as "not here": then the agent sends those records again.
 async fn read_checks(
-    reading: &crate::reading::Reading,
+    reading: &Reading,
     journal: JournalId,
     range: SeqRange,
-) -> Option<Vec<(millrace_model::Seq, millrace_model::RecordCheck)>> {
-    use crate::reading::ReadingError;
-    use millrace_journal::ReadError;
-    loop {
-        match reading.run(move |reader| reader.checks(&journal, range)).await {
-            Ok(checks) => return Some(checks),
-            Err(ReadingError::Busy) => tokio::time::sleep(super::CHECK_PAUSE).await,
-            Err(ReadingError::Store(ReadError::Damaged { .. })) => return Some(Vec::new()),
-            Err(error) => {
-                tracing::error!(%error, %journal, "checks of stored records could not be read");
-                return None;
-            }
+) -> Option<Vec<(Seq, RecordCheck)>> {
+    match reading.run(move |reader| reader.checks(&journal, range)).await {
+        Ok(checks) => Some(checks),
+        Err(ReadingError::Store(ReadError::Damaged { .. })) => Some(Vec::new()),
+        Err(error) => {
+            tracing::error!(%error, %journal, "checks of stored records could not be read");
+            None
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::{Hub, identity};
 use crate::alarms::AlarmBoard;
 use crate::config::Config;
-use crate::driver::{Driver, Parts};
+use crate::driver::{CHECKS_RUNNING_MAX, Driver, Parts};
 use crate::failure::Failure;
 use crate::http::{Api, ApiParts};
 use crate::meters::Meters;
@@ -34,6 +34,8 @@ use crate::session::Sessions;
 
 /// Jobs that wait for the journal's thread: one commit, and what damage there is to move aside.
 const WRITER_QUEUE_MAX: usize = 256;
+/// Connections beyond the quota that are kept for as long as it takes to say goodbye.
+const OVER_QUOTA_MAX: usize = 256;
 /// Page cache of a connection that only reads.
 const READER_CACHE_BYTES: u64 = 8 << 20;
 
@@ -45,6 +47,7 @@ struct Opened {
     registry: Registry,
     store: Store,
     readers: Vec<Reader>,
+    checkers: Vec<Reader>,
     fence: Fence,
 }
 
@@ -74,6 +77,7 @@ impl Hub {
         let writer = Writer::start(opened.store, WRITER_QUEUE_MAX);
         let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
         let reading = Reading::new(opened.readers, writer.handle());
+        let checking = Reading::new(opened.checkers, writer.handle());
         let meters = Meters::new(clock.clone()).map_err(|error| Failure::internal(&error))?;
         let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
         let board = AlarmBoard::new(Arc::clone(&registry));
@@ -85,7 +89,7 @@ impl Hub {
             board: board.clone(),
             meters: meters.clone(),
             writer: writer.handle(),
-            reading: reading.clone(),
+            checking,
             pulse: Arc::clone(&pulse),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
@@ -157,9 +161,12 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let mut store = opening::open(&places.journal(), &options).map_err(|error| store_failure(&error))?;
     let fence = opening::begin_epoch(&mut store).map_err(|error| store_failure(&error))?;
     let reading = Options { page_cache_bytes: READER_CACHE_BYTES, ..options };
-    let readers = (0..config.readers).map(|_| Reader::open(&places.journal(), &reading));
-    let readers = readers.collect::<Result<_, _>>().map_err(|error| store_failure(&error.into()))?;
-    Ok(Opened { ca, identity, about, registry, store, readers, fence })
+    let connections = |count: usize| {
+        let opened = (0..count).map(|_| Reader::open(&places.journal(), &reading));
+        opened.collect::<Result<Vec<_>, _>>().map_err(|error| store_failure(&error.into()))
+    };
+    let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
+    Ok(Opened { ca, identity, about, registry, store, readers, checkers, fence })
 }
 
 /// The CA of the cluster.
@@ -175,6 +182,7 @@ pub(crate) fn registry_failure(error: &RegistryError) -> Failure {
         RegistryError::Damaged { .. } | RegistryError::TooLong { .. } => Exit::Data,
         RegistryError::Io { source, .. } => Exit::from_io(source),
         RegistryError::Locked { .. } => Exit::Temporary,
+        RegistryError::Broken { .. } => Exit::Io,
         RegistryError::Entry(_) => Exit::Internal,
         _ => Exit::Usage,
     };
@@ -206,7 +214,8 @@ fn listen(
     let wall = clock.clone();
     let mut options = ServerOptions::new(identity, admission, Arc::new(move || wall.wall()));
     options.grace = config.certificate_grace;
-    options.connections_max = config.quota.sessions;
+    // Those over the quota are told so by the engine, in words.
+    options.connections_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX);
     Listener::bind(config.quic, options).map_err(|error| {
         Failure::new(Exit::Unavailable, error.to_string()).hint("is another hub running? See `quic.listen`")
     })

@@ -39,6 +39,12 @@ pub enum RegistryError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A flush failed before: nobody can say what is on disk.
+    #[error("{} could not be flushed once and takes nothing more: restart the hub, it reads what is there", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+    },
     /// An entry cannot be written. A fault in the program.
     #[error("an entry of the registry cannot be written: {0}")]
     Entry(String),

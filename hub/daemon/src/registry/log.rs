@@ -30,6 +30,9 @@ pub(crate) struct Log {
     /// Locked for as long as the log is open; the log itself is replaced when it is compacted.
     _lock: File,
     lines: usize,
+    bytes: u64,
+    /// A flush failed, or half a line could not be taken back: nobody can say what is on disk.
+    broken: bool,
 }
 
 impl Log {
@@ -57,8 +60,8 @@ impl Log {
             cut.map_err(|source| RegistryError::io("cut", path, source))?;
         }
         file.seek(SeekFrom::End(0)).map_err(|source| RegistryError::io("read", path, source))?;
-        let lines = entries.len();
-        Ok((Self { path: path.to_owned(), file, _lock: lock, lines }, entries))
+        let (lines, bytes) = (entries.len(), whole as u64);
+        Ok((Self { path: path.to_owned(), file, _lock: lock, lines, bytes, broken: false }, entries))
     }
 
     /// Lines in the file.
@@ -66,10 +69,14 @@ impl Log {
         self.lines
     }
 
-    /// Adds an entry and flushes it.
+    /// Adds an entry and flushes it. After a flush that failed nothing more is taken: a second one could succeed
+    /// although the data is gone.
     pub(crate) fn append(&mut self, entry: &Entry) -> Result<(), RegistryError> {
         self.write(entry)?;
-        self.file.sync_data().map_err(|source| RegistryError::io("flush", &self.path, source))
+        self.file.sync_data().map_err(|source| {
+            self.broken = true;
+            RegistryError::io("flush", &self.path, source)
+        })
     }
 
     /// Adds an entry that nobody depends on, without flushing it.
@@ -77,10 +84,18 @@ impl Log {
         self.write(entry)
     }
 
+    /// Writes a whole line or, when the disk is full, none.
     fn write(&mut self, entry: &Entry) -> Result<(), RegistryError> {
-        let written = self.file.write_all(&line_of(entry)?);
-        written.map_err(|source| RegistryError::io("write", &self.path, source))?;
+        if self.broken {
+            return Err(RegistryError::Broken { path: self.path.clone() });
+        }
+        let line = line_of(entry)?;
+        if let Err(source) = self.file.write_all(&line) {
+            self.broken = self.file.set_len(self.bytes).is_err();
+            return Err(RegistryError::io("write", &self.path, source));
+        }
         self.lines += 1;
+        self.bytes += line.len() as u64;
         Ok(())
     }
 
@@ -94,7 +109,7 @@ impl Log {
         crate::places::replace(&self.path, &content).map_err(failed)?;
         self.file = open(&self.path)?;
         self.file.seek(SeekFrom::End(0)).map_err(|source| RegistryError::io("read", &self.path, source))?;
-        self.lines = entries.len();
+        (self.lines, self.bytes) = (entries.len(), content.len() as u64);
         Ok(())
     }
 }

@@ -104,6 +104,6 @@ async fn a_machine_from_the_drawer_renews_its_expired_certificate_and_does_nothi
     let Frame::RenewalGrant(grant) = decode(&bytes).unwrap() else { panic!("a grant was due") };
     let new = old.renewed(&request, &grant.chain).unwrap();
     assert_eq!(soon(connection.closed()).await.code, CloseCode::Shutdown);
-    world.session(&new, 1).await;
+    let _agent = world.session(&new, 1).await;
     assert_eq!(world.get("/v1/status").await["sessions"], 1);
 }
