@@ -76,8 +76,8 @@ pub enum Change {
         /// Which records.
         ranges: RangeSet,
     },
-    /// Drops segments at the floor of a journal. What is acked goes; what is not is dropped only when
-    /// `evict` names the policy's reason, counted as evicted, and added to the open gap of the lane. Only whole segments whose
+    /// Drops segments, and tail rows, at the floor of a journal. What is acked goes; what is not is dropped only when
+    /// `evict` names the policy's reason, counted as evicted, and added to the open gap of the lane. Whole segments only, as far as their
     /// last record is at most `through`. Answered by [`Outcome::Dropped`].
     Drop {
         /// Which journal.
