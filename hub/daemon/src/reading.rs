@@ -86,3 +86,54 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use millrace_journal::{Options, Store, Writer};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_read_runs_one_waits_and_the_next_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
+        let reader = store.reader().unwrap();
+        let writer = Writer::start(store, 4).unwrap();
+        let reading = Reading::new(vec![reader], writer.handle());
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (release, released) = sync_channel::<()>(1);
+        let running = tokio::spawn({
+            let reading = reading.clone();
+            async move {
+                let read = move |reader: &Reader| {
+                    begun.send(()).unwrap();
+                    released.recv().unwrap();
+                    reader.journals()
+                };
+                reading.run(read).await
+            }
+        });
+        has_begun.await.unwrap();
+        let mut waiting = Box::pin(reading.run(|reader| reader.journals()));
+        assert!(polled_once(waiting.as_mut()).await.is_none(), "it waits for the connection");
+        let refused = reading.run(|reader| reader.journals()).await;
+        assert!(matches!(refused, Err(ReadingError::Busy)));
+        release.send(()).unwrap();
+        assert_eq!(running.await.unwrap().unwrap(), []);
+        assert_eq!(waiting.await.unwrap(), []);
+        drop(writer.stop());
+    }
+
+    /// Polls once.
+    async fn polled_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut future).poll(context) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+}

@@ -24,11 +24,11 @@ pub async fn receive(listener: Arc<Listener>, sessions: Sessions) {
     let enrolments = Arc::new(Semaphore::new(ENROLMENTS_MAX));
     let mut tasks = JoinSet::new();
     loop {
+        sessions.meters.connections.set(i64::try_from(listener.connections()).unwrap_or(i64::MAX));
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
         };
-        sessions.meters.connections.set(i64::try_from(listener.connections()).unwrap_or(i64::MAX));
         match accepted {
             Some(Accepted::Session(connection)) => {
                 let link = NEXT_LINK.fetch_add(1, Ordering::Relaxed);

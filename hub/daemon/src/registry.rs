@@ -49,7 +49,8 @@ impl Registry {
         let mut book = Book::default();
         let lines = entries.len();
         entries.into_iter().for_each(|entry| book.apply(entry));
-        let needed = book.entries(now);
+        book.forget_expired(now);
+        let needed = book.entries();
         if needed.len() < lines {
             log.rewrite(&needed)?;
         }
@@ -160,10 +161,10 @@ impl Registry {
             tracing::warn!(%error, %device, "could not note that a device was seen");
         }
         self.write().apply(entry);
-        if log.lines() > self.read().size() + SURPLUS_LINES_MAX
-            && let Err(error) = log.rewrite(&self.read().entries(now))
-        {
-            tracing::warn!(%error, "could not compact the registry");
+        if log.lines() > self.read().size() + SURPLUS_LINES_MAX {
+            self.write().forget_expired(now);
+            let rewritten = log.rewrite(&self.read().entries());
+            rewritten.unwrap_or_else(|error| tracing::warn!(%error, "could not compact the registry"));
         }
     }
 

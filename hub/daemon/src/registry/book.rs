@@ -64,11 +64,15 @@ impl Book {
         self.devices.insert(device.id, device);
     }
 
-    /// Entries that make the same book; tokens that expired long before `now` are left out.
-    pub(crate) fn entries(&self, now: Wall) -> Vec<Entry> {
+    /// Forgets tokens that expired long before `now`.
+    pub(crate) fn forget_expired(&mut self, now: Wall) {
+        self.tokens.retain(|_, token| token.expires.0.saturating_add(EXPIRED_KEPT_US) >= now.0);
+    }
+
+    /// Entries that make the same book.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let devices = self.devices.values().map(|device| Entry::Device { device: device.clone() });
-        let kept = |token: &&Token| token.expires.0.saturating_add(EXPIRED_KEPT_US) >= now.0;
-        let tokens = self.tokens.values().filter(kept).map(|token| Entry::Token { token: token.clone() });
+        let tokens = self.tokens.values().map(|token| Entry::Token { token: token.clone() });
         devices.chain(tokens).collect()
     }
 

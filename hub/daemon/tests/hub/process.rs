@@ -161,6 +161,33 @@ async fn the_command_line_works_with_and_without_a_running_hub() {
     assert_eq!(json(&["verify", "--data", data_text, "--json"])["clean"], true);
 }
 
+#[tokio::test]
+async fn the_command_line_follows_records_as_they_arrive() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let world = crate::world::World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    agent.run(1, "a/b", &["1", "2"], Wall(1_800_000_000_000_000)).await;
+    agent.acked(2).await;
+    let mut tail = tokio::process::Command::new(PROGRAM)
+        .args(["tail", "--follow", "--lines", "1", "--json", "--topic", "a/#", "--data"])
+        .arg(world.places().root())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line = soon(lines.next_line()).await.unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["payload"].clone()
+    };
+    assert_eq!(next().await, 2, "the latest");
+    agent.run(3, "a/b", &["3"], Wall(1_700_000_000_000_000)).await;
+    assert_eq!(next().await, 3, "new here, although its clock says earlier");
+    world.stop().await;
+    assert_eq!(soon(tail.wait()).await.unwrap().code(), Some(69));
+}
+
 #[test]
 fn a_config_is_checked_and_the_example_passes() {
     let dir = tempfile::tempdir().unwrap();
