@@ -1,7 +1,7 @@
 //! An agent that says exactly what a test makes it say.
 
 use bytes::Bytes;
-use millrace_link::{CloseReason, Connection, Identity, Inlet, Outlet};
+use millrace_link::{CloseReason, Connection, Identity, Inlet, Outlet, SendError};
 use millrace_model::{
     AckLevel, DeviceId, Encoding, Incarnation, JournalId, Lane, RangeSet, Record, SeqRange, Topic, Wall,
     block,
@@ -82,6 +82,21 @@ impl Agent {
 
     /// Sends these payloads on `topic`, from number `first` on, one second apart from `wall` on.
     pub async fn run(&mut self, first: u64, topic: &str, payloads: &[&str], wall: Wall) {
+        self.send(first, topic, payloads, wall).await.unwrap();
+    }
+
+    /// As [`Self::run`]; `false` when the connection is over.
+    pub async fn try_run(&mut self, first: u64, topic: &str, payloads: &[&str], wall: Wall) -> bool {
+        self.send(first, topic, payloads, wall).await.is_ok()
+    }
+
+    async fn send(
+        &mut self,
+        first: u64,
+        topic: &str,
+        payloads: &[&str],
+        wall: Wall,
+    ) -> Result<(), SendError> {
         let records: Vec<Record> = (0..)
             .zip(payloads)
             .map(|(number, payload)| {
@@ -91,7 +106,7 @@ impl Agent {
             })
             .collect();
         let frame = self.frame(first, &records);
-        self.live.send(encode(&frame).unwrap()).await.unwrap();
+        self.live.send(encode(&frame).unwrap()).await
     }
 
     pub fn frame(&self, first: u64, records: &[Record]) -> Frame {
@@ -118,6 +133,18 @@ impl Agent {
                 Frame::Acks(acks) => acks.acks.iter().for_each(|ack| acked.extend(&ack.ranges)),
                 Frame::Credit(_) => {}
                 other => panic!("acks were due, and {other:?} came"),
+            }
+        }
+    }
+
+    /// Waits for the ack of one record; `false` when the session ends instead.
+    pub async fn try_acked(&mut self, seq: u64) -> bool {
+        loop {
+            let Ok(Some(bytes)) = soon(self.control.1.next(FRAME_MAX)).await else { return false };
+            match decode(&bytes).unwrap() {
+                Frame::Acks(acks) if acks.acks.iter().any(|ack| ack.ranges.contains(seq)) => return true,
+                Frame::Goodbye(_) => return false,
+                _ => {}
             }
         }
     }

@@ -41,10 +41,15 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 async fn run(data: &Path) -> (Process, Runtime) {
+    run_as(Command::new(PROGRAM), data).await
+}
+
+/// Runs a hub by way of `command`, to which the arguments are added.
+async fn run_as(mut command: Command, data: &Path) -> (Process, Runtime) {
     let places = Places::new(data);
     // What a killed hub left must not be taken for this one's word.
     let _ = std::fs::remove_file(data.join("runtime.json"));
-    let child = Command::new(PROGRAM)
+    let child = command
         .args(["run", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"])
         .arg(data)
         .stderr(Stdio::null())
@@ -120,6 +125,44 @@ async fn a_killed_hub_has_everything_that_it_acked() {
     assert_eq!(numbers, expected, "each once, none missing");
     assert!(numbers.len() as u64 >= acked);
     drop(process);
+}
+
+/// A write beyond the limit of a file's size fails as a broken disk does, with the signal that would tell about it ignored.
+#[tokio::test]
+async fn a_hub_whose_disk_fails_ends_with_74_and_has_everything_that_it_acked() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("hub");
+    let data_text = data.to_str().unwrap();
+    answer(&["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:0"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 6000; exec \"$@\"", "sh", PROGRAM]);
+    let (mut process, runtime) = run_as(limited, &data).await;
+    let token = answer(&["token", "create", "--data", data_text]).trim().parse().unwrap();
+    let (dialer, request) = (dialer(), CertificateRequest::fresh().unwrap());
+    let none = std::collections::BTreeMap::new();
+    let identity = dialer.enroll(runtime.quic, &token, &request, None, &none).await.unwrap();
+    let connection = dialer.connect(runtime.quic, &identity).await.unwrap();
+    let mut agent = Agent::over(connection, &identity, 1).await;
+    agent.hello(&[]).await;
+    agent.welcome().await;
+    let large = "0123456789abcdef".repeat(4_096);
+    let mut acked = 0;
+    for seq in 1..200 {
+        let wall = Wall(1_800_000_000_000_000);
+        let sent = agent.try_run(seq, "a/b", &[&large], wall).await;
+        if !sent || !agent.try_acked(seq).await {
+            break;
+        }
+        acked = seq;
+    }
+    assert!(acked > 5, "{acked}");
+    let ended = soon(tokio::task::spawn_blocking(move || process.0.wait().unwrap())).await.unwrap();
+    assert_eq!(ended.code(), Some(74));
+
+    let (_process, _runtime) = run(&data).await;
+    let page = json(&["query", "--data", data_text, "--limit", "1000", "--json"]);
+    let found = page["records"].as_array().unwrap().len() as u64;
+    assert!(found >= acked, "{found} of {acked}");
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use millrace_host::Clock;
 use millrace_journal::{Options, Reader};
 use millrace_link::{CloseCode, ConnectError};
-use millrace_model::{SeqRange, Wall};
+use millrace_model::notice::{Gap, GapReason};
+use millrace_model::{Lane, SeqRange, Wall};
 use millrace_wire::limits::{FRAME_MAX, VERSION};
 use millrace_wire::{Compare, Frame, GoodbyeCode, Lodging};
 use serde_json::json;
@@ -220,4 +222,55 @@ async fn an_agent_that_leaves_is_seen_to_be_gone() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_full_hub_sends_agents_away_and_says_so() {
+    let world = World::with(Clock::system(), |config| config.store_budget_bytes = 1).await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = Agent::connect(&world, &identity, 1).await;
+    agent.hello(&[]).await;
+    let goodbye = agent.goodbye().await;
+    assert_eq!(goodbye.code, GoodbyeCode::Unavailable);
+    assert!(goodbye.reason.contains("disk budget") && goodbye.retry_after_ms > 0, "{goodbye:?}");
+    let status = world.get("/v1/status").await;
+    assert_eq!((&status["ready"], &status["healthy"]), (&json!(false), &json!(true)));
+    assert!(status["problem"].as_str().unwrap().contains("budget"), "{status}");
+    assert!(world.caller().get("/readyz").await.unwrap_err().message.contains("budget"));
+}
+
+#[tokio::test]
+async fn a_device_beyond_the_quota_is_told_to_try_another_hub() {
+    let world = World::with(Clock::system(), |config| config.quota.sessions = 1).await;
+    let (first, second) = (world.enrol("press-1").await, world.enrol("press-2").await);
+    let mut served = world.session(&first, 1).await;
+    let mut turned = Agent::connect(&world, &second, 1).await;
+    turned.hello(&[]).await;
+    assert_eq!(turned.goodbye().await.code, GoodbyeCode::Unavailable);
+    served.run(1, "a", &["1"], NOON).await;
+    served.acked(1).await;
+}
+
+#[tokio::test]
+async fn a_declared_loss_is_an_alarm_and_a_figure() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    let gap = Gap {
+        incarnation: agent.incarnation,
+        lane: Lane::Bulk,
+        range: Some((5, 9)),
+        count: 5,
+        reason: GapReason::DropOldest,
+        from: NOON,
+        to: NOON,
+    };
+    let frame = agent.frame(1, &[gap.to_record(NOON, 1).unwrap()]);
+    agent.say(frame).await;
+    agent.acked(1).await;
+    let status = world.get("/v1/status").await;
+    assert_eq!((&status["declared"], &status["alarms"][0]["kind"]), (&json!(5), &json!("gap")));
+    assert!(status["alarms"][0]["message"].as_str().unwrap().contains("5 records of lane bulk"), "{status}");
+    assert_eq!(world.records("").await.len(), 0, "readings alone, unless asked for");
+    assert_eq!(world.records("kind=gap").await.len(), 1);
 }
