@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use crate::client::{Client, Target};
 use crate::failure::Failure;
+use crate::hub::identity::missing;
 use crate::places::Places;
 
 /// Where a hub's data is when nothing else is said.
@@ -67,8 +68,8 @@ pub(crate) struct Which {
     /// The hub's data directory; it is asked over the admin socket there [default: /var/lib/millrace-hub].
     #[arg(long, value_name = "DIR", env = "MILLRACE_HUB_DATA")]
     data: Option<PathBuf>,
-    /// The hub's HTTP API, such as http://127.0.0.1:7481, instead of its data directory.
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    /// The hub's HTTP API, such as http://127.0.0.1:7481; wins over its data directory.
+    #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Answer in JSON.
     #[arg(long)]
@@ -90,8 +91,15 @@ impl Which {
 
     /// Whether the hub is to be asked; `false` when none runs on the data directory, which is then read directly.
     pub(crate) async fn runs(&self) -> Result<bool, Failure> {
-        let client = self.client()?;
-        Ok(self.url.is_some() || client.is_there().await || self.places().read_about().is_err())
+        if self.url.is_some() || self.client()?.is_there().await {
+            return Ok(true);
+        }
+        match self.places().read_about() {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing(&self.places())),
+            // The hub may be another user's: asking it says so.
+            Err(_) => Ok(true),
+        }
     }
 }
 

@@ -116,9 +116,9 @@ mod tests {
             }
         });
         has_begun.await.unwrap();
-        let mut waiting = Box::pin(reading.run(|reader| reader.journals()));
+        let mut waiting = Box::pin(reading.run(Reader::journals));
         assert!(polled_once(waiting.as_mut()).await.is_none(), "it waits for the connection");
-        let refused = reading.run(|reader| reader.journals()).await;
+        let refused = reading.run(Reader::journals).await;
         assert!(matches!(refused, Err(ReadingError::Busy)));
         release.send(()).unwrap();
         assert_eq!(running.await.unwrap().unwrap(), []);

@@ -17,7 +17,7 @@ use millrace_link::{CloseCode, CloseReason, Connection, Inlet, Outlet, ReceiveEr
 use millrace_model::DeviceId;
 use millrace_wire::limits::FRAME_MAX;
 use millrace_wire::{Frame, GoodbyeCode, RenewalGrant, RenewalRequest, decode, encode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -33,6 +33,8 @@ const OUTBOX_MAX: usize = 128;
 const STREAMS_MAX: usize = 8;
 /// Certificates that one connection may ask for.
 const RENEWALS_MAX: u32 = 4;
+/// Renewals at once, of all connections; each waits for a flush of the registry. Further ones wait.
+pub const RENEWALS_AT_ONCE: usize = 8;
 /// How long the last frames may take to arrive before the connection is ended all the same.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long an agent with an expired certificate may take to ask for its renewal, and then to leave.
@@ -47,6 +49,8 @@ pub struct Sessions {
     pub registrar: Arc<Registrar>,
     /// Where figures go.
     pub meters: Meters,
+    /// Places for renewals, [`RENEWALS_AT_ONCE`] of them.
+    pub renewing: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -193,6 +197,8 @@ impl Session {
     /// Answers a request for a certificate. The error is the request's fault; ours are logged, and the agent asks again.
     async fn renewed(&self, request: RenewalRequest) -> Result<(), String> {
         let (registrar, device) = (Arc::clone(&self.shared.registrar), self.device);
+        // Never closed.
+        let _place = self.shared.renewing.acquire().await;
         let issued = tokio::task::spawn_blocking(move || {
             let pem = registrar.renew(device, &request.request)?;
             Ok::<String, RenewalError>(format!("{pem}{}", registrar.ca_pem()))

@@ -13,6 +13,8 @@ use crate::hub::Hub;
 
 /// Threads of the runtime at least, so that one busy session never holds the driver up.
 const WORKERS_MIN: usize = 2;
+/// Threads that may block, at most: readers (64), enrolments (32), renewals (8) and callers of the admin socket.
+const BLOCKING_MAX: usize = 160;
 /// How long threads that block may take to end with the process.
 const THREADS_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -43,8 +45,11 @@ impl Run {
         let config = self.settled()?;
         logs::init(&config.log).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
         let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from).max(WORKERS_MIN);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .max_blocking_threads(BLOCKING_MAX)
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|error| Failure::io("no threads", &error))?;
         let ended = runtime.block_on(async {
             let signals = Shutdown::install();

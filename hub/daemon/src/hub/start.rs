@@ -15,6 +15,7 @@ use millrace_link::{
 use millrace_model::{Fence, HubId};
 use millrace_wire::HubEndpoint;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 
 use super::{Hub, identity};
 use crate::alarms::AlarmBoard;
@@ -30,7 +31,7 @@ use crate::reading::Reading;
 use crate::reception;
 use crate::registrar::Registrar;
 use crate::registry::{Registry, RegistryError};
-use crate::session::Sessions;
+use crate::session::{RENEWALS_AT_ONCE, Sessions};
 
 /// Jobs that wait for the journal's thread: one commit, and what damage there is to move aside.
 const WRITER_QUEUE_MAX: usize = 256;
@@ -93,8 +94,12 @@ impl Hub {
             pulse: Arc::clone(&pulse),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
-        let sessions =
-            Sessions { driver: handle.clone(), registrar: Arc::clone(&registrar), meters: meters.clone() };
+        let sessions = Sessions {
+            driver: handle.clone(),
+            registrar: Arc::clone(&registrar),
+            meters: meters.clone(),
+            renewing: Arc::new(Semaphore::new(RENEWALS_AT_ONCE)),
+        };
         let api = Api::new(ApiParts {
             endpoint,
             quic,
@@ -157,6 +162,8 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let ca = load_ca(config)?;
     let identity = identity::current(places, &ca, config.certificate_life, now)?;
     let registry = Registry::open(&places.registry(), now).map_err(|error| registry_failure(&error))?;
+    // Reading a long log after a crash takes its time.
+    systemd::status("opening the store");
     let options = opening::options(config.store_budget_bytes);
     let mut store = opening::open(&places.journal(), &options).map_err(|error| store_failure(&error))?;
     let fence = opening::begin_epoch(&mut store).map_err(|error| store_failure(&error))?;

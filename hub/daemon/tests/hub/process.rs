@@ -172,6 +172,9 @@ async fn the_command_line_works_with_and_without_a_running_hub() {
     let data_text = data.to_str().unwrap();
     let init = ["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:7443"];
     assert_eq!(call(&["run", "--data", data_text]).status.code(), Some(78), "no hub there yet");
+    let absent = call(&["token", "create", "--data", data_text]);
+    assert_eq!(absent.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("millrace-hub init"));
     answer(&init);
     assert_eq!(call(&init).status.code(), Some(64), "nothing is overwritten");
     assert_eq!(call(&["status", "--data", data_text]).status.code(), Some(69));
@@ -202,6 +205,29 @@ async fn the_command_line_works_with_and_without_a_running_hub() {
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
     assert!(!data.join("runtime.json").exists() && !data.join("admin.sock").exists());
     assert_eq!(json(&["verify", "--data", data_text, "--json"])["clean"], true);
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_found_by_verify() {
+    let world = crate::world::World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    agent.run(1, "a/b", &["needle in the hay"], Wall(1_800_000_000_000_000)).await;
+    agent.acked(1).await;
+    let dir = world.stop().await;
+    let data = dir.path().join("hub");
+    let data_text = data.to_str().unwrap();
+    assert_eq!(call(&["verify", "--data", data_text]).status.code(), Some(0));
+    let journal = data.join("journal.db");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"needle").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let found = call(&["verify", "--data", data_text, "--json"]);
+    assert_eq!(found.status.code(), Some(65));
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!((&found["clean"], &found["findings"][0]["first"]), (&Value::from(false), &Value::from(1)));
+    assert!(String::from_utf8(call(&["verify", "--data", data_text]).stdout).unwrap().contains("damaged:"));
 }
 
 #[tokio::test]
