@@ -1,14 +1,15 @@
 //! How many bytes may go: the hub's credit, and the operator's bandwidth budget as a token bucket
 //! (ITU-T I.371, generic cell rate).
 //!
-//! Promise: the backlog never takes the last of the credit, so a live record never waits behind it.
+//! Promise: the backlog leaves a part of the credit, as far as whole runs allow, so a live record does not wait behind it.
 
 use std::time::Duration;
 
 use millrace_model::Moment;
 
-/// Credit that the backlog leaves to live records.
-pub const LIVE_RESERVE_BYTES: u64 = 128 << 10;
+/// Credit that the backlog leaves to live records. The smallest window of a hub is twice as large and three quarters of it
+/// always come back, so the backlog never starves.
+pub const LIVE_RESERVE_BYTES: u64 = 32 << 10;
 
 /// What a bucket may save up: this much time of its rate. More would let a long pause end in a flood.
 const BURST: Duration = Duration::from_secs(1);

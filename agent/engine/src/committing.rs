@@ -42,6 +42,8 @@ pub struct Committing {
     under_way: Option<(u64, Vec<Purpose>)>,
     count: u64,
     refused_until: Option<Moment>,
+    /// Even what takes no room was refused: then nothing is tried before that time.
+    stuck: bool,
 }
 
 impl Committing {
@@ -79,6 +81,9 @@ impl Committing {
         if self.under_way.is_some() || self.waiting.is_empty() {
             return None;
         }
+        if self.stuck && self.refused_until.is_some_and(|at| now < at) {
+            return None;
+        }
         let (purposes, changes): (Vec<_>, Vec<_>) = match self.refused_until {
             Some(at) if now < at => {
                 let (later, first): (VecDeque<_>, VecDeque<_>) =
@@ -101,6 +106,7 @@ impl Committing {
         let Some((_, purposes)) = self.under_way.take_if(|(commit, _)| *commit == durable.commit()) else {
             return Vec::new();
         };
+        self.stuck = false;
         if purposes.iter().any(|purpose| purpose.takes_room() || *purpose == Purpose::Drop) {
             self.refused_until = None;
         }
@@ -112,6 +118,7 @@ impl Committing {
         let Some((_, purposes)) = self.under_way.take_if(|(number, _)| *number == commit) else {
             return false;
         };
+        self.stuck = !purposes.iter().any(|purpose| purpose.takes_room());
         for entry in purposes.into_iter().zip(changes).rev() {
             self.waiting.push_front(entry);
         }
@@ -119,10 +126,18 @@ impl Committing {
         true
     }
 
+    /// Forgets a refusal whose pause is over when nothing waits that could be tried: what comes next finds out. Else a
+    /// lane that is held back because of the refusal would have nothing to end it.
+    pub fn forget_refusal(&mut self, now: Moment) {
+        if self.under_way.is_none() && self.waiting.is_empty() {
+            self.refused_until.take_if(|at| *at <= now);
+        }
+    }
+
     /// When a refused commit is tried again as a whole.
     #[must_use]
     pub fn retry_at(&self) -> Option<Moment> {
-        self.refused_until.filter(|_| self.under_way.is_none() && !self.waiting.is_empty())
+        self.refused_until.filter(|_| self.under_way.is_none())
     }
 }
 
@@ -180,5 +195,16 @@ mod tests {
         committing.committed(Durable::attest(commit), vec![Outcome::Done]);
         assert_eq!(committing.retry_at(), Some(Moment(100)));
         assert_eq!(committing.begin(Moment(100)).unwrap().1, [append()]);
+    }
+
+    #[test]
+    fn when_even_acks_are_refused_the_disk_is_left_alone_for_a_while() {
+        let mut committing = Committing::default();
+        committing.add(Purpose::Acknowledge, room());
+        let (commit, changes) = committing.begin(Moment(0)).unwrap();
+        assert!(committing.refused(commit, changes, Moment(100)));
+        assert_eq!(committing.begin(Moment(99)), None);
+        assert_eq!(committing.retry_at(), Some(Moment(100)));
+        assert_eq!(committing.begin(Moment(100)).unwrap().1, [room()]);
     }
 }

@@ -79,8 +79,16 @@ impl Engine {
             stopping: false,
             config,
         };
+        engine.know_lanes(now);
         engine.settle(now);
         engine
+    }
+
+    /// Every lane has a shelf, so that a Hello names it even before its first record.
+    pub(crate) fn know_lanes(&mut self, now: Moment) {
+        for lane in Lane::ALL {
+            self.shelf(self.current(lane), now);
+        }
     }
 
     /// Something happened at `now`.
@@ -139,14 +147,17 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Moment, WakeReason)> {
         let (dial, greeting) = self.session.deadlines();
+        // What waits for a commit is done when the commit ends, without a wake-up.
+        let idle = |purpose| !self.committing.has(purpose);
+        let may_dial = !self.stopping && !self.recovery.is_breaking();
         [
-            (dial.filter(|_| !self.stopping), WakeReason::Dial),
+            (dial.filter(|_| may_dial), WakeReason::Dial),
             (greeting, WakeReason::GreetingOverdue),
             (self.tokens_ready(), WakeReason::Tokens),
             (self.linger_over(), WakeReason::Linger),
-            (self.acks_due, WakeReason::WriteAcks),
-            (self.gaps_due, WakeReason::DeclareGaps),
-            (self.retention.due(), WakeReason::Trim),
+            (self.acks_due.filter(|_| idle(Purpose::Acknowledge)), WakeReason::WriteAcks),
+            (self.gaps_due.filter(|_| idle(Purpose::DeclareGaps)), WakeReason::DeclareGaps),
+            (self.retention.due().filter(|_| idle(Purpose::Drop)), WakeReason::Trim),
             (self.committing.retry_at(), WakeReason::RetryCommit),
         ]
         .into_iter()
@@ -173,6 +184,14 @@ impl Engine {
         }
     }
 
+    /// Bytes that may be stored before the high-water mark.
+    fn room_bytes(&self) -> u64 {
+        if self.committing.is_refused() {
+            return 0;
+        }
+        self.config.high_water_bytes().saturating_sub(self.usage.used_bytes)
+    }
+
     /// The device's clocks at `now`: wall, and microseconds since boot.
     pub(crate) fn clocks(&self, now: Moment) -> (Wall, u64) {
         let (at, wall, mono) = self.clocks;
@@ -194,8 +213,9 @@ impl Engine {
         self.declare_gaps_if_due(now);
         self.retain(now);
         self.recover();
-        let pressure = self.pressure();
-        self.intake.fill(&mut self.committing, pressure, &self.config);
+        self.committing.forget_refusal(now);
+        let room = self.room_bytes();
+        self.intake.fill(&mut self.committing, room, &self.config);
         if let Some((commit, changes)) = self.committing.begin(now) {
             self.commands.push_back(Command::Commit { commit, changes });
         }
@@ -208,7 +228,7 @@ impl Engine {
             Outcome::Appended { journal, range, sealed } => {
                 self.shelf(journal, now).appended(range);
                 if purpose == Purpose::Reincarnate {
-                    self.reincarnated(journal);
+                    self.reincarnated(journal, now);
                 }
                 self.note_seals(journal, &sealed);
                 self.note_live(now);
@@ -227,6 +247,8 @@ impl Engine {
             }
             Outcome::Reauthored { appended, .. } => self.reauthored(appended, now),
             Outcome::Done if purpose == Purpose::Reject => self.expect_gap(now),
+            // What was acked may go now: a lane that is held back does not wait for the next look.
+            Outcome::Done if purpose == Purpose::Acknowledge => self.retention.acked(),
             Outcome::Done | Outcome::Received { .. } | Outcome::Sealed { .. } => {}
         }
     }

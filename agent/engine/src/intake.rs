@@ -94,30 +94,33 @@ impl Intake {
         !self.blocked
             && self.waiting.len() + self.in_commit.len() < config.intake_records_max
             && self.waiting_bytes + self.in_commit_bytes < config.intake_bytes_max
-            && self.refused.len() < config.intake_records_max
+            && self.refused.len() + self.refused_in_commit.len() < config.intake_records_max
     }
 
-    /// Moves what waits into the next commit, as far as policies let it.
-    pub fn fill(&mut self, committing: &mut Committing, pressure: Pressure, config: &Config) {
+    /// Moves what waits into the next commit, as far as policies let it: a lane that blocks gets what fits into
+    /// `room_bytes`. (What waits does not count against itself, or a burst larger than the budget would wait for ever.)
+    pub fn fill(&mut self, committing: &mut Committing, room_bytes: u64, config: &Config) {
         if !committing.is_idle() || committing.is_refused() && committing.has(Purpose::Append) {
             return;
         }
         let mut lanes: [Vec<Record>; Lane::ALL.len()] = Default::default();
-        self.blocked = false;
+        let mut blocked = [false; Lane::ALL.len()];
         let mut held = VecDeque::new();
         while let Some(waiting) = self.waiting.pop_front() {
             if self.in_commit.len() >= COMMIT_RECORDS_MAX {
                 held.push_back(waiting);
                 break;
             }
-            if pressure == Pressure::Full && config.policy(waiting.lane) == Policy::Block {
-                // Held in its place; later ones of other lanes may pass, later ones of its own lane may not
-                // and do not, because the whole lane is blocked.
-                self.blocked = true;
+            let weight = waiting.record.weight();
+            let full = (self.in_commit_bytes + weight) as u64 > room_bytes;
+            if let Some(blocked) = blocked.get_mut(usize::from(waiting.lane.code()))
+                && (*blocked || full && config.policy(waiting.lane) == Policy::Block)
+            {
+                // Held in its place: later ones of other lanes may pass, later ones of its own lane may not.
+                *blocked = true;
                 held.push_back(waiting);
                 continue;
             }
-            let weight = waiting.record.weight();
             self.waiting_bytes = self.waiting_bytes.saturating_sub(weight);
             self.in_commit_bytes += weight;
             self.in_commit.push(waiting.ticket);
@@ -127,6 +130,7 @@ impl Intake {
         }
         held.append(&mut self.waiting);
         self.waiting = held;
+        self.blocked = blocked.contains(&true);
         for (lane, records) in Lane::ALL.into_iter().zip(lanes) {
             if !records.is_empty() {
                 committing.add(Purpose::Append, Change::Append { lane, records });

@@ -242,11 +242,12 @@ impl Engine {
     }
 
     /// The new incarnation is on disk; `journal` is its urgent one.
-    pub(crate) fn reincarnated(&mut self, journal: JournalId) {
+    pub(crate) fn reincarnated(&mut self, journal: JournalId, now: Moment) {
         self.recovery.breaking = false;
         self.incarnation = journal.incarnation;
         for shelf in self.shelves.values_mut() {
             shelf.retired = shelf.journal.incarnation != journal.incarnation;
         }
+        self.know_lanes(now);
     }
 }

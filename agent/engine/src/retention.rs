@@ -41,6 +41,11 @@ impl Retention {
         self.hurried = true;
     }
 
+    /// Acks were written down: when nothing could go before, something may now.
+    pub(crate) const fn acked(&mut self) {
+        self.hurried |= self.alarmed;
+    }
+
     pub(crate) fn due(&self) -> Option<Moment> {
         (!self.surveying).then_some(self.look_at)
     }
@@ -72,7 +77,12 @@ impl Engine {
     /// The oldest segments are known: decide which go.
     pub(crate) fn surveyed(&mut self, segments: &[SegmentInfo], now: Moment) {
         self.retention.surveying = false;
+        self.renew_seals(segments);
         let mut cuts = self.past_grace(segments, now);
+        // A journal whose whole list goes may have more to give: do not wait for the next interval.
+        let all_of =
+            |cut: &JournalId| segments.iter().filter(|s| s.journal == *cut && cut_covers(&cuts, s)).count();
+        self.retention.hurried |= cuts.keys().any(|journal| all_of(journal) == SEGMENTS_PER_SURVEY);
         let pressed = self.pressure() == Pressure::Full;
         if pressed {
             let slack = self.config.high_water_bytes() / 100 * SLACK_PERCENT;
@@ -87,6 +97,8 @@ impl Engine {
             self.alarm(Alarm::Full);
         }
         for (journal, (through, evict)) in cuts {
+            // What the hub has is not evicted only because nobody wrote that down yet.
+            self.write_acks_of(journal);
             self.committing.add(Purpose::Drop, Change::Drop { journal, through, evict });
         }
     }

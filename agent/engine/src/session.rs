@@ -102,8 +102,10 @@ impl Engine {
         }
         self.session.number += 1;
         self.session.state = State::Greeting { deadline: now + self.config.greeting_timeout };
-        let journals = self.shelves.values().filter(|shelf| !shelf.retired || shelf.pending() > 0);
-        let journals = journals.map(|shelf| JournalSummary {
+        // Those that are written to come first: however many lives the device had, they are named.
+        let current = self.shelves.values().filter(|shelf| !shelf.retired);
+        let retired = self.shelves.values().filter(|shelf| shelf.retired && shelf.pending() > 0);
+        let journals = current.chain(retired).map(|shelf| JournalSummary {
             incarnation: shelf.journal.incarnation,
             lane: shelf.journal.lane,
             floor: shelf.floor,
@@ -152,6 +154,8 @@ impl Engine {
 
     pub(crate) fn received(&mut self, frame: Frame, now: Moment) {
         match (self.session.state, frame) {
+            // Late frames of a session that is over.
+            (State::Offline { .. } | State::Dialling, _) => {}
             (_, Frame::Goodbye(goodbye)) => self.dismissed(&goodbye),
             (State::Greeting { .. }, Frame::Welcome(welcome)) => self.welcomed(*welcome, now),
             (State::Open, Frame::Acks(acks)) => self.acknowledged(&acks, now),
@@ -162,11 +166,11 @@ impl Engine {
             }
             (State::Open, Frame::Decline(decline)) => {
                 let journal = decline.journal.of(self.config.device);
+                // It counts as sent, so it is left for the next session and keeps nothing else from going.
                 self.alarm(Alarm::Declined { journal, reason: decline.reason });
-                self.close("the hub refused a run");
             }
             // Late frames of a session that is being closed.
-            (State::Closing | State::Offline { .. }, _) => {}
+            (State::Closing, _) => {}
             (state, frame) => {
                 let reason = format!("a {} frame came while {state:?}", frame.name());
                 self.alarm(Alarm::Protocol { reason });

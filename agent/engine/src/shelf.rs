@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use millrace_model::store::JournalState;
-use millrace_model::{JournalId, Ledger, Moment, RangeSet, RecordCheck, SegmentName, Seq, SeqRange};
+use millrace_model::{JournalId, Ledger, Moment, Ordinal, RangeSet, RecordCheck, SegmentName, Seq, SeqRange};
 
 /// How finely the age of acks is known: a grace period is cut into this many steps, so that the list of
 /// waiting acks stays short.
@@ -38,8 +38,12 @@ pub struct Shelf {
     pub verified: bool,
     /// The count of everything, as the store last said, kept up by outcomes.
     pub ledger: Ledger,
-    /// Segments sealed in this session whose records went out unsealed.
+    /// Segments whose records may have gone out unsealed: the hub is told when it has them all.
     pub seals: Vec<SegmentName>,
+    /// Segments below this ordinal were sealed by an earlier process.
+    pub inherited: Ordinal,
+    /// Of those, the hub was told of the ones below this again.
+    pub renewed: Ordinal,
     graced: RangeSet,
     waiting: Vec<(Moment, RangeSet)>,
 }
@@ -64,6 +68,8 @@ impl Shelf {
             verified: false,
             ledger: state.ledger,
             seals: Vec::new(),
+            inherited: state.next_ordinal,
+            renewed: 0,
             graced: RangeSet::new(),
             waiting,
         }
@@ -111,7 +117,10 @@ impl Shelf {
         self.unwritten.extend(&fresh);
         self.ledger.acked += count;
         self.ledger.pending = self.ledger.pending.saturating_sub(count);
+        // Journals whose oldest segment cannot go are never asked what is trimmable, so the list is kept short here.
+        self.end_grace(now, grace);
         match self.waiting.last_mut() {
+            _ if grace.is_zero() => self.graced.extend(&fresh),
             Some((since, young)) if now.since(*since) * GRACE_STEPS < grace => young.extend(&fresh),
             _ => self.waiting.push((now, fresh)),
         }
@@ -122,7 +131,11 @@ impl Shelf {
     pub fn dropped(&mut self, floor: Seq, evicted: u64) {
         self.floor = self.floor.max(floor);
         let below = SeqRange::new(0, self.floor.saturating_sub(1));
+        // Acks that the store had not heard of when it dropped: it counted their records as evicted.
+        let mut unheard = 0;
         if let Some(below) = below {
+            let unacked = self.present.within(below).difference(&self.acked).count();
+            unheard = evicted.saturating_sub(unacked);
             let sets =
                 [&mut self.present, &mut self.acked, &mut self.unwritten, &mut self.graced, &mut self.sent];
             for set in sets {
@@ -132,18 +145,23 @@ impl Shelf {
             self.waiting.retain(|(_, ranges)| !ranges.is_empty());
         }
         self.ledger.evicted += evicted;
-        self.ledger.pending = self.ledger.pending.saturating_sub(evicted);
+        self.ledger.acked = self.ledger.acked.saturating_sub(unheard);
+        self.ledger.pending = self.ledger.pending.saturating_sub(evicted - unheard);
     }
 
     /// What is acked and past its grace period.
     pub fn trimmable(&mut self, now: Moment, grace: Duration) -> &RangeSet {
+        self.end_grace(now, grace);
+        &self.graced
+    }
+
+    fn end_grace(&mut self, now: Moment, grace: Duration) {
         // A step's first ack stands for all of them, so a step is waited for in addition.
         let due = grace + grace / GRACE_STEPS;
         let past = self.waiting.iter().take_while(|(since, _)| now.since(*since) >= due).count();
         for (_, ranges) in self.waiting.drain(..past) {
             self.graced.extend(&ranges);
         }
-        &self.graced
     }
 
     /// Records that are here, not safe yet, and not sent in this session.
@@ -161,7 +179,6 @@ impl Shelf {
     /// Forgets what belongs to a session.
     pub fn session_ended(&mut self) {
         self.sent = RangeSet::new();
-        self.seals.clear();
         self.verified = false;
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Promise: only flushed records are sent; in memory are at most a few reads, whatever the backlog.
 
+use millrace_model::store::{Change, SegmentInfo};
 use millrace_model::{JournalId, Lane, Moment, RangeSet, Run, SegmentName, SeqRange};
 use millrace_wire::{Frame, Lodging, RunFrame, Seal};
 
@@ -18,6 +19,10 @@ pub(crate) const FRESH_RECORDS: u64 = 16;
 
 /// Records that live may lag behind before the older ones are left to the backlog: live is the newest, always.
 const LIVE_LAG_MAX: u64 = 4_096;
+
+/// Seals of one journal that wait for their records to be acked. The oldest go first: a hub that misses one keeps rows for
+/// longer, and nothing else.
+const SEALS_MAX: usize = 1_024;
 
 /// What is kept of the lag when that happens.
 const LIVE_LAG_KEPT: u64 = 512;
@@ -168,13 +173,22 @@ impl Engine {
         self.shipping.channel(request.channel).loading = false;
         let Some(shelf) = self.shelves.get_mut(&request.journal) else { return };
         if runs.is_empty() {
-            // The range went between asking and reading: trimmed or evicted.
-            shelf.present.remove(request.range);
+            // The range went between asking and reading: trimmed or evicted, which a commit will say. It is not asked for
+            // again meanwhile.
+            shelf.sent.insert(request.range);
         }
+        // One read may be more than one run; each needs credit, or the hub would call it dishonest.
+        let reserve = if request.channel == Channel::Live { 0 } else { LIVE_RESERVE_BYTES };
         for run in runs {
             let Some(range) = run.range() else { continue };
+            if self.shipping.credit.left() <= reserve {
+                break;
+            }
             if let Some(shelf) = self.shelves.get_mut(&request.journal) {
                 shelf.sent.insert(range);
+                if run.is_whole_segment() {
+                    shelf.seals.retain(|name| Some(*name) != run.segment);
+                }
             }
             let frame = RunFrame::of(run);
             let cost = frame.cost();
@@ -211,31 +225,53 @@ impl Engine {
 
     pub(crate) fn linger_over(&self) -> Option<Moment> {
         let free = self.session.is_open()
+            && !self.recovery.is_breaking()
             && Shipping::is_free(self.shipping.live)
             && self.shipping.credit.left() > 0;
         self.shipping.lingering_since.filter(|_| free).map(|since| since + self.config.linger)
     }
 
     pub(crate) fn tokens_ready(&self) -> Option<Moment> {
-        let waits = self.session.is_open() && Shipping::is_free(self.shipping.backlog);
+        let ships = self.session.is_open() && !self.recovery.is_breaking();
+        let waits = ships && Shipping::is_free(self.shipping.backlog);
         self.bucket.ready_at().filter(|_| waits && self.shipping.credit.left() > LIVE_RESERVE_BYTES)
     }
 
     /// Segments were sealed: a hub that has their records as a tail must hear of it.
     pub(crate) fn note_seals(&mut self, journal: JournalId, sealed: &[SegmentName]) {
+        let open = self.session.is_open();
         if let Some(shelf) = self.shelves.get_mut(&journal) {
-            shelf.seals.extend_from_slice(sealed);
+            for name in sealed {
+                // Whatever is sent from now on names its segment.
+                let known = |range| open || !shelf.acked.within(range).is_empty();
+                if name.range().is_some_and(known) {
+                    shelf.seals.push(*name);
+                }
+            }
+            let surplus = shelf.seals.len().saturating_sub(SEALS_MAX);
+            shelf.seals.drain(..surplus);
+        }
+    }
+
+    /// Segments of an earlier process were found: the hub may have their records as a tail still.
+    pub(crate) fn renew_seals(&mut self, segments: &[SegmentInfo]) {
+        for SegmentInfo { journal, name, .. } in segments {
+            if let Some(shelf) = self.shelves.get_mut(journal)
+                && (shelf.renewed..shelf.inherited).contains(&name.ordinal)
+                && name.range().is_some_and(|range| shelf.acked.covers(range))
+            {
+                shelf.renewed = name.ordinal + 1;
+                shelf.seals.push(*name);
+            }
         }
     }
 
     fn send_seals(&mut self) {
         let mut seals = Vec::new();
         for shelf in self.shelves.values_mut().filter(|shelf| shelf.ships()) {
-            let held = |range: SeqRange| shelf.sent.covers(range) || shelf.acked.covers(range);
             shelf.seals.retain(|segment| match segment.range() {
-                // Sent as a tail, all of it: the hub can seal it when it has it all. Otherwise its parts still to go
-                // will name the segment.
-                Some(range) if held(range) => {
+                // Only when the hub has all of it can it seal it.
+                Some(range) if shelf.acked.covers(range) => {
                     seals.push(Seal { journal: Lodging::from(shelf.journal), segment: *segment });
                     false
                 }
@@ -264,10 +300,16 @@ impl Engine {
             return;
         }
         self.acks_due = None;
-        for shelf in self.shelves.values_mut().filter(|shelf| !shelf.unwritten.is_empty()) {
+        let journals: Vec<JournalId> = self.shelves.keys().copied().collect();
+        journals.into_iter().for_each(|journal| self.write_acks_of(journal));
+    }
+
+    /// Asks for the acks of one journal to be written down with the next commit.
+    pub(crate) fn write_acks_of(&mut self, journal: JournalId) {
+        let shelf = self.shelves.get_mut(&journal).filter(|shelf| !shelf.unwritten.is_empty());
+        if let Some(shelf) = shelf {
             let ranges = std::mem::take(&mut shelf.unwritten);
-            let change = millrace_model::store::Change::Acknowledge { journal: shelf.journal, ranges };
-            self.committing.add(Purpose::Acknowledge, change);
+            self.committing.add(Purpose::Acknowledge, Change::Acknowledge { journal, ranges });
         }
     }
 }
