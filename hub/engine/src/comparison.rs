@@ -8,7 +8,8 @@ use crate::{Command, Engine, LinkId};
 impl Engine {
     pub(crate) fn compare(&mut self, id: LinkId, compare: Compare) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        let Some(range) = compare.range() else {
+        // The last of all numbers is nobody's: counting past it would overflow.
+        let Some(range) = compare.range().filter(|range| range.last() < Seq::MAX) else {
             self.close(id, GoodbyeCode::Protocol, "a Compare frame names no records");
             return;
         };
@@ -36,7 +37,8 @@ impl Engine {
             compare.journal.of(device) == journal && compare.range() == Some(range)
         };
         let mut answers = Vec::new();
-        for (id, link) in &mut self.links {
+        for id in self.links_of(journal.device) {
+            let Some(link) = self.links.get_mut(&id) else { continue };
             let device = link.device;
             if let Some(compare) = link.comparing.take_if(|compare| asks(compare, device)) {
                 // Both lists ascend, so one walk finds what they share.
@@ -49,7 +51,7 @@ impl Engine {
                     })
                     .map(|(seq, _)| SeqRange::only(seq))
                     .collect();
-                answers.push((*id, equal));
+                answers.push((id, equal));
             }
         }
         for (id, equal) in answers {

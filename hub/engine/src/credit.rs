@@ -1,10 +1,11 @@
 //! How much each agent may send: a window over what is not flushed yet, narrowed by memory and by the device's rate.
 //!
-//! Promise: the runs in memory stay within the memory budget plus one frame for each connection.
+//! Promise: the runs in memory stay within the memory budget plus two frames for each connection.
 
 use std::time::Duration;
 
 use millrace_model::Moment;
+use millrace_wire::limits::RUN_BODY_MAX;
 
 /// Smallest window: a device can always send something.
 pub const WINDOW_BYTES_MIN: u64 = 64 << 10;
@@ -35,10 +36,11 @@ impl Account {
         self.granted
     }
 
-    /// A run came in. `false` when the agent had no credit at all for it.
+    /// A run came in. `false` when the agent cannot have had any credit for it: the last run that it sends may overdraw, and
+    /// may arrive before others that were sent earlier on another channel.
     #[must_use]
     pub const fn received(&mut self, bytes: u64) -> bool {
-        let honest = self.received < self.granted;
+        let honest = self.received < self.granted.saturating_add(RUN_BODY_MAX as u64);
         self.received = self.received.saturating_add(bytes);
         honest
     }
@@ -96,7 +98,8 @@ mod tests {
     #[test]
     fn a_run_without_any_credit_is_dishonest() {
         let mut account = Account::new(100);
-        assert!(account.received(150), "the last frame may overdraw");
+        assert!(account.received(RUN_BODY_MAX as u64 + 99), "the last frame may overdraw");
+        assert!(account.received(1), "and overtake one that was sent before it");
         assert!(!account.received(1));
     }
 

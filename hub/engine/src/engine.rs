@@ -2,7 +2,7 @@
 //!
 //! Absent: decisions. They stand in the rooms, as further `impl Engine` blocks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millrace_model::store::{JournalState, Usage};
 use millrace_model::{DeviceId, Fence, Incarnation, JournalId, Lane, Moment, Wall};
@@ -24,6 +24,14 @@ pub struct Engine {
     pub(crate) commands: VecDeque<Command>,
     pub(crate) shelves: BTreeMap<JournalId, Shelf>,
     pub(crate) links: BTreeMap<LinkId, Link>,
+    /// The connections of each device.
+    pub(crate) by_device: BTreeMap<DeviceId, BTreeSet<LinkId>>,
+    /// When connections that have not said Hello are closed.
+    pub(crate) silent_until: BTreeSet<(Moment, LinkId)>,
+    /// When connections that are over their rate get credit again.
+    pub(crate) credit_at: BTreeSet<(Moment, LinkId)>,
+    /// Connections whose greeting waits for a commit.
+    pub(crate) settling: BTreeSet<LinkId>,
     pub(crate) reception: Reception,
     pub(crate) fence: Fence,
     usage: Usage,
@@ -57,6 +65,10 @@ impl Engine {
             commands: VecDeque::new(),
             shelves,
             links: BTreeMap::new(),
+            by_device: BTreeMap::new(),
+            silent_until: BTreeSet::new(),
+            credit_at: BTreeSet::new(),
+            settling: BTreeSet::new(),
             reception: Reception::default(),
             fence: config.fence_base,
             usage,
@@ -71,12 +83,15 @@ impl Engine {
         match event {
             Event::Opened { link, device } => self.opened(link, device, now),
             Event::Received { link, frame } => self.received(link, frame, now),
-            Event::Closed { link } => {
-                self.links.remove(&link);
-            }
+            Event::Closed { link } => self.forget(link),
             Event::Committed { durable, outcomes, usage } => {
+                let was_full = self.is_full();
                 self.usage = usage;
+                if self.is_full() && !was_full {
+                    self.commands.push_back(Command::Alarm(Alarm::Full));
+                }
                 self.committed(durable, outcomes, now);
+                self.greet_settled(durable.commit(), now);
             }
             Event::CommitRefused { commit, refusal } => self.commit_refused(commit, &refusal, now),
             Event::Checked { journal, range, checks } => {
@@ -85,7 +100,7 @@ impl Engine {
             }
             Event::Revoked { device, reason } => self.close_device(device, GoodbyeCode::Revoked, &reason),
             Event::Clock { wall } => self.clock = (now, wall),
-            Event::Timer => self.raise_credits(now),
+            Event::Timer => self.raise_due_credits(now),
             Event::Shutdown => {
                 self.stopping = true;
                 let all: Vec<LinkId> = self.links.keys().copied().collect();
@@ -107,14 +122,10 @@ impl Engine {
     /// When to send [`Event::Timer`], and why; `None` when only an event can change anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Moment, WakeReason)> {
-        let silent = self.links.values().filter_map(|link| match link.stage {
-            Stage::Silent { deadline } => Some((deadline, WakeReason::GreetingOverdue)),
-            _ => None,
-        });
-        let credit = self.links.values().filter(|link| matches!(link.stage, Stage::Open { .. }));
-        let credit = credit.filter_map(|link| Some((link.account.waits_until()?, WakeReason::Credit)));
+        let silent = self.silent_until.first().map(|(at, _)| (*at, WakeReason::GreetingOverdue));
+        let credit = self.credit_at.first().map(|(at, _)| (*at, WakeReason::Credit));
         let retry = self.reception.retry_at().map(|at| (at, WakeReason::RetryCommit));
-        silent.chain(credit).chain(retry).min()
+        [silent, credit, retry].into_iter().flatten().min()
     }
 
     /// Whether changes wait for a flush.
@@ -137,10 +148,11 @@ impl Engine {
         };
         for (journal, shelf) in &self.shelves {
             let summary = devices.entry(journal.device).or_insert_with(|| empty(journal.device));
-            summary.records += shelf.present.count();
-            summary.declared += shelf.declared.count();
-            summary.missing += shelf.head.saturating_sub(shelf.held().count());
-            summary.stored_bytes += shelf.stored_bytes;
+            // What a device declares may be any number, so nothing here may overflow.
+            summary.records = summary.records.saturating_add(shelf.present.count());
+            summary.declared = summary.declared.saturating_add(shelf.declared.count());
+            summary.missing = summary.missing.saturating_add(shelf.missing());
+            summary.stored_bytes = summary.stored_bytes.saturating_add(shelf.stored_bytes);
         }
         for link in self.links.values() {
             if let Stage::Open { incarnation, .. } = link.stage {
@@ -160,6 +172,10 @@ impl Engine {
     #[must_use]
     pub const fn usage(&self) -> Usage {
         self.usage
+    }
+
+    pub(crate) const fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Whether the disk budget is used up.
@@ -190,40 +206,71 @@ impl Engine {
     }
 
     fn close_silent(&mut self, now: Moment) {
-        let late = |link: &Link| matches!(link.stage, Stage::Silent { deadline } if deadline <= now);
-        let silent: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| late(link)).map(|(id, _)| *id).collect();
-        for id in silent {
+        while let Some((_, id)) = self.silent_until.first().copied().filter(|(at, _)| *at <= now) {
+            self.silent_until.pop_first();
             self.close(id, GoodbyeCode::Protocol, "no Hello came in time");
         }
     }
 
     fn close_device(&mut self, device: DeviceId, code: GoodbyeCode, reason: &str) {
-        let links: Vec<LinkId> =
-            self.links.iter().filter(|(_, l)| l.device == device).map(|(id, _)| *id).collect();
-        for link in links {
+        for link in self.links_of(device) {
             self.close(link, code, reason);
+        }
+    }
+
+    /// The connections of a device, oldest first.
+    pub(crate) fn links_of(&self, device: DeviceId) -> Vec<LinkId> {
+        self.by_device.get(&device).into_iter().flatten().copied().collect()
+    }
+
+    /// A connection is over.
+    fn forget(&mut self, id: LinkId) {
+        self.rest(id);
+        if let Some(link) = self.links.remove(&id)
+            && let Some(of_device) = self.by_device.get_mut(&link.device)
+        {
+            of_device.remove(&id);
+            if of_device.is_empty() {
+                self.by_device.remove(&link.device);
+            }
+        }
+    }
+
+    /// Nothing is due for a connection any more.
+    pub(crate) fn rest(&mut self, id: LinkId) {
+        self.settling.remove(&id);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Some(at) = link.credit_at.take() {
+            self.credit_at.remove(&(at, id));
+        }
+        if let Stage::Silent { deadline } = link.stage {
+            self.silent_until.remove(&(deadline, id));
         }
     }
 
     /// Says goodbye and ends a connection.
     pub(crate) fn close(&mut self, id: LinkId, code: GoodbyeCode, reason: &str) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if link.stage == Stage::Closing {
+        if self.links.get(&id).is_none_or(|link| link.stage == Stage::Closing) {
             return;
         }
-        link.stage = Stage::Closing;
+        self.rest(id);
         let retry_after_ms = match code {
             GoodbyeCode::Unavailable | GoodbyeCode::Quota | GoodbyeCode::Protocol => COME_BACK_MS,
             _ => 0,
         };
         let goodbye = Goodbye { code, reason: reason.to_owned(), retry_after_ms };
         self.send(id, Frame::Goodbye(goodbye));
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::Closing;
+        }
         self.commands.push_back(Command::Close { link: id, code, reason: reason.to_owned() });
     }
 
+    /// Sends a frame, unless the goodbye is said: that is the last one.
     pub(crate) fn send(&mut self, link: LinkId, frame: Frame) {
-        self.commands.push_back(Command::Send { link, frame });
+        if self.links.get(&link).is_some_and(|link| link.stage != Stage::Closing) {
+            self.commands.push_back(Command::Send { link, frame });
+        }
     }
 
     pub(crate) fn wall(&self, now: Moment) -> Wall {
@@ -233,7 +280,7 @@ impl Engine {
     /// The window that every connection gets: an equal part of the memory budget.
     pub(crate) fn window(&self) -> u64 {
         let share = self.config.memory_budget_bytes / (self.links.len() as u64).max(1);
-        share.clamp(WINDOW_BYTES_MIN, self.config.credit_max_bytes)
+        share.min(self.config.credit_max_bytes).max(WINDOW_BYTES_MIN)
     }
 
     pub(crate) fn journals_of(&self, device: DeviceId) -> impl Iterator<Item = (&JournalId, &Shelf)> {

@@ -12,9 +12,16 @@ use crate::{Alarm, Command, Engine, LinkId};
 
 impl Engine {
     pub(crate) fn opened(&mut self, link: LinkId, device: DeviceId, now: Moment) {
-        let stage = Stage::Silent { deadline: now + self.config.greeting_timeout };
-        self.links.insert(link, Link { device, stage, account: Account::default(), comparing: None });
-        if self.links.len() > self.config.links_max {
+        let deadline = now + self.config.greeting_timeout;
+        let stage = Stage::Silent { deadline };
+        let fresh =
+            Link { device, stage, account: Account::default(), waiting: 0, credit_at: None, comparing: None };
+        self.links.insert(link, fresh);
+        self.by_device.entry(device).or_default().insert(link);
+        self.silent_until.insert((deadline, link));
+        if self.is_stopping() {
+            self.close(link, GoodbyeCode::Shutdown, "the hub stops");
+        } else if self.links.len() > self.config.links_max {
             self.close(
                 link,
                 GoodbyeCode::Unavailable,
@@ -34,8 +41,43 @@ impl Engine {
             self.close(id, GoodbyeCode::Quota, &reason);
             return;
         }
+        self.rest(id);
+        if !self.take_over(id, device, hello.incarnation) {
+            return;
+        }
+        let after = self.reception.last_asked();
+        let greeting = Box::new(Greeting { hello, awaited: Vec::new(), after, found: Vec::new() });
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::Greeting(greeting);
+        }
+        match after {
+            Some(_) => {
+                self.settling.insert(id);
+            }
+            None => self.look_up(id, now),
+        }
+    }
+
+    /// A commit is over: greetings that waited for it go on.
+    pub(crate) fn greet_settled(&mut self, commit: u64, now: Moment) {
+        let waits = |id: &LinkId| match self.links.get(id).map(|link| &link.stage) {
+            Some(Stage::Greeting(greeting)) => greeting.after.is_some_and(|after| after <= commit),
+            _ => false,
+        };
+        let ready: Vec<LinkId> = self.settling.iter().copied().filter(waits).collect();
+        for id in ready {
+            self.settling.remove(&id);
+            self.look_up(id, now);
+        }
+    }
+
+    /// Reads the checks that a Welcome needs. What older sessions sent is on disk now, and they send nothing more, so
+    /// the agent's journals stay as they are until it is told of them.
+    fn look_up(&mut self, id: LinkId, now: Moment) {
+        let Some(Link { device, stage: Stage::Greeting(greeting), .. }) = self.links.get(&id) else { return };
+        let device = *device;
         let mut awaited = Vec::new();
-        for summary in &hello.journals {
+        for summary in &greeting.hello.journals {
             let journal = journal_of(device, summary);
             let Some(shelf) = self.shelves.get(&journal) else { continue };
             for seq in [summary.head, shelf.head] {
@@ -48,9 +90,9 @@ impl Engine {
         for (journal, range) in &awaited {
             self.commands.push_back(Command::Check { journal: *journal, range: *range });
         }
-        let greeting = Box::new(Greeting { hello, awaited, found: Vec::new() });
-        if let Some(link) = self.links.get_mut(&id) {
-            link.stage = Stage::Greeting(greeting);
+        if let Some(Link { stage: Stage::Greeting(greeting), .. }) = self.links.get_mut(&id) {
+            greeting.awaited = awaited;
+            greeting.after = None;
         }
         self.welcome_if_ready(id, now);
     }
@@ -65,6 +107,10 @@ impl Engine {
                 "the device has {journals} journals here, the limit is {limit}: look for clones"
             ));
         }
+        self.bytes_within_quota(device)
+    }
+
+    pub(crate) fn bytes_within_quota(&self, device: DeviceId) -> Result<(), String> {
         let bytes: u64 = self.journals_of(device).map(|(_, shelf)| shelf.stored_bytes).sum();
         let limit = self.config.device_bytes_max;
         if bytes >= limit {
@@ -81,9 +127,7 @@ impl Engine {
         checks: &[(Seq, RecordCheck)],
         now: Moment,
     ) {
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, l)| l.device == journal.device).map(|(id, _)| *id).collect();
-        for id in waiting {
+        for id in self.links_of(journal.device) {
             let Some(Link { stage: Stage::Greeting(greeting), .. }) = self.links.get_mut(&id) else {
                 continue;
             };
@@ -101,7 +145,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(&id) else { return };
         let device = link.device;
         let Stage::Greeting(greeting) = &mut link.stage else { return };
-        if !greeting.awaited.is_empty() {
+        if !greeting.awaited.is_empty() || greeting.after.is_some() {
             return;
         }
         let greeting = std::mem::replace(
@@ -114,13 +158,11 @@ impl Engine {
                     journals: Vec::new(),
                 },
                 awaited: Vec::new(),
+                after: None,
                 found: Vec::new(),
             },
         );
         let incarnation = greeting.hello.incarnation;
-        if !self.take_over(id, device, incarnation) {
-            return;
-        }
         let holdings =
             greeting.hello.journals.iter().map(|summary| self.holding(device, summary, &greeting)).collect();
         self.fence += 1;
@@ -147,15 +189,13 @@ impl Engine {
 
     /// Ends an older session of the same incarnation; notices clones. `false` when the newcomer is refused.
     fn take_over(&mut self, id: LinkId, device: DeviceId, incarnation: Incarnation) -> bool {
-        let others: Vec<(LinkId, Incarnation)> = self
-            .links
-            .iter()
-            .filter(|(other, link)| **other != id && link.device == device)
-            .filter_map(|(other, link)| match link.stage {
-                Stage::Open { incarnation, .. } => Some((*other, incarnation)),
-                _ => None,
-            })
-            .collect();
+        let theirs = |other: &LinkId| match &self.links.get(other)?.stage {
+            Stage::Open { incarnation, .. } => Some((*other, *incarnation)),
+            Stage::Greeting(greeting) => Some((*other, greeting.hello.incarnation)),
+            _ => None,
+        };
+        let others: Vec<(LinkId, Incarnation)> =
+            self.links_of(device).iter().filter(|other| **other != id).filter_map(theirs).collect();
         let mut online = vec![incarnation];
         for (other, theirs) in others {
             if theirs == incarnation {

@@ -33,6 +33,8 @@ pub struct Greeting {
     pub hello: Hello,
     /// Checks that are still being read.
     pub awaited: Vec<(JournalId, SeqRange)>,
+    /// The commit that has to be over before checks are read: it carries the last records of older sessions.
+    pub after: Option<u64>,
     /// Checks that were read: journal, sequence number, and what is there.
     pub found: Vec<(JournalId, u64, Option<RecordCheck>)>,
 }
@@ -46,6 +48,10 @@ pub struct Link {
     pub stage: Stage,
     /// What it may send.
     pub account: Account,
+    /// Changes that it sent and that wait for a flush.
+    pub waiting: usize,
+    /// When it gets credit again, if it is over its rate.
+    pub credit_at: Option<Moment>,
     /// Comparisons that are being read.
     pub comparing: Option<millrace_wire::Compare>,
 }

@@ -4,10 +4,11 @@
 //!
 //! Promise: [`Engine::committed`], which takes the proof, is the only place where acks are made.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use millrace_model::notice::Gap;
 use millrace_model::store::{Change, Outcome, Refusal};
-use millrace_model::{Durable, JournalId, Moment, RangeSet, SeqRange};
+use millrace_model::{DeviceId, Durable, JournalId, Moment, RangeSet, SeqRange};
 use millrace_wire::limits::ACKS_MAX;
 use millrace_wire::{Ack, Acks, Conflict, Credit, Decline, Frame, GoodbyeCode, Lodging, RunFrame, Seal};
 
@@ -19,6 +20,10 @@ const FULL_RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Changes of one commit: enough to fill a flush, few enough to answer soon.
 const COMMIT_CHANGES_MAX: usize = 1_024;
+
+/// Changes of one connection that may wait for a flush. Credit counts bytes of bodies, so without this a stream of seals or of
+/// empty runs would have no limit. An honest agent sends a few thousand seals at most, after months without a link.
+const LINK_CHANGES_MAX: usize = 8_192;
 
 /// What waits for a flush.
 #[derive(Debug, Default)]
@@ -43,6 +48,12 @@ impl Reception {
         self.retry_at.filter(|_| self.under_way.is_none() && !self.waiting.is_empty())
     }
 
+    /// The commit after which everything that came so far is flushed; `None` when it is already.
+    pub(crate) fn last_asked(&self) -> Option<u64> {
+        let later = self.waiting.len().div_ceil(COMMIT_CHANGES_MAX) as u64;
+        self.is_busy().then_some(self.count + later)
+    }
+
     /// Whether anything waits for a flush.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -59,22 +70,33 @@ impl Engine {
             self.protocol_broken(id, "a run came without credit");
             return;
         }
+        // An agent ships the journals that it writes, and no session but the newest of their incarnation may: so a journal
+        // never mixes what two machines wrote.
+        let fits =
+            matches!(&link.stage, Stage::Open { incarnation, .. } if *incarnation == run.journal.incarnation);
+        if !fits {
+            self.protocol_broken(id, "a run is of another incarnation than the session");
+            return;
+        }
         let run = run.into_run(device);
         let Some(range) = run.range() else {
             self.protocol_broken(id, "a run names no records");
             return;
         };
+        if self.is_full() {
+            self.close(id, GoodbyeCode::Unavailable, "this hub's disk budget is used up: try another");
+            return;
+        }
         if let Err(reason) = self.may_store(run.journal, range) {
             self.commands.push_back(Command::Alarm(Alarm::Quota { device, reason: reason.clone() }));
             self.close(id, GoodbyeCode::Quota, &reason);
             return;
         }
-        self.reception
-            .waiting
-            .push_back((Sender { link: id, bytes, range: Some(range) }, Change::Receive(run)));
+        self.wait(Sender { link: id, bytes, range: Some(range) }, Change::Receive(run));
     }
 
     fn may_store(&self, journal: JournalId, range: SeqRange) -> Result<(), String> {
+        self.bytes_within_quota(journal.device)?;
         match self.shelves.get(&journal) {
             None if self.journals_of(journal.device).count() >= self.config.device_journals_max => {
                 let limit = self.config.device_journals_max;
@@ -96,12 +118,23 @@ impl Engine {
         }
     }
 
+    /// A change waits for the next commit, if its sender has not too many there.
+    fn wait(&mut self, sender: Sender, change: Change) {
+        let Some(link) = self.links.get_mut(&sender.link) else { return };
+        if link.waiting >= LINK_CHANGES_MAX {
+            self.protocol_broken(sender.link, "more frames came than may wait for a flush");
+            return;
+        }
+        link.waiting += 1;
+        self.reception.waiting.push_back((sender, change));
+    }
+
     /// The author sealed records that were sent before.
     pub(crate) fn seal(&mut self, id: LinkId, seal: &Seal) {
         let Some(link) = self.links.get(&id) else { return };
         let journal = seal.journal.of(link.device);
         let change = Change::Seal { journal, segment: seal.segment };
-        self.reception.waiting.push_back((Sender { link: id, bytes: 0, range: None }, change));
+        self.wait(Sender { link: id, bytes: 0, range: None }, change);
     }
 
     /// Begins the next commit, if one may begin.
@@ -127,9 +160,12 @@ impl Engine {
         let under_way = self.reception.under_way.take_if(|(commit, _)| *commit == durable.commit());
         let Some((_, senders)) = under_way else { return };
         let mut acks: BTreeMap<LinkId, BTreeMap<JournalId, RangeSet>> = BTreeMap::new();
+        let mut settled: BTreeSet<LinkId> = BTreeSet::new();
         for (sender, outcome) in senders.into_iter().zip(outcomes) {
             if let Some(link) = self.links.get_mut(&sender.link) {
                 link.account.settled(sender.bytes);
+                link.waiting = link.waiting.saturating_sub(1);
+                settled.insert(sender.link);
             }
             let Outcome::Received { journal, stored, duplicate, conflict, refused, gaps } = outcome else {
                 continue;
@@ -139,10 +175,7 @@ impl Engine {
                 self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
             }
             for gap in gaps {
-                let lodging = Lodging { incarnation: gap.incarnation, lane: gap.lane };
-                if let Some(range) = gap.range.and_then(|(first, last)| SeqRange::new(first, last)) {
-                    self.shelves.entry(lodging.of(journal.device)).or_default().declared.insert(range);
-                }
+                self.declared(journal.device, &gap);
                 self.commands.push_back(Command::Alarm(Alarm::Gap(gap, journal.device)));
             }
             let acked = acks.entry(sender.link).or_default().entry(journal).or_default();
@@ -163,7 +196,22 @@ impl Engine {
         for (link, by_journal) in acks {
             self.acknowledge(link, by_journal);
         }
-        self.raise_credits(now);
+        settled.into_iter().for_each(|link| self.raise_credit(link, now));
+    }
+
+    /// Notes what an author says it lost, within the device's quotas: the words come from the device.
+    fn declared(&mut self, device: DeviceId, gap: &Gap) {
+        let Some(range) = gap.range.and_then(|(first, last)| SeqRange::new(first, last)) else { return };
+        let journal = Lodging { incarnation: gap.incarnation, lane: gap.lane }.of(device);
+        let room = self.journals_of(device).count() < self.config.device_journals_max;
+        if !room && !self.shelves.contains_key(&journal) {
+            return;
+        }
+        let ranges_max = self.config.journal_ranges_max;
+        let declared = &mut self.shelves.entry(journal).or_default().declared;
+        if declared.range_count() < ranges_max {
+            declared.insert(range);
+        }
     }
 
     fn acknowledge(&mut self, link: LinkId, by_journal: BTreeMap<JournalId, RangeSet>) {
@@ -185,18 +233,34 @@ impl Engine {
         }
     }
 
-    pub(crate) fn raise_credits(&mut self, now: Moment) {
+    /// Gives a connection the credit that it has a right to now, or notes when it will.
+    fn raise_credit(&mut self, id: LinkId, now: Moment) {
         let (window, rate) = (self.window(), self.config.device_rate);
-        let mut raised = Vec::new();
-        for (id, link) in &mut self.links {
-            if matches!(link.stage, Stage::Open { .. })
-                && let Some(total) = link.account.raise(window, rate, now)
-            {
-                raised.push((*id, total));
-            }
+        let Some(link) = self.links.get_mut(&id).filter(|link| matches!(link.stage, Stage::Open { .. }))
+        else {
+            return;
+        };
+        let raised = link.account.raise(window, rate, now);
+        let due = link.account.waits_until().filter(|at| *at > now);
+        if let Some(before) = std::mem::replace(&mut link.credit_at, due) {
+            self.credit_at.remove(&(before, id));
         }
-        for (id, total) in raised {
+        if let Some(at) = due {
+            self.credit_at.insert((at, id));
+        }
+        if let Some(total) = raised {
             self.send(id, Frame::Credit(Credit { total }));
+        }
+    }
+
+    /// Devices that were over their rate get credit again.
+    pub(crate) fn raise_due_credits(&mut self, now: Moment) {
+        while let Some((_, id)) = self.credit_at.first().copied().filter(|(at, _)| *at <= now) {
+            self.credit_at.pop_first();
+            if let Some(link) = self.links.get_mut(&id) {
+                link.credit_at = None;
+            }
+            self.raise_credit(id, now);
         }
     }
 

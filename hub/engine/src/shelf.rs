@@ -38,6 +38,12 @@ impl Shelf {
         self.stored_bytes = self.stored_bytes.saturating_add(bytes);
     }
 
+    /// How many records are missing below the head and not declared.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        SeqRange::new(1, self.head).map_or(0, |all| all.count() - self.held().within(all).count())
+    }
+
     /// What the author need not send: here, trimmed here, or declared lost.
     #[must_use]
     pub fn held(&self) -> RangeSet {
