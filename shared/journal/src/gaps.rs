@@ -156,3 +156,28 @@ pub(crate) fn evict(
     row.evicted += unacked.count();
     Ok(unacked.count())
 }
+
+/// Gap records among those that are evicted: what they declare has not been heard of, so it is open again.
+pub(crate) fn reopen(
+    work: &Work<'_>,
+    row: &crate::row::JournalRow,
+    lost: &millrace_model::RangeSet,
+) -> Result<(), Fault> {
+    // Gaps are declared in the urgent lane alone.
+    if row.journal.lane != Lane::Urgent {
+        return Ok(());
+    }
+    for range in lost.iter() {
+        crate::load::each(work.conn, row, range, |_, record| {
+            let Some(gap) = Gap::from_record(&record) else { return Ok(true) };
+            let device = row.journal.device;
+            let journal = millrace_model::JournalId { device, incarnation: gap.incarnation, lane: gap.lane };
+            let known = work.row(&journal).filter(|_| journal != row.journal);
+            let id = known.map_or(row.id, |known| known.id);
+            let range = gap.range.and_then(|(first, last)| SeqRange::new(first, last));
+            open(work.conn, id, gap.reason, range, gap.count, (gap.from, gap.to))?;
+            Ok(true)
+        })?;
+    }
+    Ok(())
+}

@@ -58,6 +58,7 @@ fn drop_units(
                 return Ok(());
             }
             if let (Some(reason), true) = (evict, unacked > 0) {
+                gaps::reopen(work, row, &here.difference(&row.acked))?;
                 dropped.evicted +=
                     gaps::evict(work, row, &here, reason, (segment.min_wall, segment.max_wall))?;
             }
@@ -95,6 +96,7 @@ fn drop_rows(
     }
     let evicting = unacked.intersection(&here);
     if let (Some(reason), false) = (evict, evicting.is_empty()) {
+        gaps::reopen(work, row, &evicting)?;
         let walls = row.tail_walls.unwrap_or_default();
         dropped.evicted += gaps::evict(work, row, &evicting, reason, walls)?;
     }
