@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use millrace_host::http::{HttpLimits, bind, host_routes, serve};
+use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
 use millrace_host::systemd::{self, Watchdog};
 use millrace_host::{Clock, Exit, Shutdown};
 use millrace_hub_engine::Engine;
@@ -40,6 +40,30 @@ const OVER_QUOTA_MAX: usize = 256;
 /// Page cache of a connection that only reads.
 const READER_CACHE_BYTES: u64 = 8 << 20;
 
+/// Everything that others come in by.
+struct Doors {
+    listener: Arc<Listener>,
+    web: TcpListener,
+    socket: UnixListener,
+    quic: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Doors {
+    async fn open(
+        config: &Config,
+        identity: Identity,
+        registry: &Arc<Registry>,
+        clock: &Clock,
+    ) -> Result<Self, Failure> {
+        let listener = Arc::new(listen(config, identity, registry, clock)?);
+        let quic = listener.local_addr().map_err(|error| Failure::io("no UDP port", &error))?;
+        let (web, socket) = listen_for_callers(config).await?;
+        let http = web.local_addr().map_err(|error| Failure::io("no TCP port", &error))?;
+        Ok(Self { listener, web, socket, quic, http })
+    }
+}
+
 /// What stands on disk, opened.
 struct Opened {
     ca: CertificateAuthority,
@@ -69,12 +93,8 @@ impl Hub {
         let registrar = Arc::new(registrar);
         let hub = opened.identity.own().hub().ok_or_else(|| identity::missing(&config.places))?;
 
-        let listener = Arc::new(listen(&config, opened.identity, &registry, &clock)?);
-        let quic = listener.local_addr().map_err(|error| Failure::io("no UDP port", &error))?;
-        let (web, socket) = listen_for_callers(&config).await?;
-        let http = web.local_addr().map_err(|error| Failure::io("no TCP port", &error))?;
-        let endpoint = endpoint(&config, hub, &opened.about, quic);
-
+        let doors = Doors::open(&config, opened.identity, &registry, &clock).await?;
+        let endpoint = endpoint(&config, hub, &opened.about, doors.quic);
         let writer = Writer::start(opened.store, WRITER_QUEUE_MAX);
         let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
         let reading = Reading::new(opened.readers, writer.handle());
@@ -94,16 +114,10 @@ impl Hub {
             pulse: Arc::clone(&pulse),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
-        let sessions = Sessions {
-            driver: handle.clone(),
-            registrar: Arc::clone(&registrar),
-            meters: meters.clone(),
-            renewing: Arc::new(Semaphore::new(RENEWALS_AT_ONCE)),
-        };
         let api = Api::new(ApiParts {
             endpoint,
-            quic,
-            http,
+            quic: doors.quic,
+            http: doors.http,
             store_budget_bytes: config.store_budget_bytes,
             clock: clock.clone(),
             registry,
@@ -113,28 +127,25 @@ impl Hub {
             board,
             meters: meters.clone(),
             pulse: Arc::clone(&pulse),
-            listener: Arc::clone(&listener),
+            listener: Arc::clone(&doors.listener),
             shutdown: shutdown.clone(),
         });
+        let sessions = Sessions {
+            driver: handle.clone(),
+            registrar: Arc::clone(&registrar),
+            meters,
+            renewing: Arc::new(Semaphore::new(RENEWALS_AT_ONCE)),
+        };
+        let Doors { listener, web, socket, quic, http } = doors;
         let tasks = vec![
             tokio::spawn(reception::receive(Arc::clone(&listener), sessions)),
             serve_web(web, &api, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
         ];
+        #[rustfmt::skip]
         let hub = Self {
-            config,
-            clock,
-            shutdown,
-            listener,
-            registrar,
-            pulse,
-            writer,
-            handle,
-            driver,
-            tasks,
-            quic,
-            http,
+            config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, tasks, quic, http,
         };
         hub.announce()?;
         Ok(hub)
@@ -230,15 +241,16 @@ fn listen(
 
 async fn listen_for_callers(config: &Config) -> Result<(TcpListener, UnixListener), Failure> {
     let web = bind(config.http, config.http_remote).await;
-    let web = web.map_err(|error| Failure::new(Exit::Config, error.to_string()).hint("see `http.listen`"))?;
-    let path = config.places.socket();
+    let web = web.map_err(|error| {
+        let exit = match error {
+            ServeError::NotLoopback(_) => Exit::Config,
+            ServeError::Bind { .. } => Exit::Unavailable,
+        };
+        Failure::new(exit, error.to_string()).hint("see `http.listen` and `http.remote`")
+    })?;
     // The registry's lock says that no other hub runs here: what stands there was left by one that was killed.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Failure::io("the old admin.sock cannot be removed", &error));
-        }
-        _ => {}
-    }
+    config.places.withdraw();
+    let path = config.places.socket();
     let bound = UnixListener::bind(&path).and_then(|socket| {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         Ok(socket)
