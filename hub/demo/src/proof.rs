@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use millrace_model::Ledger;
 
+use crate::patience::{Look, until};
 use crate::{Agent, AgentStatus, Hub, Inventory, PlantError, Publisher, Stamp, Tally};
 
 /// What is known of one device.
@@ -34,7 +35,7 @@ pub struct Exhibit {
 }
 
 impl Exhibit {
-    /// Waits until everything is answered and has arrived, and reads both sides. The status is `settled`'s.
+    /// Waits until everything is answered, has arrived, and every loss is declared at the hub; reads both sides.
     ///
     /// # Errors
     /// When something is not answered, or has not arrived, within `limit`.
@@ -47,9 +48,18 @@ impl Exhibit {
         for publisher in publishers {
             publisher.drained(limit).await?;
         }
+        let device = agent.settled(limit).await?.device;
+        // Losses are declared a moment after they were counted, by records that must arrive themselves.
+        let what = format!("the declaration of every loss of {}", agent.name());
+        let inventory = until(&what, limit, || async {
+            let (inventory, status) = (hub.inventory_of(&device).await?, agent.status().await?);
+            let (declared, lost) = (inventory.declared(), status.ledger.evicted + status.ledger.rejected);
+            let seen = format!("{declared} of {lost}");
+            Ok(if declared >= lost { Look::Found(inventory) } else { Look::NotYet(seen) })
+        })
+        .await?;
         let status = agent.settled(limit).await?;
         let tally = publishers.iter().fold(Tally::default(), |sum, publisher| sum.with(publisher.tally()));
-        let inventory = hub.inventory_of(&status.device).await?;
         Ok(Self { name: agent.name().to_owned(), tally, outstanding: 0, status, inventory })
     }
 }

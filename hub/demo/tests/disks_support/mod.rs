@@ -51,11 +51,16 @@ pub(crate) fn resize(at: &Path, mebibytes: u32) {
     mount(&["-o", &format!("remount,size={mebibytes}m")], at);
 }
 
-/// The last place at which `needle` stands in `file`.
-pub(crate) fn last_place(file: &Path, needle: &[u8]) -> usize {
+/// Every place at which `needle` stands in `file`.
+pub(crate) fn places(file: &Path, needle: &[u8]) -> Vec<usize> {
     let bytes = std::fs::read(file).unwrap();
-    let found = bytes.windows(needle.len()).rposition(|window| window == needle);
-    found.unwrap_or_else(|| panic!("{needle:?} is not in {}", file.display()))
+    let found = bytes.windows(needle.len()).enumerate().filter(|(_, window)| *window == needle);
+    found.map(|(place, _)| place).collect()
+}
+
+/// The last of them.
+pub(crate) fn place_of(file: &Path, needle: &[u8]) -> usize {
+    *places(file, needle).last().unwrap_or_else(|| panic!("{needle:?} is not in {}", file.display()))
 }
 
 /// Flips one bit.
@@ -102,10 +107,10 @@ impl FailingFlush {
     }
 }
 
-/// The store's table of an agent that gives up what it was told to, with this policy on every lane.
-pub(crate) fn store(policy: &str) -> serde_json::Value {
+/// The `[store]` of an agent with this policy on every lane, that trims at once what is acknowledged.
+pub(crate) fn table(policy: &str, budget: &str) -> serde_json::Value {
     json!({
-        "budget": "256MiB", "reserve": "1MiB", "grace": "0s",
+        "budget": budget, "reserve": "1MiB", "grace": "0s",
         "full": { "urgent": policy, "normal": policy, "bulk": policy },
     })
 }
