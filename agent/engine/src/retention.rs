@@ -90,6 +90,9 @@ impl Engine {
             let refused = if self.committing.is_refused() { slack } else { 0 };
             let excess = self.usage.used_bytes.saturating_sub(target).max(refused).max(1);
             make_room(&mut cuts, segments, excess, &self.config);
+            if cuts.is_empty() {
+                self.cut_tails(&mut cuts);
+            }
         }
         if cuts.is_empty() && pressed && !self.retention.alarmed {
             self.retention.alarmed = true;
@@ -100,6 +103,16 @@ impl Engine {
             // What the hub has is not evicted only because nobody wrote that down yet.
             self.write_acks_of(journal);
             self.committing.add(Purpose::Drop, Change::Drop { journal, through, evict });
+        }
+    }
+
+    /// The last resort when no segment may go: rows at the floor that are safe, though they never were sealed. Without it a
+    /// small budget could be full of them, and a lane that blocks would never seal another segment.
+    fn cut_tails(&self, cuts: &mut Cuts) {
+        for shelf in self.shelves.values() {
+            if let Some(safe) = shelf.acked.range_of(shelf.floor) {
+                cuts.insert(shelf.journal, (safe.last(), None));
+            }
         }
     }
 
