@@ -20,8 +20,8 @@ help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build everything for development.
-	cargo build --workspace
+build: ## Build both programs: target/release/millrace-agent and millrace-hub.
+	cargo build --release -p millrace-agent -p millrace-hub
 
 .PHONY: demo
 demo: ## Run a plant in a box and prove that nothing was lost (ARGS=--once: without a terminal).
