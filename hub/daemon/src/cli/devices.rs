@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use millrace_host::terminal::{Align, Table, bytes, count};
 use millrace_host::{Clock, Exit};
+use millrace_hub_engine::{DeviceSummary, Engine};
+use millrace_journal::{Options, Reader};
+use millrace_model::store::Usage;
+use millrace_model::{DeviceId, HubId, Moment};
 use serde_json::{Value, json};
 
 use super::look::{number, text};
@@ -57,7 +61,7 @@ impl Devices {
             self.which.client()?.get("/v1/devices").await?
         } else {
             let registry = open(&self.which)?;
-            json!({ "devices": merged_devices(registry.devices(), BTreeMap::new()) })
+            json!({ "devices": merged_devices(registry.devices(), held(&self.which)?) })
         };
         if self.which.json {
             say_json(&answer)?;
@@ -72,6 +76,16 @@ impl Devices {
 fn open(which: &Which) -> Result<Registry, Failure> {
     let registry = Registry::open(&which.places().registry(), Clock::system().wall());
     registry.map_err(|error| hub::registry_failure(&error))
+}
+
+/// What is here of each device, as the engine of a running hub would count it.
+fn held(which: &Which) -> Result<BTreeMap<DeviceId, DeviceSummary>, Failure> {
+    let reader = Reader::open(&which.places().journal(), &Options::hub());
+    let reader = reader.map_err(|error| hub::store_failure(&error.into()))?;
+    let journals = reader.journals().map_err(|error| hub::store_failure(&error.into()))?;
+    let config = millrace_hub_engine::Config::new(HubId::default(), "", "");
+    let engine = Engine::new(config, &journals, Usage::default(), Moment::default());
+    Ok(engine.devices().into_iter().map(|summary| (summary.device, summary)).collect())
 }
 
 fn table(devices: &[Value]) -> String {

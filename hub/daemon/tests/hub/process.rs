@@ -218,6 +218,7 @@ async fn a_flipped_bit_is_found_by_verify() {
     let data = dir.path().join("hub");
     let data_text = data.to_str().unwrap();
     assert_eq!(call(&["verify", "--data", data_text]).status.code(), Some(0));
+    assert_eq!(json(&["devices", "--data", data_text, "--json"])["devices"][0]["records"], 1);
     let journal = data.join("journal.db");
     let mut bytes = std::fs::read(&journal).unwrap();
     let at = bytes.windows(6).position(|window| window == b"needle").unwrap();
