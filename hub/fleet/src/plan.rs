@@ -205,7 +205,11 @@ fn draw_fault(random: &mut fastrand::Rng, sites: usize, heal_at: Moment) -> Vec<
     let span = if random.bool() { millis(random, 100..5_000) } else { millis(random, 5_000..30_000) };
     let fault = match random.u8(0..100) {
         0..14 => {
-            let (up, down) = [(true, true), (true, false), (false, true)][random.usize(0..3)];
+            let (up, down) = match random.usize(0..3) {
+                0 => (true, true),
+                1 => (true, false),
+                _ => (false, true),
+            };
             Fault::Cut { site, up, down, span }
         }
         14..28 => Fault::Storm { site, weather: draw_storm(random), span },

@@ -110,7 +110,7 @@ pub enum Notice<F> {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Inner {
     /// The dialer's first packet arrives.
     Knock(ConnectionId),

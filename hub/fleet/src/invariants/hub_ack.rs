@@ -13,7 +13,8 @@ pub fn says(model: &Model, journal: &JournalId, ranges: &RangeSet, or_declared: 
     let held = model.hub.get(journal);
     for seq in ranges.iter().flat_map(|range| range.first()..=range.last()) {
         let here = held.is_some_and(|held| held.contains_key(&seq));
-        if !here && !(or_declared && model.is_declared(journal, seq)) {
+        let declared = or_declared && model.is_declared(journal, seq);
+        if !(here || declared) {
             let what = format!("the hub says that it holds {journal} {seq}, and it is not on its disk");
             return Err(Violation::new("hub_ack", what));
         }

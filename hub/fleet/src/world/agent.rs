@@ -9,7 +9,7 @@ use millrace_model::notice::GapReason;
 use millrace_sim::Notice;
 use millrace_wire::Frame;
 
-use super::{AgentHappening, HUB, Happening, World};
+use super::{AgentHappening, HUB, Happening, World, node_of};
 use crate::Sabotage;
 use crate::invariants::{Violation, puback, wakefulness};
 use crate::model::Told;
@@ -68,7 +68,7 @@ impl World {
 
     fn obey(&mut self, place: usize, command: Command) {
         let now = self.now;
-        let node = place as u32 + 1;
+        let node = node_of(place);
         let Some(site) = self.sites.get_mut(place) else { return };
         match command {
             Command::Commit { commit, changes } => {
@@ -121,7 +121,7 @@ impl World {
                 self.network.send(connection, node, channel, frame, bytes, self.now);
             }
             Ok(_) => {
-                self.check(Err(Violation::new("content", format!("the codec changed a {}", frame.name()))))
+                self.check(Err(Violation::new("content", format!("the codec changed a {}", frame.name()))));
             }
             Err(error) => self.check(Err(Violation::new("content", format!("{}: {error}", frame.name())))),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_agent_engine::Event;
 use millrace_journal::{CommitError, Store};
 use millrace_model::store::{Change, JournalState, Outcome, Refusal};
-use millrace_model::{Durable, JournalId, Lane, RangeSet, Record, RecordCheck, Seq, SeqRange};
+use millrace_model::{Durable, Incarnation, JournalId, Lane, RangeSet, Record, RecordCheck, Seq, SeqRange};
 use millrace_sim::Flush;
 
 use super::World;
@@ -24,6 +24,8 @@ pub(super) enum Made {
 /// What one commit did so far, for the accounts at its end.
 #[derive(Default)]
 struct Account {
+    /// What is appended to at this point of the commit.
+    incarnation: Option<Incarnation>,
     moved: BTreeMap<JournalId, Vec<Seq>>,
     evicted: BTreeMap<JournalId, u64>,
     acked: BTreeMap<JournalId, RangeSet>,
@@ -78,17 +80,15 @@ impl World {
         match store.commit(commit, &asked) {
             Ok((durable, mut outcomes)) => {
                 let after = store.journals();
-                let lane = |lane| {
-                    let states = before.iter().filter(|state| Some(state.journal.incarnation) == incarnation);
-                    states.map(|state| state.journal).find(|journal| journal.lane == lane)
-                };
-                let mut account = Account::default();
+                let mut account = Account { incarnation, ..Account::default() };
                 for (change, outcome) in asked.iter().zip(&outcomes) {
-                    self.learn(place, change, outcome, &before, &mut account, &lane);
+                    self.learn(place, change, outcome, &before, &mut account);
                 }
                 self.settle_accounts(place, &after, &account);
                 self.check(ledger::balances(&after));
-                if let Some(journal) = lane(Lane::Urgent) {
+                let urgent =
+                    before.iter().map(|state| state.journal).find(|journal| journal.lane == Lane::Urgent);
+                if let Some(journal) = urgent {
                     for at in declared {
                         outcomes.insert(at, Outcome::Declared { journal, range: None });
                     }
@@ -111,7 +111,6 @@ impl World {
         outcome: &Outcome,
         before: &[JournalState],
         account: &mut Account,
-        current: &impl Fn(Lane) -> Option<JournalId>,
     ) {
         match (change, outcome) {
             (Change::Append { records, .. }, Outcome::Appended { journal, range, sealed }) => {
@@ -122,10 +121,12 @@ impl World {
             }
             (Change::Reincarnate { open, .. }, Outcome::Appended { journal, range, .. }) => {
                 self.appended(place, *journal, *range, std::slice::from_ref(open.as_ref()));
+                account.incarnation = Some(journal.incarnation);
                 account.resealed = true;
             }
             (Change::Reject { lane, count, .. }, _) => {
-                if let (Some(journal), Some(site)) = (current(*lane), self.sites.get_mut(place)) {
+                if let (Some(incarnation), Some(site)) = (account.incarnation, self.sites.get_mut(place)) {
+                    let journal = JournalId { device: site.device, incarnation, lane: *lane };
                     site.rejected_room += count;
                     *self.model.rejected.entry(journal).or_default() += count;
                 }

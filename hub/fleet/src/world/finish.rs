@@ -6,7 +6,9 @@ use millrace_journal::{QUERY_ROWS_MAX, Query, Store};
 use millrace_model::{JournalId, RecordCheck, Seq};
 
 use super::{Happening, WATCH, World};
-use crate::invariants::{Violation, arrival, branches, content, convergence, declaration, order, seals};
+use crate::invariants::{
+    Verdict, Violation, arrival, branches, content, convergence, declaration, order, seals,
+};
 use crate::model::check_of;
 use crate::publication::Attempt;
 
@@ -15,7 +17,7 @@ impl World {
     pub(super) fn watch(&mut self) {
         // Sensors publish for a while after the healing began; nothing can be over before.
         let early = self.healed_at.is_none_or(|at| self.now.since(at) < std::time::Duration::from_secs(5));
-        if early || !self.waiting().is_empty() {
+        if early || !self.waiting().is_empty() || self.sealed_alike().is_err() {
             return self.timeline.after(WATCH, Happening::Watch);
         }
         self.transcript.note(self.now, format_args!("converged"));
@@ -27,6 +29,7 @@ impl World {
     pub(super) fn out_of_time(&mut self) {
         let waiting = self.waiting();
         self.check(convergence::reached(&waiting));
+        self.check(self.sealed_alike());
         self.over = true;
     }
 
@@ -56,7 +59,11 @@ impl World {
             }
             let sensors = site.sensors.iter().filter(|sensor| !sensor.is_content()).count();
             if sensors > 0 {
-                waiting.push(format!("{sensors} sensors of site {place} wait for acknowledgements"));
+                let (used, budget) = (status.disk_used_bytes, status.disk_budget_bytes);
+                waiting.push(format!(
+                    "{sensors} sensors of site {place} wait for acknowledgements, blocked {}, {used} of {budget} bytes",
+                    status.blocked
+                ));
             }
         }
         match &self.hub.engine {
@@ -84,11 +91,15 @@ impl World {
             .filter_map(|site| Some((site.device, site.store.as_ref()?.incarnation()?)))
             .collect();
         self.check(branches::noticed(&self.model, &self.branches, &sites));
+    }
+
+    /// Whether everything that agents still hold sealed is sealed at the hub, alike.
+    fn sealed_alike(&self) -> Verdict {
         let survey = |store: &Store| store.survey(usize::MAX).unwrap_or_default();
         let hub = self.hub.store.as_ref().map(survey).unwrap_or_default();
         let agents: Vec<_> =
             self.sites.iter().filter_map(|site| site.store.as_ref()).flat_map(survey).collect();
-        self.check(seals::same(&self.model, &hub, &agents));
+        seals::same(&self.model, &hub, &agents)
     }
 }
 

@@ -159,18 +159,18 @@ impl World {
             Command::Stored { journal, ranges } => {
                 self.check(hub_ack::says(&self.model, &journal, &ranges, false));
             }
-            Command::Alarm(alarm) => self.hub_alarmed(alarm),
+            Command::Alarm(alarm) => self.hub_alarmed(&alarm),
         }
     }
 
-    fn hub_alarmed(&mut self, alarm: Alarm) {
+    fn hub_alarmed(&mut self, alarm: &Alarm) {
         self.transcript.note(self.now, format_args!("the hub's alarm: {alarm:?}"));
         match alarm {
             Alarm::RolledBack { journal } | Alarm::Forked { journal, .. } => {
                 self.model.alarmed.insert(journal.device);
             }
             Alarm::Cloned { device, .. } => {
-                self.model.alarmed.insert(device);
+                self.model.alarmed.insert(*device);
             }
             Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } => {
                 self.check(Err(Violation::new("protocol", format!("among honest agents: {alarm:?}"))));

@@ -6,7 +6,7 @@ use millrace_agent_engine::Event;
 use millrace_model::{JournalId, Lane};
 
 use super::site::Backup;
-use super::{AgentHappening, HUB, Happening, HubHappening, World};
+use super::{AgentHappening, HUB, Happening, HubHappening, World, node_of};
 use crate::fault::Fault;
 use crate::invariants::branches::Branch;
 use crate::model::{Mirror, entries};
@@ -25,13 +25,13 @@ impl World {
         let lifted = fault.clone();
         match fault {
             Fault::Cut { site, up, down, span } => {
-                let node = site as u32 + 1;
+                let node = node_of(site);
                 self.network.weather(node, HUB).cut |= up;
                 self.network.weather(HUB, node).cut |= down;
                 self.timeline.after(span, Happening::Lift(lifted));
             }
             Fault::Storm { site, weather, span } => {
-                let node = site as u32 + 1;
+                let node = node_of(site);
                 *self.network.weather(node, HUB) = weather.clone();
                 *self.network.weather(HUB, node) = weather;
                 self.timeline.after(span, Happening::Lift(lifted));
@@ -110,7 +110,7 @@ impl World {
     }
 
     fn fair_weather(&mut self, place: usize) {
-        let node = place as u32 + 1;
+        let node = node_of(place);
         let Some(weather) = self.sites.get(place).map(|site| site.plan.weather.clone()) else { return };
         *self.network.weather(node, HUB) = weather.clone();
         *self.network.weather(HUB, node) = weather;
@@ -167,6 +167,7 @@ impl World {
         let Some(backup) = self.sites.get(place).and_then(|site| site.backup.clone()) else { return };
         self.cut_power(place);
         self.excuse(place, &backup.mirror, "rolled back");
+        self.expect_rewritten(&backup.mirror);
         let Some(site) = self.sites.get_mut(place) else { return };
         let was: Vec<JournalId> = site.mirror.keys().copied().collect();
         site.image = Some(backup.image);
@@ -188,6 +189,18 @@ impl World {
             }
         }
         self.timeline.after(Duration::from_secs(1), Happening::StartSite(place));
+    }
+
+    /// Records that moved to a new incarnation after the copy was made are in the copy under their old numbers: nobody can
+    /// know that they moved, and they may move again.
+    fn expect_rewritten(&mut self, kept: &Mirror) {
+        let moved = entries(kept).filter_map(|(journal, seq, entry)| {
+            let attempt = entry.attempt.filter(|_| !self.model.at_hub(&journal, seq, entry.check))?;
+            (self.model.places.get(&attempt)?.len() > 1).then_some(attempt)
+        });
+        for attempt in moved.collect::<Vec<_>>() {
+            *self.model.copies.entry(attempt).or_default() += 1;
+        }
     }
 
     /// A second machine with a copy of the directory. Its sensors are others.

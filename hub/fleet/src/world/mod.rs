@@ -35,6 +35,11 @@ use site::Site;
 /// The hub's node; site `n` is node `n + 1`.
 const HUB: Node = 0;
 
+/// The node of a site.
+fn node_of(site: usize) -> Node {
+    Node::try_from(site + 1).unwrap_or(Node::MAX)
+}
+
 /// How often the world looks whether it has converged.
 const WATCH: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -56,7 +61,7 @@ enum Happening {
 }
 
 /// What will happen to an agent's process, if it still lives then.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum AgentHappening {
     Timer(Moment),
     Flushed,
@@ -69,7 +74,7 @@ enum AgentHappening {
 }
 
 /// What will happen to the hub's process, if it still lives then.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum HubHappening {
     Timer(Moment),
     Flushed,
@@ -169,6 +174,7 @@ impl World {
             let until = self.timeline.next_at().unwrap_or(limit).min(limit);
             if let Some((at, notice)) = self.network.poll(until) {
                 self.now = at;
+                self.timeline.advance(at);
                 self.noticed(notice);
             } else if let Some((at, happening)) = self.timeline.poll(limit) {
                 self.now = at;

@@ -9,7 +9,7 @@ use millrace_model::store::Change;
 use millrace_model::{DeviceId, Incarnation, Lane, Moment, Topic, Wall};
 use millrace_sim::{ConnectionId, Disk};
 
-use super::{AgentHappening, HUB, Happening, World};
+use super::{AgentHappening, HUB, Happening, World, node_of};
 use crate::invariants::order::LastNumbers;
 use crate::invariants::{Violation, survival};
 use crate::model::Mirror;
@@ -87,7 +87,7 @@ impl Site {
 impl World {
     /// Adds a site that has never run.
     pub(super) fn settle_site(&mut self, place: usize, device: DeviceId, plan: SitePlan) {
-        let node = place as u32 + 1;
+        let node = node_of(place);
         *self.network.weather(node, HUB) = plan.weather.clone();
         *self.network.weather(HUB, node) = plan.weather.clone();
         let mut sensors = Vec::new();
@@ -189,7 +189,7 @@ impl World {
         site.engine = Some(engine);
         let (rate, metered) = site.allowance;
         let clocks = Event::Clocks { wall: site.wall(now), mono: now.0 };
-        self.network.start(place as u32 + 1);
+        self.network.start(node_of(place));
         self.transcript.note(now, format_args!("site {place} starts as {incarnation}"));
         self.tell(place, clocks);
         self.tell(place, Event::Allowance { rate, metered });
@@ -198,7 +198,7 @@ impl World {
 
     /// The power of a site goes, now; the disk keeps what it keeps.
     pub(super) fn cut_power(&mut self, place: usize) {
-        self.network.crash(place as u32 + 1);
+        self.network.crash(node_of(place));
         let Some(site) = self.sites.get_mut(place) else { return };
         if site.engine.take().is_none() {
             return;

@@ -1,0 +1,122 @@
+//! The fleet under a handful of seeds, every scenario, determinism, and proof that the invariants see what they should.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::time::Duration;
+
+use millrace_hub_fleet::fault::Fault;
+use millrace_hub_fleet::{Plan, Report, Sabotage, World, scenario, swarm};
+
+fn kept(name: &str, report: &Report) {
+    if let Some(violation) = &report.violation {
+        panic!("{name}: {violation}\n{}", report.last_lines.join("\n"));
+    }
+}
+
+#[test]
+fn a_handful_of_seeds_keep_every_promise() {
+    let outcome = swarm::run(1, 12, 2, |seed, report| kept(&format!("seed {seed}"), report));
+    assert_eq!((outcome.passed, outcome.failed.len()), (12, 0));
+    assert!(outcome.told > 5_000, "{} publications are no test", outcome.told);
+    assert!(outcome.faults > 30, "{} faults are no test", outcome.faults);
+}
+
+#[test]
+fn every_scenario_keeps_every_promise() {
+    for scenario in scenario::ALL {
+        kept(scenario.name, &World::new(scenario.plan(), false).run());
+    }
+}
+
+#[test]
+fn scenarios_are_found_by_their_names_and_no_two_share_one() {
+    for scenario in scenario::ALL {
+        let found = scenario::named(scenario.name).unwrap();
+        assert_eq!(found.story, scenario.story);
+    }
+    assert!(scenario::named("calm").is_none());
+}
+
+#[test]
+fn one_seed_has_one_history() {
+    for seed in [3, 34, 58, 101] {
+        let (once, again) = (swarm::run_seed(seed, false), swarm::run_seed(seed, false));
+        assert_eq!(once.hash, again.hash, "seed {seed}");
+        assert_eq!(once.last_lines, again.last_lines, "seed {seed}");
+    }
+    assert_ne!(swarm::run_seed(3, false).hash, swarm::run_seed(4, false).hash);
+}
+
+#[test]
+fn a_swarm_comes_to_the_same_however_many_jobs_it_has() {
+    let hashes = |jobs| {
+        let mut seen = std::collections::BTreeMap::new();
+        let outcome = swarm::run(1, 4, jobs, |seed, report| {
+            seen.insert(seed, report.hash);
+        });
+        (outcome.told, outcome.faults, seen)
+    };
+    assert_eq!(hashes(1), hashes(3));
+}
+
+/// The invariant that sees a broken promise.
+fn seen_by(plan: Plan, sabotage: Sabotage) -> &'static str {
+    let report = World::new(plan.sabotaged(sabotage), false).run();
+    report.violation.unwrap_or_else(|| panic!("nobody saw {sabotage:?}")).invariant
+}
+
+#[test]
+fn an_early_puback_is_seen() {
+    assert_eq!(seen_by(Plan::quiet(1, 2), Sabotage::EarlyPuback), "puback");
+}
+
+#[test]
+fn an_early_trim_is_seen() {
+    assert_eq!(seen_by(cut_off(), Sabotage::EarlyTrim), "trim");
+}
+
+#[test]
+fn an_early_ack_of_the_hub_is_seen() {
+    assert_eq!(seen_by(Plan::quiet(1, 2), Sabotage::EarlyAck), "hub_ack");
+}
+
+#[test]
+fn a_hub_that_forgets_records_is_seen() {
+    assert_eq!(seen_by(Plan::quiet(1, 2), Sabotage::ForgetfulHub), "hub_ack");
+}
+
+#[test]
+fn a_hub_that_misplaces_records_is_seen() {
+    assert_eq!(seen_by(Plan::quiet(1, 2), Sabotage::Misplacement), "content");
+}
+
+#[test]
+fn a_loss_that_nobody_declares_is_seen() {
+    assert_eq!(seen_by(Plan::quiet(1, 2), Sabotage::SilentLoss), "declaration");
+}
+
+#[test]
+fn a_disk_that_lies_about_flushes_is_seen() {
+    let plan = Plan::quiet(1, 1)
+        .with(5_000, Fault::Backup { site: 0 })
+        .with(9_000, Fault::CrashAgent { site: 0, span: Duration::from_millis(500) });
+    assert_eq!(seen_by(plan, Sabotage::LyingFlush), "survival");
+}
+
+#[test]
+fn a_hub_that_overlooks_a_rollback_is_seen() {
+    let plan = scenario::named("restored-and-offline").unwrap().plan();
+    assert!(["trim", "branches", "content"].contains(&seen_by(plan, Sabotage::BlindHub)));
+}
+
+/// An agent that writes while its road is cut.
+fn cut_off() -> Plan {
+    Plan::quiet(1, 2).with(3_000, Fault::Cut { site: 0, up: true, down: true, span: Duration::from_secs(15) })
+}
+
+#[test]
+fn every_way_to_break_a_promise_has_its_test() {
+    let here = include_str!("fleet.rs");
+    for sabotage in Sabotage::ALL {
+        assert!(here.contains(&format!("Sabotage::{sabotage:?})")), "{sabotage:?}");
+    }
+}
