@@ -1,0 +1,145 @@
+//! An agent with a deep backlog: its memory, and how soon after a reconnect the newest reading is at the hub.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use millrace_demo::{Agent, AgentOptions, Hub, HubOptions, Plant, Road, RoadOptions, http};
+use millrace_host::Clock;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::backlog::{self, LIMIT};
+use crate::footprint::AGENT_BYTES_MAX;
+use crate::memory;
+use crate::row::{Aim, Row, Unit};
+use crate::scale::Scale;
+use crate::sensor::Sensor;
+use crate::series::Series;
+use crate::shipping::count;
+
+/// One way over the road: a mobile network on a good day.
+const DELAY: Duration = Duration::from_millis(25);
+/// Between two live readings.
+const EVERY: Duration = Duration::from_millis(5);
+/// Between two looks at the hub.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Rows for the deep backlog.
+pub(crate) async fn rows(plant: &Plant, scale: &Scale) -> anyhow::Result<Vec<Row>> {
+    let mut hub = Hub::start(plant, HubOptions::default()).await?;
+    let road = Road::start(hub.quic(), RoadOptions { delay: DELAY, ..RoadOptions::default() }).await?;
+    let options = AgentOptions::new("deep", road.addr());
+    let mut agent = backlog::agent(plant, &hub, options, scale.deep).await?;
+    road.cut();
+    let began = Instant::now();
+    agent.restart().await?;
+    let start_s = began.elapsed().as_secs_f64();
+    sleep(scale.rest).await;
+    let resting = memory::of(&agent.process)?;
+    let device = agent.status().await?.device;
+
+    let live = Live::begin(&agent)?;
+    let (mut firsts, mut behind) = (Series::default(), Vec::new());
+    for round in 0..scale.reconnects {
+        eprintln!("    reconnect {} of {}", round + 1, scale.reconnects);
+        agent.until("the end of the session", LIMIT, |status| !status.is_online()).await?;
+        firsts.push(reconnect(&road, &hub, &device, &live).await?);
+        road.cut();
+        behind.push(agent.status().await?.ledger.pending);
+    }
+    live.end();
+
+    eprintln!("    draining");
+    road.set_delay(Duration::ZERO);
+    road.heal();
+    let began = Instant::now();
+    let settled = agent.settled(LIMIT).await?;
+    let drain_s = began.elapsed().as_secs_f64();
+    let (drained, hub_memory) = (memory::of(&agent.process)?, memory::of(&hub.process)?);
+    agent.process.terminate().await?;
+    hub.process.terminate().await?;
+
+    let deep = count(scale.deep);
+    let aim_ms = 2.0 * rtt_ms() + 100.0;
+    Ok(vec![
+        Row::alone(format!("agent memory, {deep} of backlog, no hub"), resting.resident, Unit::Bytes, Aim::AtMost(AGENT_BYTES_MAX))
+            .with(json!({ "resting": resting, "start_s": start_s })),
+        Row::alone(format!("agent memory, peak while {deep} drain"), drained.peak, Unit::Bytes, Aim::AtMost(AGENT_BYTES_MAX))
+            .with(json!({ "drained": drained, "hub": hub_memory, "drain_s": drain_s, "disk_used_bytes": settled.disk_used_bytes })),
+        Row::alone(format!("reconnect to first live record at the hub, {deep} behind"), firsts.median(), Unit::Millis, Aim::RatioAtMost(1.0))
+            .against(format!("2 × round trip ({} ms) + 100 ms", rtt_ms()), aim_ms)
+            .with(json!({ "rounds_ms": firsts.json(), "pending_after": behind })),
+    ])
+}
+
+fn rtt_ms() -> f64 {
+    2.0 * DELAY.as_secs_f64() * 1e3
+}
+
+/// Heals the road; milliseconds from the first packet of the agent that passes it until the hub shows a reading that was
+/// published after that packet.
+async fn reconnect(road: &Road, hub: &Hub, device: &str, live: &Live) -> anyhow::Result<f64> {
+    let before = road.traffic().up_bytes;
+    road.heal();
+    let deadline = Instant::now() + LIMIT;
+    // `up_bytes` counts at the far side: the packet set out one delay earlier.
+    while road.traffic().up_bytes == before {
+        ensure!(Instant::now() < deadline, "the agent did not dial");
+        sleep(Duration::from_millis(1)).await;
+    }
+    let first_packet = Instant::now() - DELAY;
+    let oldest = live.next_number();
+    let path = format!("/v1/records?device={device}&order=desc&limit=1");
+    loop {
+        ensure!(Instant::now() < deadline, "no live record came");
+        let page: Value = http::json(hub.http(), &path).await?;
+        let newest = page["records"][0]["payload"]["live"].as_u64();
+        if newest.is_some_and(|number| number >= oldest) {
+            return Ok(first_packet.elapsed().as_secs_f64() * 1e3);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// A sensor that publishes all the time, and counts.
+struct Live {
+    number: Arc<Mutex<u64>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Live {
+    fn begin(agent: &Agent) -> anyhow::Result<Self> {
+        let mut sensor = Sensor::connect(agent.mqtt(), "live").context("the agent's broker")?;
+        let live = Self { number: Arc::default(), stop: Arc::default() };
+        let (number, stop) = (Arc::clone(&live.number), Arc::clone(&live.stop));
+        let clock = Clock::system();
+        tokio::task::spawn_blocking(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let next = {
+                    let mut number = number.lock().unwrap_or_else(PoisonError::into_inner);
+                    *number += 1;
+                    *number
+                };
+                let payload =
+                    format!(r#"{{"live":{next},"wall_us":{},"pad":"{:0150}"}}"#, clock.wall().0, next);
+                if let Err(error) = sensor.publish_one("plant/hall-2/andon/state", payload.as_bytes()) {
+                    eprintln!("    the live sensor ended: {error:#}");
+                    return;
+                }
+                std::thread::sleep(EVERY);
+            }
+        });
+        Ok(live)
+    }
+
+    /// The number of the next reading that will be published.
+    fn next_number(&self) -> u64 {
+        *self.number.lock().unwrap_or_else(PoisonError::into_inner) + 1
+    }
+
+    fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
