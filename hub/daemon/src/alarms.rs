@@ -68,7 +68,8 @@ impl AlarmBoard {
             tracing::warn!(alarm = kind, device = id, name = who, hint, "{message}");
         }
         let severity = if act { "error" } else { "warn" };
-        let notice = Notice { at: crate::time::rfc3339(now), kind, severity, device, name, message, hint };
+        let notice =
+            Notice { at: millrace_host::times::rfc3339(now), kind, severity, device, name, message, hint };
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if latest.len() >= KEPT_MAX {
             latest.pop_front();

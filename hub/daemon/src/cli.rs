@@ -23,9 +23,9 @@ use millrace_host::Exit;
 use serde_json::Value;
 
 use crate::client::{Client, Target};
-use crate::failure::Failure;
 use crate::hub::identity::missing;
 use crate::places::Places;
+use millrace_host::Failure;
 
 /// Where a hub's data is when nothing else is said.
 const DATA_DEFAULT: &str = "/var/lib/millrace-hub";
@@ -117,14 +117,7 @@ pub fn main() -> ExitCode {
     match cli.command.perform() {
         Ok(exit) => exit.into(),
         Err(failure) if failure.exit == Exit::Ok => Exit::Ok.into(),
-        Err(failure) => {
-            let colours =
-                millrace_host::terminal::colours(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-            let head = millrace_host::terminal::toned("error:", millrace_host::terminal::Tone::Bad, colours);
-            // Fails only when nobody reads it.
-            let _ = writeln!(std::io::stderr(), "{head} {failure}");
-            failure.exit.into()
-        }
+        Err(failure) => failure.report().into(),
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use crate::failure::Failure;
+use millrace_host::Failure;
 
 /// A page of 10,000 records with large payloads, as JSON.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -8,7 +8,6 @@ mod devices;
 mod feed;
 mod parameters;
 mod records;
-pub(crate) mod row;
 mod status;
 mod tail;
 

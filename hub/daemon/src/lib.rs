@@ -15,7 +15,7 @@
 //! | [`opening`], [`reading`] | the store: at start, and beside the writer |
 //! | [`http`] | the API |
 //! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
-//! | [`config`], [`places`], [`time`], [`failure`] | the file, the data directory, times as text, errors for people |
+//! | [`config`], [`places`] | the configuration file, the data directory |
 //! | [`cli`], [`client`] | the command line, and how it talks to the running hub |
 
 pub mod alarms;
@@ -23,7 +23,6 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod driver;
-pub mod failure;
 pub mod http;
 pub mod hub;
 pub mod meters;
@@ -35,10 +34,8 @@ pub mod reception;
 pub mod registrar;
 pub mod registry;
 pub mod session;
-pub mod time;
 
 pub use config::Config;
-pub use failure::Failure;
 pub use hub::Hub;
 pub use places::{Places, Runtime};
 

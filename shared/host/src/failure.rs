@@ -3,7 +3,7 @@
 //! Promise: whatever a person sees as an error says what to do about it.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use crate::lifecycle::Exit;
 use crate::terminal::{Tone, colours, toned};
@@ -45,13 +45,18 @@ impl Failure {
         Self::new(Exit::Internal, error.to_string())
     }
 
-    /// Prints it to standard error, in colours on a terminal. Returns the exit code.
+    /// Prints it to standard error, in colours on a terminal. A failure with [`Exit::Ok`], such as a reader that has gone
+    /// (`| head`), is not worth a word. Returns the exit code.
     #[must_use]
     pub fn report(&self) -> Exit {
-        let colours = colours(std::io::stderr().is_terminal());
-        eprintln!("{} {}", toned("error:", Tone::Bad, colours), self.message);
-        if !self.hint.is_empty() {
-            eprintln!("{} {}", toned("hint:", Tone::Dim, colours), self.hint);
+        if self.exit != Exit::Ok {
+            let colours = colours(std::io::stderr().is_terminal());
+            let mut text = format!("{} {}\n", toned("error:", Tone::Bad, colours), self.message);
+            if !self.hint.is_empty() {
+                text += &format!("{} {}\n", toned("hint:", Tone::Dim, colours), self.hint);
+            }
+            // Fails only when nobody reads it.
+            let _unread = std::io::stderr().write_all(text.as_bytes());
         }
         self.exit
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{say, say_json};
 use crate::config;
-use crate::failure::Failure;
+use millrace_host::Failure;
 
 /// Check a config file, or print a complete example.
 #[derive(Debug, Args)]

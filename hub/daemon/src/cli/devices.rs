@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use super::look::{number, text};
 use super::{Which, say, say_json};
 use crate::client::encoded;
-use crate::failure::Failure;
 use crate::http::merged_devices;
 use crate::hub;
 use crate::registry::Registry;
-use crate::time::rfc3339;
+use millrace_host::Failure;
+use millrace_host::times::rfc3339;
 
 /// List devices: who is enrolled, connected, revoked, and what is here of each.
 #[derive(Debug, Args)]

@@ -7,9 +7,9 @@ use millrace_host::{Clock, Exit};
 use serde_json::json;
 
 use super::{DATA_DEFAULT, say, say_json};
-use crate::failure::Failure;
 use crate::hub::founding::{Founded, found};
 use crate::places::About;
+use millrace_host::Failure;
 
 /// Make a new hub: the cluster's CA, the hub's identity and an empty store.
 ///

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::look::{cells, records};
 use super::{Which, say, say_json};
 use crate::client::encoded;
-use crate::failure::Failure;
+use millrace_host::Failure;
 
 /// Which records.
 #[derive(Debug, Clone, Args)]

@@ -8,8 +8,8 @@ use clap::Args;
 use millrace_host::{Clock, Exit, Shutdown, logs};
 
 use crate::config::{self, Config};
-use crate::failure::Failure;
 use crate::hub::Hub;
+use millrace_host::Failure;
 
 /// Threads of the runtime at least, so that one busy session never holds the driver up.
 const WORKERS_MIN: usize = 2;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::look::{number, text};
 use super::{Which, say, say_json};
-use crate::failure::Failure;
+use millrace_host::Failure;
 
 /// Alarms that are shown; `--json` shows all that the hub keeps.
 const ALARMS_SHOWN: usize = 5;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::look::{line, number, text};
 use super::query::Filter;
 use super::{Which, say};
-use crate::failure::Failure;
+use millrace_host::Failure;
 
 /// Show the latest records and, with -f, those that arrive, one per line.
 #[derive(Debug, Args)]

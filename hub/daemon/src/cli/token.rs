@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::{Which, say, say_json};
 use crate::config;
-use crate::failure::Failure;
 use crate::http::{TokenRequest, shown_token};
 use crate::hub;
 use crate::registrar::{TokenMakingError, TokenOrder, make_token};
 use crate::registry::Registry;
+use millrace_host::Failure;
 
 /// Make join tokens.
 #[derive(Debug, Args)]

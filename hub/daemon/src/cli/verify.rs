@@ -12,10 +12,10 @@ use serde_json::json;
 
 use super::{DATA_DEFAULT, say, say_json};
 use crate::config::defaults;
-use crate::failure::Failure;
 use crate::places::Places;
 use crate::registry::Registry;
 use crate::{hub, opening};
+use millrace_host::Failure;
 
 /// The progress line is written anew after this many bytes.
 const PROGRESS_BYTES: u64 = 16 << 20;

@@ -16,7 +16,7 @@ use super::{Answer, Api};
 use crate::driver::input::Input;
 use crate::registrar::TokenOrder;
 use crate::registry::RegistryError;
-use crate::time::rfc3339;
+use millrace_host::times::rfc3339;
 
 /// What a token is to say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Api, stopping};
 use crate::registry::Device;
-use crate::time::rfc3339;
+use millrace_host::times::rfc3339;
 
 pub(super) async fn list(State(api): State<Api>) -> Answer {
     let snapshot = api.0.driver.snapshot().await.ok_or_else(stopping)?;

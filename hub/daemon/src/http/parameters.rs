@@ -91,7 +91,8 @@ fn kinds(text: &str) -> Result<Vec<Kind>, Problem> {
 }
 
 fn time(key: &str, text: &str, now: Wall) -> Result<Wall, Problem> {
-    crate::time::parse(text, now).map_err(|error| Problem::bad_request(error, format!("write {key}=-15m")))
+    millrace_host::times::parse(text, now)
+        .map_err(|error| Problem::bad_request(error, format!("write {key}=-15m")))
 }
 
 fn order(text: &str) -> Result<Order, Problem> {

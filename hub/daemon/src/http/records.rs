@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Query as Parameters, State};
 use millrace_host::http::Problem;
+use millrace_host::rows;
 use millrace_model::DeviceId;
 use serde_json::json;
 
-use super::{Answer, Api, parameters, row};
+use super::{Answer, Api, parameters};
 use crate::reading::ReadingError;
 
 pub(super) async fn page(
@@ -21,16 +22,16 @@ pub(super) async fn page(
     let read = api.0.reading.run(move |reader| {
         let page = reader.query(&query)?;
         let mut names: BTreeMap<DeviceId, Option<String>> = BTreeMap::new();
-        let rows: Vec<_> = page
+        let found: Vec<_> = page
             .rows
             .iter()
             .map(|found| {
                 let device = found.journal.device;
                 let name = names.entry(device).or_insert_with(|| registry.name_of(&device));
-                row::row(found, name.as_deref())
+                rows::row(&found.journal, found.seq, &found.record, name.as_deref())
             })
             .collect();
-        Ok(json!({ "records": rows, "next": page.next.map(|cursor| cursor.to_string()) }))
+        Ok(json!({ "records": found, "next": page.next.map(|cursor| cursor.to_string()) }))
     });
     let answer = read.await.map_err(|error| refusal(&api, &error))?;
     let took = api.0.clock.moment().since(begun);

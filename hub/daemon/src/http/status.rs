@@ -20,7 +20,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "region": api.endpoint.region,
         "addresses": api.endpoint.addresses,
         "software": crate::SOFTWARE,
-        "time": crate::time::rfc3339(api.clock.wall()),
+        "time": millrace_host::times::rfc3339(api.clock.wall()),
         "uptime_s": api.clock.moment().0 / 1_000_000,
         "quic": api.quic.to_string(),
         "http": api.http.to_string(),

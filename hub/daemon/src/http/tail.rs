@@ -14,13 +14,14 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use millrace_host::http::Problem;
-use millrace_journal::{Query, Reader, Row};
+use millrace_host::rows;
+use millrace_journal::{Query, Reader};
 use millrace_model::{Encoding, JournalId, Run, SeqRange, block};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::feed::Feed;
-use super::{Api, parameters, row};
+use super::{Api, parameters};
 use crate::driver::input::Stored;
 use crate::reading::ReadingError;
 
@@ -157,7 +158,7 @@ fn events(
                 && (query.topics.is_empty()
                     || query.topics.iter().any(|filter| record.topic.matches(filter)));
             if fits {
-                let shown = row::row(&Row { journal, seq, record }, name);
+                let shown = rows::row(&journal, seq, &record, name);
                 text.push_str(&format!("data: {shown}\n\n"));
             }
         }

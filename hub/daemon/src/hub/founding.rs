@@ -11,10 +11,10 @@ use millrace_model::{HubId, Wall};
 
 use super::{identity, registry_failure, store_failure};
 use crate::config::{defaults, valid_address};
-use crate::failure::Failure;
 use crate::opening;
 use crate::places::{About, Places};
 use crate::registry::Registry;
+use millrace_host::Failure;
 
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use millrace_host::Exit;
 use millrace_link::{CertificateAuthority, CertificateRequest, Identity, Role, Standing, VaultError};
 use millrace_model::{HubId, Wall};
 
-use crate::failure::Failure;
 use crate::places::Places;
+use millrace_host::Failure;
 
 /// A fresh key and certificate for hub `id`.
 ///

@@ -21,7 +21,6 @@ use super::{Hub, identity};
 use crate::alarms::AlarmBoard;
 use crate::config::Config;
 use crate::driver::{CHECKS_RUNNING_MAX, Driver, Parts};
-use crate::failure::Failure;
 use crate::http::{Api, ApiParts};
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
@@ -32,6 +31,7 @@ use crate::reception;
 use crate::registrar::Registrar;
 use crate::registry::{Registry, RegistryError};
 use crate::session::{RENEWALS_AT_ONCE, Sessions};
+use millrace_host::Failure;
 
 /// Jobs that wait for the journal's thread: one commit, and what damage there is to move aside.
 const WRITER_QUEUE_MAX: usize = 256;
