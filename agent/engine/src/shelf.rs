@@ -182,3 +182,27 @@ impl Shelf {
         self.verified = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_model::{DeviceId, Incarnation, Lane};
+
+    #[test]
+    fn the_list_of_acks_that_wait_for_their_grace_stays_short_for_any_grace() {
+        let device = DeviceId::from_bytes([1; 16]);
+        let journal = JournalId { device, incarnation: Incarnation::new(1), lane: Lane::Normal };
+        for grace in [0, 1, 60, 3_600].map(Duration::from_secs) {
+            let mut shelf = Shelf::empty(journal, Moment(0));
+            let mut now = Moment(0);
+            for seq in 1..10_000 {
+                now = now + Duration::from_secs(1);
+                shelf.appended(SeqRange::only(seq));
+                shelf.acknowledged(&SeqRange::only(seq).into(), now, grace);
+                assert!(shelf.waiting.len() <= GRACE_STEPS as usize + 2, "{} steps", shelf.waiting.len());
+            }
+            let later = now + grace * 2;
+            assert!(shelf.trimmable(later, grace).covers(SeqRange::new(1, 9_999).unwrap()));
+        }
+    }
+}

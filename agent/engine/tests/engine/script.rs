@@ -1,0 +1,373 @@
+//! Plays the events of a transcript and writes down what the engine asks for.
+//!
+//! A transcript is a text: lines with `#` are words for people, lines with `>` are events, and what follows an event is what
+//! the engine asked for. `+5ms` before an event lets time pass first. The first event is `agent`, with settings.
+//!
+//! | event | meaning |
+//! |---|---|
+//! | `agent key=value …` | a new agent over a new store; keys: `budget reserve grace segment urgent normal bulk` |
+//! | `arrive LANE [COUNT] [size=BYTES]`, `unfit LANE` | publications; tickets count up from 1 |
+//! | `flush`, `refuse` | the commit under way was flushed; the disk was full |
+//! | `read` | every read that was asked for is answered, in order |
+//! | `connected`, `lost` | the transport |
+//! | `welcome [credit=BYTES] [LANE:RANGES[:VERDICT]]…` | the hub answers; a verdict is `other`, `rolled-back` or `forked` |
+//! | `acks`, `conflict`, `decline` `LANE RANGES`; `compared LANE RANGE equal=RANGES`; `credit`, `goodbye` | frames |
+//! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
+//! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
+//! | `hold`, `answer` | an answer to the oldest read is kept back, and given later |
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_agent_engine::{Command, Config, Engine, Event, Policy};
+use millrace_model::notice::GapReason;
+use millrace_model::store::{Change, Refusal};
+use millrace_model::{
+    AckLevel, Durable, HubId, Lane, Moment, RangeSet, Record, RecordCheck, SeqRange, Topic, Wall,
+};
+use millrace_wire::{
+    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Lodging, Verdict,
+    Welcome,
+};
+
+use crate::lines::Names;
+use crate::store::{DEVICE, Store};
+
+pub(crate) struct Script {
+    engine: Engine,
+    store: Store,
+    snapshot: Option<Store>,
+    config: Config,
+    names: Names,
+    now: Moment,
+    ticket: u64,
+    commit: Option<(u64, Vec<Change>)>,
+    reads: VecDeque<Command>,
+    held: VecDeque<Event>,
+    out: Vec<String>,
+}
+
+/// The transcript with what the engine asks for now.
+pub(crate) fn play(text: &str) -> String {
+    let mut script: Option<Script> = None;
+    let mut written = String::new();
+    for line in text.lines() {
+        if line.starts_with('#') || line.is_empty() {
+            written.push_str(line);
+            written.push('\n');
+        }
+        let Some(event) = line.strip_prefix("> ") else { continue };
+        let words: Vec<&str> = event.split_whitespace().collect();
+        let script = match (&mut script, words[0]) {
+            (slot, "agent") => slot.insert(Script::new(&words[1..])),
+            (Some(script), _) => {
+                script.event(&words);
+                script
+            }
+            (None, _) => panic!("the first event must be `agent`, not `{event}`"),
+        };
+        written.push_str(line);
+        written.push('\n');
+        for said in script.drain() {
+            written.push_str("  ");
+            written.push_str(&said);
+            written.push('\n');
+        }
+    }
+    written
+}
+
+fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
+    words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+fn number(words: &[&str], key: &str, otherwise: u64) -> u64 {
+    value(words, key).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+fn range(text: &str) -> SeqRange {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    SeqRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap()
+}
+
+fn ranges(text: &str) -> RangeSet {
+    text.split(',').filter(|part| *part != "none").map(range).collect()
+}
+
+fn policy(text: &str) -> Policy {
+    match text {
+        "block" => Policy::Block,
+        "drop-oldest" => Policy::DropOldest,
+        "drop-newest" => Policy::DropNewest,
+        _ => Policy::Thin(text.strip_prefix("thin:").unwrap().parse().unwrap()),
+    }
+}
+
+fn config(words: &[&str]) -> Config {
+    let mut config = Config::new(DEVICE, "test 1");
+    config.disk_budget_bytes = number(words, "budget", 1 << 30);
+    config.disk_reserve_bytes = number(words, "reserve", 0);
+    config.grace = Duration::from_secs(number(words, "grace", 3_600));
+    for (at, lane) in Lane::ALL.iter().enumerate() {
+        if let Some(text) = value(words, lane.name()) {
+            config.policies[at] = policy(text);
+        }
+    }
+    config
+}
+
+impl Script {
+    fn new(words: &[&str]) -> Self {
+        let (config, store) = (config(words), Store::new(number(words, "segment", 4)));
+        let now = Moment(0);
+        let engine = Engine::new(config.clone(), store.incarnation, store.states(), store.usage(), 1, now);
+        let mut names = Names::default();
+        names.journal(store.current(Lane::Urgent));
+        Self {
+            engine,
+            store,
+            snapshot: None,
+            config,
+            names,
+            now,
+            ticket: 0,
+            commit: None,
+            reads: VecDeque::new(),
+            held: VecDeque::new(),
+            out: Vec::new(),
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.engine.handle_event(event, self.now);
+    }
+
+    fn receive(&mut self, frame: Frame) {
+        self.handle(Event::Received(frame));
+    }
+
+    fn drain(&mut self) -> Vec<String> {
+        while let Some(command) = self.engine.poll_command() {
+            self.out.push(self.names.command(&command));
+            match command {
+                Command::Commit { commit, changes } => {
+                    assert!(self.commit.is_none(), "one commit at a time");
+                    self.commit = Some((commit, changes));
+                }
+                Command::Load(_) | Command::Check { .. } | Command::Survey { .. } => {
+                    self.reads.push_back(command);
+                }
+                _ => {}
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn lodging(&self, lane: &str) -> Lodging {
+        Lodging::from(self.store.current(lane.parse().unwrap()))
+    }
+
+    fn event(&mut self, words: &[&str]) {
+        if let Some(span) = words[0].strip_prefix('+') {
+            let span = span.strip_suffix("ms").map_or_else(
+                || Duration::from_secs(span.strip_suffix('s').unwrap().parse().unwrap()),
+                |millis| Duration::from_millis(millis.parse().unwrap()),
+            );
+            self.now = self.now + span;
+            return self.event(&words[1..]);
+        }
+        let (name, words) = words.split_first().unwrap();
+        match *name {
+            "arrive" | "unfit" => self.publish(name, words),
+            "flush" | "refuse" => self.end_commit(name),
+            "read" => {
+                while let Some(command) = self.reads.pop_front() {
+                    let answer = self.answer(&command);
+                    self.handle(answer);
+                    // Reads that this one brought about are answered by the next `read`.
+                }
+            }
+            "hold" => {
+                let command = self.reads.pop_front().unwrap();
+                let answer = self.answer(&command);
+                self.held.push_back(answer);
+            }
+            "answer" => {
+                let answer = self.held.pop_front().unwrap();
+                self.handle(answer);
+            }
+            "damage" => {
+                let journal = self.store.current(words[0].parse().unwrap());
+                self.store.damaged.push((journal, words[1].parse().unwrap()));
+            }
+            "connected" => self.handle(Event::Connected),
+            "lost" => self.handle(Event::Disconnected { reason: "lost".to_owned() }),
+            "shutdown" => self.handle(Event::Shutdown),
+            "allowance" => {
+                let rate = value(words, "rate").filter(|text| *text != "unlimited");
+                let rate = rate.map(|text| text.parse().unwrap());
+                self.handle(Event::Allowance { rate, metered: words.contains(&"metered") });
+            }
+            "timer" => self.handle(Event::Timer),
+            "wake" => self.wake(),
+            "snapshot" => self.snapshot = Some(self.store.clone()),
+            "restore" => self.store = self.snapshot.clone().unwrap(),
+            "restart" => self.restart(),
+            "status" => self.status(),
+            _ => self.frame(name, words),
+        }
+    }
+
+    fn publish(&mut self, name: &str, words: &[&str]) {
+        let lane: Lane = words[0].parse().unwrap();
+        let count = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(1);
+        for _ in 0..count {
+            self.ticket += 1;
+            let wall = Wall(i64::try_from(self.now.0).unwrap());
+            if name == "unfit" {
+                let reason = GapReason::Oversize;
+                self.handle(Event::Unfit { ticket: self.ticket, lane, reason, wall });
+                continue;
+            }
+            let mut payload = self.ticket.to_be_bytes().to_vec();
+            payload.resize(usize::try_from(number(words, "size", 8)).unwrap(), 0);
+            let record = Record::data(Topic::new("press/7").unwrap(), Bytes::from(payload), wall, self.now.0);
+            self.handle(Event::Arrived { ticket: self.ticket, lane, record });
+        }
+    }
+
+    fn end_commit(&mut self, name: &str) {
+        let Some((commit, changes)) = self.commit.take() else {
+            self.out.push("no commit is under way".to_owned());
+            return;
+        };
+        let event = if name == "flush" {
+            let outcomes = self.store.apply(changes);
+            let (durable, usage) = (Durable::attest(commit), self.store.usage());
+            Event::Committed { durable, outcomes, usage }
+        } else {
+            Event::CommitRefused { commit, changes, refusal: Refusal::Full }
+        };
+        self.handle(event);
+    }
+
+    fn answer(&mut self, command: &Command) -> Event {
+        match command {
+            Command::Load(request) => {
+                match self.store.load(&request.journal, request.range, request.bytes_max) {
+                    Ok(runs) => Event::Loaded { request: *request, runs },
+                    Err(range) => {
+                        self.store.put_aside(request.journal, range);
+                        Event::Damaged { request: *request, range }
+                    }
+                }
+            }
+            Command::Check { journal, range } => {
+                let checks = self.store.checks(journal, *range);
+                Event::Checked { journal: *journal, range: *range, checks }
+            }
+            Command::Survey { per_journal } => Event::Surveyed { segments: self.store.survey(*per_journal) },
+            other => panic!("{other:?} is no read"),
+        }
+    }
+
+    fn wake(&mut self) {
+        let Some((at, reason)) = self.engine.poll_timeout() else {
+            self.out.push("sleeps for ever".to_owned());
+            return;
+        };
+        self.now = self.now.max(at);
+        self.out.push(format!("at {} ms: {reason:?}", self.now.0 / 1_000));
+        self.handle(Event::Timer);
+    }
+
+    fn restart(&mut self) {
+        (self.commit, self.reads, self.held) = (None, VecDeque::new(), VecDeque::new());
+        let (config, store) = (self.config.clone(), &self.store);
+        self.engine = Engine::new(config, store.incarnation, store.states(), store.usage(), 2, self.now);
+    }
+
+    fn status(&mut self) {
+        let status = self.engine.status();
+        let ledger = status.ledger;
+        assert!(status.balanced, "{ledger:?}");
+        let held = if status.blocked { ", holds back" } else { "" };
+        let room = if self.engine.has_room() { "" } else { ", reads no more" };
+        self.out.push(format!(
+            "{}: {} ingested = {} acked + {} pending + {} evicted + {} rejected{held}{room}",
+            status.session, ledger.ingested, ledger.acked, ledger.pending, ledger.evicted, ledger.rejected
+        ));
+    }
+
+    fn frame(&mut self, name: &str, words: &[&str]) {
+        let frame = match name {
+            "welcome" => Frame::Welcome(Box::new(self.welcome(words))),
+            "acks" => {
+                let (journal, ranges) = (self.lodging(words[0]), ranges(words[1]));
+                Frame::Acks(Acks { acks: vec![Ack { journal, level: AckLevel::Quorum, ranges }] })
+            }
+            "credit" => Frame::Credit(Credit { total: words[0].parse().unwrap() }),
+            "conflict" => {
+                Frame::Conflict(Conflict { journal: self.lodging(words[0]), ranges: ranges(words[1]) })
+            }
+            "decline" => {
+                let (journal, range) = (self.lodging(words[0]), range(words[1]));
+                let reason = "damaged on the way".to_owned();
+                Frame::Decline(Decline { journal, first: range.first(), last: range.last(), reason })
+            }
+            "compared" => {
+                // Comparisons are of the journals before the current ones; the script knows one of them.
+                let old = self.store.journals.iter().find(|(id, journal)| {
+                    journal.retired && id.lane.name() == words[0] && !journal.records.is_empty()
+                });
+                let (journal, range) = (Lodging::from(*old.unwrap().0), range(words[1]));
+                let equal = ranges(value(words, "equal").unwrap());
+                Frame::Compared(Compared { journal, first: range.first(), last: range.last(), equal })
+            }
+            "goodbye" => {
+                let code = match words[0] {
+                    "superseded" => GoodbyeCode::Superseded,
+                    "revoked" => GoodbyeCode::Revoked,
+                    "unavailable" => GoodbyeCode::Unavailable,
+                    _ => GoodbyeCode::Shutdown,
+                };
+                let retry_after_ms = number(words, "after", 0);
+                Frame::Goodbye(Goodbye { code, reason: "the hub's words".to_owned(), retry_after_ms })
+            }
+            other => panic!("`{other}` is no event"),
+        };
+        self.receive(frame);
+    }
+
+    fn welcome(&self, words: &[&str]) -> Welcome {
+        let holdings = words.iter().filter(|word| word.contains(':')).map(|word| {
+            let parts: Vec<&str> = word.split(':').collect();
+            let journal = self.store.current(parts[0].parse().unwrap());
+            let held = ranges(parts[1]);
+            let head = held.last().unwrap_or(0);
+            let verdict = parts.get(2).copied().unwrap_or("same");
+            let head_check = match verdict {
+                "same" => self.store.check(&journal, head),
+                _ => Some(RecordCheck(0)),
+            };
+            let verdict = match verdict {
+                "rolled-back" => Verdict::RolledBack,
+                "forked" => Verdict::Forked,
+                _ => Verdict::Continues,
+            };
+            let (incarnation, lane) = (journal.incarnation, journal.lane);
+            Holding { incarnation, lane, held, head, head_check, verdict }
+        });
+        Welcome {
+            session: 1,
+            hub: HubId::from_bytes([9; 16]),
+            name: "hub".to_owned(),
+            region: "north".to_owned(),
+            time: Wall(0),
+            holdings: holdings.collect(),
+            credit: number(words, "credit", 1 << 20),
+            hubs: Vec::new(),
+        }
+    }
+}

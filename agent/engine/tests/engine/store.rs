@@ -1,0 +1,351 @@
+//! A store that is a map: what the journal does in SQLite, in memory and in one step.
+//!
+//! Promise: the rules of `millrace_model::store`, word for word. A record is its content: a number made of its payload.
+//! Absent: bytes on a disk, damage that it was not told of.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use millrace_model::notice::GapReason;
+use millrace_model::store::{Change, JournalState, Outcome, SegmentInfo, Usage};
+use millrace_model::{
+    DeviceId, Encoding, Incarnation, JournalId, Lane, Ledger, RangeSet, Record, RecordCheck, Run,
+    SegmentHash, SegmentName, Seq, SeqRange, Wall,
+};
+
+pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([7; 16]);
+
+/// Bytes that one record takes on this store's disk.
+pub(crate) const RECORD_BYTES: u64 = 100;
+
+/// What tells two records apart (FNV-1a of the payload).
+pub(crate) fn content(record: &Record) -> u64 {
+    record
+        .payload
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    pub(crate) records: BTreeMap<Seq, Record>,
+    pub(crate) retired: bool,
+    pub(crate) floor: Seq,
+    pub(crate) head: Seq,
+    pub(crate) acked: RangeSet,
+    pub(crate) segments: Vec<SegmentName>,
+    pub(crate) ordinals: u64,
+    pub(crate) tail_first: Seq,
+    pub(crate) ledger: Ledger,
+}
+
+impl Journal {
+    fn new() -> Self {
+        Self {
+            records: BTreeMap::new(),
+            retired: false,
+            floor: 1,
+            head: 0,
+            acked: RangeSet::new(),
+            segments: Vec::new(),
+            ordinals: 0,
+            tail_first: 1,
+            ledger: Ledger::default(),
+        }
+    }
+
+    pub(crate) fn present(&self) -> RangeSet {
+        self.records.keys().map(|seq| SeqRange::only(*seq)).collect()
+    }
+
+    fn append(&mut self, records: Vec<Record>, segment_records: u64) -> (SeqRange, Vec<SegmentName>) {
+        let first = self.head + 1;
+        self.ledger.ingested += records.len() as u64;
+        self.ledger.pending += records.len() as u64;
+        for record in records {
+            self.head += 1;
+            self.records.insert(self.head, record);
+        }
+        let mut sealed = Vec::new();
+        while self.head + 1 - self.tail_first >= segment_records {
+            let count = u32::try_from(segment_records).unwrap();
+            let hash = SegmentHash([0; 32]);
+            sealed.push(SegmentName { ordinal: self.ordinals, first: self.tail_first, count, hash });
+            self.ordinals += 1;
+            self.tail_first += segment_records;
+        }
+        self.segments.extend_from_slice(&sealed);
+        (SeqRange::new(first, self.head).unwrap(), sealed)
+    }
+
+    fn acknowledge(&mut self, ranges: &RangeSet) -> u64 {
+        let fresh = ranges.intersection(&self.present()).difference(&self.acked);
+        self.acked.extend(&fresh);
+        self.ledger.acked += fresh.count();
+        self.ledger.pending -= fresh.count();
+        fresh.count()
+    }
+
+    /// Drops whole segments at the floor, and rows of the tail when no segment is left; what was trimmed and evicted.
+    fn drop_through(&mut self, through: Seq, evict: bool) -> (u64, u64) {
+        let (mut trimmed, mut evicted) = (0, 0);
+        while let Some(range) = self.segments.first().and_then(SegmentName::range) {
+            let here = self.present().within(range);
+            let unacked = here.difference(&self.acked).count();
+            if range.last() > through || unacked > 0 && !evict {
+                break;
+            }
+            (trimmed, evicted) = (trimmed + here.count() - unacked, evicted + unacked);
+            self.segments.remove(0);
+            self.records.retain(|seq, _| !range.contains(*seq));
+            self.floor = range.last() + 1;
+        }
+        while self.segments.is_empty()
+            && let Some(seq) = self.records.first_key_value().map(|(seq, _)| *seq)
+        {
+            let acked = self.acked.contains(seq);
+            if seq > through || !acked && !evict {
+                break;
+            }
+            (trimmed, evicted) = (trimmed + u64::from(acked), evicted + u64::from(!acked));
+            self.records.remove(&seq);
+            self.floor = seq + 1;
+            self.tail_first = self.tail_first.max(self.floor);
+        }
+        self.ledger.evicted += evicted;
+        self.ledger.pending -= evicted;
+        (trimmed, evicted)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) journals: BTreeMap<JournalId, Journal>,
+    pub(crate) damaged: Vec<(JournalId, Seq)>,
+    segment_records: u64,
+    open_gaps: BTreeMap<(JournalId, GapReason), u64>,
+}
+
+impl Store {
+    pub(crate) fn new(segment_records: u64) -> Self {
+        let incarnation = Incarnation::new(1);
+        let mut store = Self {
+            incarnation,
+            journals: BTreeMap::new(),
+            damaged: Vec::new(),
+            segment_records,
+            open_gaps: BTreeMap::new(),
+        };
+        store.make_journals();
+        store
+    }
+
+    fn make_journals(&mut self) {
+        for lane in Lane::ALL {
+            self.journals.entry(self.current(lane)).or_insert_with(Journal::new);
+        }
+    }
+
+    pub(crate) fn current(&self, lane: Lane) -> JournalId {
+        JournalId { device: DEVICE, incarnation: self.incarnation, lane }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let records: usize = self.journals.values().map(|journal| journal.records.len()).sum();
+        Usage { used_bytes: records as u64 * RECORD_BYTES, written_bytes: 0 }
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.journals.values().fold(Ledger::default(), |sum, journal| sum + journal.ledger)
+    }
+
+    pub(crate) fn check(&self, journal: &JournalId, seq: Seq) -> Option<RecordCheck> {
+        self.journals.get(journal)?.records.get(&seq).map(|record| RecordCheck(content(record)))
+    }
+
+    pub(crate) fn states(&self) -> Vec<JournalState> {
+        let state = |(id, journal): (&JournalId, &Journal)| JournalState {
+            journal: *id,
+            retired: journal.retired,
+            floor: journal.floor,
+            head: journal.head,
+            head_check: self.check(id, journal.head),
+            present: journal.present(),
+            acked: journal.acked.clone(),
+            declared: RangeSet::new(),
+            tail_first: journal.tail_first,
+            next_ordinal: journal.ordinals,
+            ledger: journal.ledger,
+            stored_bytes: journal.records.len() as u64 * RECORD_BYTES,
+        };
+        self.journals.iter().map(state).collect()
+    }
+
+    /// All changes, in order.
+    pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Vec<Outcome> {
+        changes.into_iter().map(|change| self.change(change)).collect()
+    }
+
+    fn append(&mut self, lane: Lane, records: Vec<Record>) -> Outcome {
+        let (journal, size) = (self.current(lane), self.segment_records);
+        let (range, sealed) = self.journals.get_mut(&journal).unwrap().append(records, size);
+        Outcome::Appended { journal, range, sealed }
+    }
+
+    fn change(&mut self, change: Change) -> Outcome {
+        match change {
+            Change::Append { lane, records } => self.append(lane, records),
+            Change::Reject { lane, count, reason, .. } => {
+                let journal = self.current(lane);
+                let ledger = &mut self.journals.get_mut(&journal).unwrap().ledger;
+                ledger.ingested += count;
+                ledger.rejected += count;
+                *self.open_gaps.entry((journal, reason)).or_default() += count;
+                Outcome::Done
+            }
+            Change::Acknowledge { journal, ranges } => {
+                self.journals.get_mut(&journal).unwrap().acknowledge(&ranges);
+                Outcome::Done
+            }
+            Change::Drop { journal, through, evict } => {
+                let here = self.journals.get_mut(&journal).unwrap();
+                let (trimmed, evicted) = here.drop_through(through, evict.is_some());
+                let floor = here.floor;
+                if let Some(reason) = evict.filter(|_| evicted > 0) {
+                    *self.open_gaps.entry((journal, reason)).or_default() += evicted;
+                }
+                Outcome::Dropped { journal, floor, trimmed, evicted }
+            }
+            Change::DeclareGaps { wall, mono } => self.declare(wall, mono),
+            Change::Reincarnate { incarnation, open } => {
+                self.journals.values_mut().for_each(|journal| journal.retired = true);
+                self.incarnation = incarnation;
+                self.make_journals();
+                self.append(Lane::Urgent, vec![*open])
+            }
+            Change::Reauthor { journal, range, equal } => self.reauthor(journal, range, &equal),
+            other => panic!("an agent never asks for {other:?}"),
+        }
+    }
+
+    fn declare(&mut self, wall: Wall, mono: u64) -> Outcome {
+        let journal = self.current(Lane::Urgent);
+        let gaps = std::mem::take(&mut self.open_gaps).into_iter().map(|((of, reason), count)| {
+            let (incarnation, lane) = (of.incarnation, of.lane);
+            let (from, to) = (wall, wall);
+            millrace_model::notice::Gap { incarnation, lane, range: None, count, reason, from, to }
+        });
+        let records: Vec<Record> = gaps.filter_map(|gap| gap.to_record(wall, mono)).collect();
+        if records.is_empty() {
+            return Outcome::Declared { journal, range: None };
+        }
+        match self.append(Lane::Urgent, records) {
+            Outcome::Appended { range, .. } => Outcome::Declared { journal, range: Some(range) },
+            _ => unreachable!("an append is answered by Appended"),
+        }
+    }
+
+    fn reauthor(&mut self, journal: JournalId, range: SeqRange, equal: &RangeSet) -> Outcome {
+        let old = self.journals.get_mut(&journal).unwrap();
+        assert!(old.retired, "only retired journals are emptied");
+        let equal = old.acknowledge(&equal.within(range));
+        let moving = old.present().within(range).difference(&old.acked);
+        let mut moved = Vec::new();
+        old.records.retain(|seq, record| {
+            let goes = moving.contains(*seq);
+            if goes {
+                moved.push(record.clone());
+            }
+            !goes
+        });
+        old.ledger.ingested -= moved.len() as u64;
+        old.ledger.pending -= moved.len() as u64;
+        let appended = (!moved.is_empty()).then(|| self.append(journal.lane, moved));
+        let appended = appended.map(|outcome| match outcome {
+            Outcome::Appended { journal, range, .. } => (journal, range),
+            _ => unreachable!("an append is answered by Appended"),
+        });
+        Outcome::Reauthored { appended, equal }
+    }
+
+    /// Runs of `range`, a whole segment or a stretch of the tail each; `Err` names what is damaged.
+    pub(crate) fn load(
+        &self,
+        journal: &JournalId,
+        range: SeqRange,
+        bytes_max: usize,
+    ) -> Result<Vec<Run>, SeqRange> {
+        let Some(here) = self.journals.get(journal) else { return Ok(Vec::new()) };
+        let mut left = bytes_max;
+        let mut runs: Vec<Run> = Vec::new();
+        for stretch in here.present().within(range).iter() {
+            let mut first = stretch.first();
+            while first <= stretch.last() {
+                let segment =
+                    here.segments.iter().find(|s| s.range().is_some_and(|range| range.contains(first)));
+                let last = segment.and_then(SegmentName::range).map_or(stretch.last(), SeqRange::last);
+                let part = SeqRange::new(first, last.min(stretch.last())).unwrap();
+                let bad = self.damaged.iter().find(|(at, seq)| at == journal && part.contains(*seq));
+                if let Some((_, seq)) = bad {
+                    return Err(SeqRange::only(*seq));
+                }
+                let body: Vec<u8> = here
+                    .records
+                    .range(part.first()..=part.last())
+                    .flat_map(|(_, record)| content(record).to_be_bytes())
+                    .collect();
+                if !runs.is_empty() && body.len() > left {
+                    return Ok(runs);
+                }
+                left = left.saturating_sub(body.len());
+                runs.push(Run {
+                    journal: *journal,
+                    first: part.first(),
+                    count: u32::try_from(part.count()).unwrap(),
+                    encoding: Encoding::Plain,
+                    body: Bytes::from(body),
+                    segment: segment.copied(),
+                });
+                first = part.last() + 1;
+            }
+        }
+        Ok(runs)
+    }
+
+    pub(crate) fn checks(&self, journal: &JournalId, range: SeqRange) -> Vec<(Seq, RecordCheck)> {
+        let Some(here) = self.journals.get(journal) else { return Vec::new() };
+        let records = here.records.range(range.first()..=range.last());
+        records.map(|(seq, record)| (*seq, RecordCheck(content(record)))).collect()
+    }
+
+    pub(crate) fn survey(&self, per_journal: usize) -> Vec<SegmentInfo> {
+        let of = |(id, journal): (&JournalId, &Journal)| -> Vec<SegmentInfo> {
+            let info = |name: &SegmentName| {
+                let range = name.range().unwrap();
+                let here = journal.present().within(range);
+                SegmentInfo {
+                    journal: *id,
+                    name: *name,
+                    max_wall: journal.records.get(&range.last()).map_or(Wall(0), |record| record.wall),
+                    stored_bytes: here.count() * RECORD_BYTES,
+                    unacked: here.difference(&journal.acked).count(),
+                }
+            };
+            journal.segments.iter().take(per_journal).map(info).collect()
+        };
+        self.journals.iter().flat_map(of).collect()
+    }
+
+    /// The record is unreadable from now on; what is put aside counts as evicted and will be declared.
+    pub(crate) fn put_aside(&mut self, journal: JournalId, range: SeqRange) {
+        let here = self.journals.get_mut(&journal).unwrap();
+        for seq in range.first()..=range.last() {
+            if here.records.remove(&seq).is_some() && !here.acked.contains(seq) {
+                here.ledger.evicted += 1;
+                here.ledger.pending -= 1;
+                *self.open_gaps.entry((journal, GapReason::Damaged)).or_default() += 1;
+            }
+        }
+    }
+}

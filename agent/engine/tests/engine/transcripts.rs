@@ -1,0 +1,67 @@
+//! One named test for each file in `tests/transcripts`. `MILLRACE_REWRITE=1` writes the files anew; read the difference.
+
+use std::path::PathBuf;
+
+use crate::script::play;
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
+}
+
+fn compare(name: &str) {
+    let path = directory().join(format!("{name}.txt"));
+    let expected = std::fs::read_to_string(&path).unwrap();
+    let found = play(&expected);
+    if std::env::var_os("MILLRACE_REWRITE").is_some() {
+        std::fs::write(&path, &found).unwrap();
+        return;
+    }
+    for (at, (expected, found)) in expected.lines().zip(found.lines()).enumerate() {
+        assert_eq!(found, expected, "line {} of {name}.txt, found on the left", at + 1);
+    }
+    assert_eq!(found, expected, "{name}.txt is longer or shorter");
+}
+
+macro_rules! transcripts {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                compare(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_transcript_is_played() {
+            let known: std::collections::BTreeSet<&str> = [$(stringify!($name)),*].into();
+            let files = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
+            let found: Vec<String> =
+                files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+            assert_eq!(found.len(), known.len());
+            assert!(found.iter().all(|name| known.contains(name.as_str())), "{found:?}");
+        }
+    };
+}
+
+transcripts! {
+    a_puback_waits_for_the_flush
+    a_refused_publication_is_acknowledged_once_its_loss_is_counted
+    live_records_overtake_the_backlog
+    a_full_disk_holds_urgent_back_and_drops_bulk
+    a_disk_that_is_full_even_for_acks_is_left_alone_and_tried_again
+    a_rolled_back_disk_begins_a_new_incarnation
+    a_clone_that_wrote_past_the_hub_is_found_by_the_hubs_head
+    metered_sends_only_what_is_urgent
+    a_late_answer_of_an_old_session_is_ignored
+    a_superseded_session_stays_away_for_a_while
+    a_lane_used_first_inside_a_session_is_shipped
+    a_declined_run_does_not_stop_the_others
+    a_damaged_record_is_declared_and_the_rest_goes_on
+    acked_records_are_trimmed_after_their_grace
+    a_hub_that_never_answers_the_greeting_is_left
+    recovery_goes_on_in_the_next_session
+    a_seal_follows_the_acks_of_its_records
+    a_blocking_lane_goes_on_when_acks_make_room
+    a_goodbye_that_comes_late_changes_nothing
+    a_full_disk_is_noticed_to_have_room_again
+}
