@@ -1,0 +1,102 @@
+//! Commands as short lines: what a person needs to follow a transcript, and nothing that changes for no reason.
+
+use millrace_hub_engine::{Alarm, Command};
+use millrace_model::store::Change;
+use millrace_model::{DeviceId, JournalId};
+use millrace_wire::{Frame, Lodging, Verdict};
+
+pub(crate) fn device(device: DeviceId) -> String {
+    char::from(device.as_bytes()[0]).to_string()
+}
+
+fn lodging(lodging: Lodging) -> String {
+    let incarnation = lodging.incarnation.bits();
+    if incarnation == 1 { lodging.lane.to_string() } else { format!("{}@{incarnation}", lodging.lane) }
+}
+
+fn journal(journal: JournalId) -> String {
+    format!("{}/{}", device(journal.device), lodging(Lodging::from(journal)))
+}
+
+pub(crate) fn command(command: &Command) -> String {
+    match command {
+        Command::Commit { commit, changes } => {
+            let changes: Vec<String> = changes.iter().map(change).collect();
+            format!("commit {commit}: {}", changes.join("; "))
+        }
+        Command::Send { link, frame: sent } => format!("to {link}: {}", frame(sent)),
+        Command::Close { link, code, .. } => format!("close {link}: {code:?}"),
+        Command::Check { journal: of, range } => format!("check {} {range}", journal(*of)),
+        Command::SessionOpened { link, device: whose, fence, .. } => {
+            format!("session of {} on {link}, fence {fence}", device(*whose))
+        }
+        Command::Stored { journal: of, ranges } => format!("stored {} {ranges}", journal(*of)),
+        Command::Alarm(raised) => format!("alarm: {}", alarm(raised)),
+    }
+}
+
+fn change(change: &Change) -> String {
+    match change {
+        Change::Receive(run) => {
+            let range = run.range().map_or_else(|| "nothing".to_owned(), |range| range.to_string());
+            format!("receive {} {range}", journal(run.journal))
+        }
+        Change::Seal { journal: of, segment } => {
+            let range = segment.range().map_or_else(|| "nothing".to_owned(), |range| range.to_string());
+            format!("seal {} {range}", journal(*of))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn frame(frame: &Frame) -> String {
+    match frame {
+        Frame::Welcome(welcome) => {
+            let holdings = welcome.holdings.iter().map(|holding| {
+                let verdict = match holding.verdict {
+                    Verdict::Continues => "",
+                    Verdict::RolledBack => " rolled back",
+                    Verdict::Forked => " forked",
+                };
+                let of = Lodging { incarnation: holding.incarnation, lane: holding.lane };
+                format!(", {} {}{verdict}", lodging(of), holding.held)
+            });
+            format!("Welcome credit {}{}", welcome.credit, holdings.collect::<String>())
+        }
+        Frame::Goodbye(goodbye) => match goodbye.retry_after_ms {
+            0 => format!("Goodbye {:?}: {}", goodbye.code, goodbye.reason),
+            wait => format!("Goodbye {:?}, back after {wait} ms: {}", goodbye.code, goodbye.reason),
+        },
+        Frame::Acks(acks) => {
+            let acks = acks.acks.iter().map(|ack| format!("{} {}", lodging(ack.journal), ack.ranges));
+            format!("Acks {}", acks.collect::<Vec<_>>().join(", "))
+        }
+        Frame::Credit(credit) => format!("Credit {}", credit.total),
+        Frame::Conflict(conflict) => format!("Conflict {} {}", lodging(conflict.journal), conflict.ranges),
+        Frame::Decline(decline) => {
+            format!("Decline {} {}: {}", lodging(decline.journal), decline.range().unwrap(), decline.reason)
+        }
+        Frame::Compared(compared) => {
+            let range = compared.range().unwrap();
+            format!("Compared {} {range}, equal {}", lodging(compared.journal), compared.equal)
+        }
+        other => other.name().to_owned(),
+    }
+}
+
+fn alarm(alarm: &Alarm) -> String {
+    match alarm {
+        Alarm::RolledBack { journal: of } => format!("rolled back, says {}", journal(*of)),
+        Alarm::Forked { journal: of, ranges } => format!("forked, says {} {ranges}", journal(*of)),
+        Alarm::Cloned { device: of, incarnations } => {
+            format!("cloned: {} incarnations of {} are online", incarnations.len(), device(*of))
+        }
+        Alarm::Gap(gap, of) => {
+            format!("{} lost {} of {}: {}", device(*of), gap.count, gap.lane, gap.reason.name())
+        }
+        Alarm::Declined { journal: of, reason } => format!("declined {}: {reason}", journal(*of)),
+        Alarm::Quota { device: of, reason } => format!("quota of {}: {reason}", device(*of)),
+        Alarm::Protocol { device: of, reason } => format!("protocol broken by {}: {reason}", device(*of)),
+        Alarm::Full => "full".to_owned(),
+    }
+}

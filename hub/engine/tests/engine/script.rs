@@ -1,0 +1,291 @@
+//! Plays the events of a transcript and writes down what the engine asks for.
+//!
+//! A transcript is a text: lines with `#` are words for people, lines with `>` are events, and what follows an event is what
+//! the engine asked for. The first event is `hub`, with settings. Devices are letters, links are numbers; `inc=N` names
+//! an incarnation other than 1.
+//!
+//! | event | meaning |
+//! |---|---|
+//! | `hub key=value …` | a new hub over a new store; keys: `links online memory credit rate bytes journals holes disk` |
+//! | `open LINK DEVICE`, `closed LINK` | a connection stands, is over |
+//! | `hello LINK [LANE:HEAD[:other]]…` | the agent's heads, with the hub's own checks or with another |
+//! | `run`, `seal`, `compare` `LINK LANE RANGE` | frames; `content=K` makes other records, `short` a damaged body |
+//! | `gap LINK LANE SEQ RANGE` | a record that declares a loss |
+//! | `acks LINK`, `goodbye LINK` | a frame that is out of turn; a farewell |
+//! | `flush`, `refuse`, `read` | the commit under way was flushed; the disk was full; all checks are answered |
+//! | `revoke DEVICE`, `shutdown`, `wake`, `devices` | as they say |
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use millrace_hub_engine::{Command, Config, Engine, Event, LinkId};
+use millrace_model::notice::{Gap, GapReason};
+use millrace_model::store::{Change, Refusal};
+use millrace_model::{
+    AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, RecordCheck, SegmentHash,
+    SegmentName, SeqRange, Wall,
+};
+use millrace_wire::{
+    Acks, Compare, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, RunFrame, Seal,
+};
+
+use crate::lines;
+use crate::store::Store;
+
+pub(crate) struct Script {
+    engine: Engine,
+    store: Store,
+    now: Moment,
+    commit: Option<(u64, Vec<Change>)>,
+    checks: VecDeque<(JournalId, SeqRange)>,
+    devices: std::collections::BTreeMap<LinkId, DeviceId>,
+    out: Vec<String>,
+}
+
+/// The transcript with what the engine asks for now.
+pub(crate) fn play(text: &str) -> String {
+    let mut script: Option<Script> = None;
+    let mut written = String::new();
+    for line in text.lines() {
+        if line.starts_with('#') || line.is_empty() {
+            written.push_str(line);
+            written.push('\n');
+        }
+        let Some(event) = line.strip_prefix("> ") else { continue };
+        let words: Vec<&str> = event.split_whitespace().collect();
+        let script = match (&mut script, words[0]) {
+            (slot, "hub") => slot.insert(Script::new(&words[1..])),
+            (Some(script), _) => {
+                script.event(words[0], &words[1..]);
+                script
+            }
+            (None, _) => panic!("the first event must be `hub`, not `{event}`"),
+        };
+        written.push_str(line);
+        written.push('\n');
+        for said in script.drain() {
+            written.push_str("  ");
+            written.push_str(&said);
+            written.push('\n');
+        }
+    }
+    written
+}
+
+fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
+    words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+fn number(words: &[&str], key: &str) -> Option<u64> {
+    value(words, key).map(|text| text.parse().unwrap())
+}
+
+fn size(words: &[&str], key: &str, otherwise: usize) -> usize {
+    number(words, key).map_or(otherwise, |number| usize::try_from(number).unwrap())
+}
+
+fn range(text: &str) -> SeqRange {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let seq = |text: &str| if text == "max" { u64::MAX } else { text.parse().unwrap() };
+    SeqRange::new(seq(first), seq(last)).unwrap()
+}
+
+fn device(text: &str) -> DeviceId {
+    DeviceId::from_bytes([text.as_bytes()[0]; 16])
+}
+
+fn lodging(words: &[&str], lane: &str) -> Lodging {
+    let incarnation = Incarnation::new(number(words, "inc").unwrap_or(1));
+    Lodging { incarnation, lane: lane.parse().unwrap() }
+}
+
+/// What the record at `seq` says in the history `K`.
+fn content(words: &[&str], seq: u64) -> u64 {
+    seq.wrapping_mul(10).wrapping_add(number(words, "content").unwrap_or(0))
+}
+
+fn run(words: &[&str]) -> RunFrame {
+    let (lane, range) = (words[1], range(words[2]));
+    let mut body: Vec<u8> =
+        (range.first()..=range.last()).flat_map(|seq| content(words, seq).to_be_bytes()).collect();
+    if words.contains(&"short") {
+        body.truncate(4);
+    }
+    RunFrame {
+        journal: lodging(words, lane),
+        first: range.first(),
+        count: u32::try_from(range.count()).unwrap(),
+        encoding: Encoding::Plain,
+        body: Bytes::from(body),
+        segment: None,
+    }
+}
+
+impl Script {
+    fn new(words: &[&str]) -> Self {
+        let mut config = Config::new(HubId::from_bytes([9; 16]), "hub", "north");
+        config.links_max = size(words, "links", config.links_max);
+        config.incarnations_online_max = size(words, "online", config.incarnations_online_max);
+        config.device_journals_max = size(words, "journals", config.device_journals_max);
+        config.journal_ranges_max = size(words, "holes", config.journal_ranges_max);
+        config.memory_budget_bytes = number(words, "memory").unwrap_or(config.memory_budget_bytes);
+        config.credit_max_bytes = number(words, "credit").unwrap_or(config.credit_max_bytes);
+        config.device_rate = number(words, "rate");
+        config.device_bytes_max = number(words, "bytes").unwrap_or(config.device_bytes_max);
+        config.disk_budget_bytes = number(words, "disk").unwrap_or(config.disk_budget_bytes);
+        let store = Store::default();
+        Self {
+            engine: Engine::new(config, &[], store.usage(), Moment(0)),
+            store,
+            now: Moment(0),
+            commit: None,
+            checks: VecDeque::new(),
+            devices: std::collections::BTreeMap::new(),
+            out: Vec::new(),
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.engine.handle_event(event, self.now);
+    }
+
+    fn receive(&mut self, link: LinkId, frame: Frame) {
+        self.handle(Event::Received { link, frame });
+    }
+
+    fn drain(&mut self) -> Vec<String> {
+        while let Some(command) = self.engine.poll_command() {
+            self.out.push(lines::command(&command));
+            match command {
+                Command::Commit { commit, changes } => {
+                    assert!(self.commit.is_none(), "one commit at a time");
+                    self.commit = Some((commit, changes));
+                }
+                Command::Check { journal, range } => self.checks.push_back((journal, range)),
+                _ => {}
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn event(&mut self, name: &str, words: &[&str]) {
+        let link = words.first().and_then(|word| word.parse::<LinkId>().ok()).unwrap_or(0);
+        match name {
+            "open" => {
+                self.devices.insert(link, device(words[1]));
+                self.handle(Event::Opened { link, device: device(words[1]) });
+            }
+            "closed" => self.handle(Event::Closed { link }),
+            "hello" => self.hello(link, words),
+            "run" => self.receive(link, Frame::Run(run(words))),
+            "gap" => self.gap(link, words),
+            "seal" => {
+                let range = range(words[2]);
+                let count = u32::try_from(range.count()).unwrap();
+                let hash = SegmentHash([0; 32]);
+                let segment = SegmentName { ordinal: 0, first: range.first(), count, hash };
+                self.receive(link, Frame::Seal(Seal { journal: lodging(words, words[1]), segment }));
+            }
+            "compare" => {
+                let range = range(words[2]);
+                let checks: Vec<RecordCheck> =
+                    (range.first()..=range.last()).map(|seq| RecordCheck(content(words, seq))).collect();
+                let compare = Compare::new(lodging(words, words[1]), range.first(), &checks);
+                self.receive(link, Frame::Compare(compare));
+            }
+            "acks" => self.receive(link, Frame::Acks(Acks { acks: Vec::new() })),
+            "goodbye" => {
+                let reason = "the agent stops".to_owned();
+                let goodbye = Goodbye { code: GoodbyeCode::Shutdown, reason, retry_after_ms: 0 };
+                self.receive(link, Frame::Goodbye(goodbye));
+            }
+            "flush" | "refuse" => self.end_commit(name),
+            "read" => {
+                for (journal, range) in std::mem::take(&mut self.checks) {
+                    let checks = self.store.checks(&journal, range);
+                    self.handle(Event::Checked { journal, range, checks });
+                }
+            }
+            "revoke" => {
+                self.handle(Event::Revoked { device: device(words[0]), reason: "stolen".to_owned() });
+            }
+            "shutdown" => self.handle(Event::Shutdown),
+            "wake" => self.wake(),
+            "devices" => self.summaries(),
+            other => panic!("`{other}` is no event"),
+        }
+    }
+
+    fn hello(&mut self, link: LinkId, words: &[&str]) {
+        let device = self.devices[&link];
+        let journals = words.iter().filter(|word| word.contains(':')).map(|word| {
+            let parts: Vec<&str> = word.split(':').collect();
+            let Lodging { incarnation, lane } = lodging(words, parts[0]);
+            let (head, journal) = (parts[1].parse().unwrap(), JournalId { device, incarnation, lane });
+            let other = parts.contains(&"other");
+            let head_check = if other { Some(RecordCheck(0)) } else { self.store.check(&journal, head) };
+            JournalSummary { incarnation, lane, floor: 1, head, head_check }
+        });
+        let hello = Hello {
+            software: "agent 1".to_owned(),
+            incarnation: lodging(words, "urgent").incarnation,
+            level: AckLevel::Hub,
+            journals: journals.collect(),
+        };
+        self.receive(link, Frame::Hello(hello));
+    }
+
+    fn gap(&mut self, link: LinkId, words: &[&str]) {
+        let lost = range(words[3]);
+        let Lodging { incarnation, lane } = lodging(words, "bulk");
+        let frame = run(&[words[0], words[1], words[2], "content=7"]);
+        let gap = Gap {
+            incarnation,
+            lane,
+            range: Some((lost.first(), lost.last())),
+            count: lost.count(),
+            reason: GapReason::DropOldest,
+            from: Wall(0),
+            to: Wall(0),
+        };
+        self.store.gaps.insert(content(&["content=7"], frame.first), gap);
+        self.receive(link, Frame::Run(frame));
+    }
+
+    fn end_commit(&mut self, name: &str) {
+        let Some((commit, changes)) = self.commit.take() else {
+            self.out.push("no commit is under way".to_owned());
+            return;
+        };
+        if name == "refuse" {
+            self.handle(Event::CommitRefused { commit, refusal: Refusal::Full });
+            return;
+        }
+        let outcomes = self.store.apply(changes);
+        let usage = self.store.usage();
+        self.handle(Event::Committed { durable: Durable::attest(commit), outcomes, usage });
+    }
+
+    fn wake(&mut self) {
+        let Some((at, reason)) = self.engine.poll_timeout() else {
+            self.out.push("sleeps for ever".to_owned());
+            return;
+        };
+        self.now = self.now.max(at);
+        self.out.push(format!("at {} ms: {reason:?}", self.now.0 / 1_000));
+        self.handle(Event::Timer);
+    }
+
+    fn summaries(&mut self) {
+        for summary in self.engine.devices() {
+            self.out.push(format!(
+                "{}: {} online, {} records, {} declared lost, {} missing",
+                lines::device(summary.device),
+                summary.online.len(),
+                summary.records,
+                summary.declared,
+                summary.missing
+            ));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One named test for each file in `tests/transcripts`. `MILLRACE_REWRITE=1` writes the files anew; read the difference.
+
+use std::path::PathBuf;
+
+use crate::script::play;
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
+}
+
+fn compare(name: &str) {
+    let path = directory().join(format!("{name}.txt"));
+    let expected = std::fs::read_to_string(&path).unwrap();
+    let found = play(&expected);
+    if std::env::var_os("MILLRACE_REWRITE").is_some() {
+        std::fs::write(&path, &found).unwrap();
+        return;
+    }
+    for (at, (expected, found)) in expected.lines().zip(found.lines()).enumerate() {
+        assert_eq!(found, expected, "line {} of {name}.txt, found on the left", at + 1);
+    }
+    assert_eq!(found, expected, "{name}.txt is longer or shorter");
+}
+
+macro_rules! transcripts {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                compare(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_transcript_is_played() {
+            let known: std::collections::BTreeSet<&str> = [$(stringify!($name)),*].into();
+            let files = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
+            let found: Vec<String> =
+                files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+            assert_eq!(found.len(), known.len());
+            assert!(found.iter().all(|name| known.contains(name.as_str())), "{found:?}");
+        }
+    };
+}
+
+transcripts! {
+    an_ack_waits_for_the_flush
+    a_session_is_superseded_by_a_newer_one
+    a_greeting_waits_for_what_the_older_session_sent
+    a_clone_raises_an_alarm
+    too_many_incarnations_at_once_are_refused
+    a_full_hub_sends_agents_away
+    a_disk_budget_that_is_used_up_ends_sessions_too
+    a_rolled_back_device_is_told_so
+    a_fork_is_told_by_hello_and_by_run
+    a_damaged_run_is_declined_and_its_credit_comes_back
+    frames_out_of_turn_end_the_session
+    a_comparison_names_what_is_the_same
+    a_revoked_device_is_cut_off_in_the_middle_of_its_greeting
+    a_link_that_closes_during_its_commit_leaves_nothing_behind
+    a_device_over_its_quota_is_sent_away_at_once
+    a_hostile_gap_record_counts_without_harm
+    a_rate_spreads_credit_over_time
+    a_hub_that_stops_takes_nobody_in
+}
