@@ -12,7 +12,7 @@ pub use checked::{Config, Quota, valid_address};
 pub use raw::Raw;
 
 /// A complete, commented file.
-pub const EXAMPLE: &str = include_str!("config/example.toml");
+pub const EXAMPLE: &str = include_str!("../../../systemd/hub.toml");
 
 /// Reads and checks the file at `path`.
 ///

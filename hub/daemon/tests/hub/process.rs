@@ -195,7 +195,7 @@ async fn the_command_line_works_with_and_without_a_running_hub() {
     assert!(String::from_utf8_lossy(&busy.stderr).contains("stop the hub"));
     let wrong = call(&["query", "--data", data_text, "--from", "soon"]);
     assert_eq!(wrong.status.code(), Some(64));
-    assert!(String::from_utf8_lossy(&wrong.stderr).contains("fix:"));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("hint:"));
     let revoke = call(&["devices", "revoke", "nobody", "--reason", "r", "--data", data_text]);
     assert_eq!(revoke.status.code(), Some(64));
 
