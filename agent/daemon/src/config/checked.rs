@@ -166,7 +166,7 @@ impl Config {
         ];
         Ok(Self {
             data_dir: raw.data_dir,
-            log: LogOptions { level: raw.log.level, format: raw.log.format },
+            log: LogOptions { level: raw.log, format: raw.log_format },
             mqtt,
             hub: HubSettings { addresses: raw.hub.addresses, road, level: raw.hub.ack },
             uplink: UplinkSettings {

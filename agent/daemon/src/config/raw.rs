@@ -19,8 +19,10 @@ use crate::mqtt::Version;
 pub struct File {
     /// Where identity and journals live.
     pub data_dir: PathBuf,
-    /// `[log]`
-    pub log: Log,
+    /// How much is logged: a level or directives.
+    pub log: String,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
     /// `[mqtt]`
     pub mqtt: Mqtt,
     /// `[[subscription]]`
@@ -33,16 +35,6 @@ pub struct File {
     pub store: Store,
     /// `[http]`
     pub http: Http,
-}
-
-/// `[log]`
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// A level or directives.
-    pub level: String,
-    /// `text` or `json`.
-    pub format: LogFormat,
 }
 
 /// `[mqtt]`
@@ -177,7 +169,8 @@ impl Default for File {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("/var/lib/millrace-agent"),
-            log: Log::default(),
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
             mqtt: Mqtt::default(),
             subscription: vec![Subscription { filter: "#".to_owned(), qos: 1, lane: Lane::Normal }],
             hub: Hub::default(),
@@ -185,12 +178,6 @@ impl Default for File {
             store: Store::default(),
             http: Http::default(),
         }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The config as it stands in the file. The defaults here are the program's defaults; `example.toml` says the same.
+//! The config as it stands in the file. The defaults here are the program's defaults; `systemd/hub.toml` says the same.
 //!
 //! Absent: checks that need more than one key, or a parser of its own: [`super::checked`].
 
