@@ -36,9 +36,9 @@ async fn dial(hub: &Hub, agent: &Agent) -> (Dialer, Connection) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_cut_the_newest_record_arrives_before_the_backlog() {
-    let (plant, hub, road) = plant().await;
+    let (plant, mut hub, road) = plant().await;
     // Slow enough that the backlog takes many times longer than the newest record.
-    let options = AgentOptions::new("press-line", road.addr()).with("uplink", json!({ "rate": "64KiB/s" }));
+    let options = AgentOptions::new("press-line", road.addr()).with("uplink", json!({ "rate": "128KiB/s" }));
     let mut agent = Agent::start(&plant, &hub, options).await.unwrap();
     let device = agent.online(LIMIT).await.unwrap().device;
     let publisher = agent.publisher("presses");
@@ -48,6 +48,9 @@ async fn after_a_cut_the_newest_record_arrives_before_the_backlog() {
     publisher.drained(LIMIT).await.unwrap();
     let status = agent.status().await.unwrap();
     assert!(status.ledger.pending >= BACKLOG as u64, "{status:?}");
+    // A hub that knows nothing of the old session: the agent need not wait for its idle timeout to begin a new one.
+    hub.process.kill().await.unwrap();
+    hub.restart().await.unwrap();
     road.heal();
     agent.until("a moving backlog", LIMIT, |now| now.ledger.acked > status.ledger.acked).await.unwrap();
     let stamp = Stamp { source: "andon".into(), number: 1, attempt: 1 };
@@ -98,6 +101,7 @@ async fn revocation_cuts_the_live_session_and_refuses_the_next_handshake() {
     let publisher = bad.publisher("thief");
     let mut line = Line::new("stolen", LineKind::Meters, false, 6);
     publisher.publish_from(&mut line, 50).await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
     let before = bad.settled(LIMIT).await.unwrap();
     hub.revoke("stolen", "found on a market").await.unwrap();
     bad.until("the end of the session", Duration::from_secs(10), |status| !status.is_online()).await.unwrap();
