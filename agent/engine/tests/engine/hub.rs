@@ -4,12 +4,48 @@
 
 use std::collections::BTreeMap;
 
-use millrace_model::{AckLevel, HubId, JournalId, RangeSet, RecordCheck, Seq, SeqRange, Wall};
+use millrace_model::{AckLevel, HubId, Incarnation, JournalId, RangeSet, RecordCheck, Seq, SeqRange, Wall};
 use millrace_wire::{
-    Ack, Acks, Compared, Conflict, Credit, Frame, Hello, Holding, Lodging, RunFrame, Verdict, Welcome,
+    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Hello, Holding, Lodging,
+    RunFrame, Verdict, Welcome,
 };
 
 use crate::store::DEVICE;
+
+/// A frame that no honest hub sends.
+pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
+    let (first, last, ranges) = (range.first(), range.last(), RangeSet::from(range));
+    match kind % 8 {
+        0 => Frame::Acks(Acks { acks: vec![Ack { journal, level: AckLevel::Quorum, ranges }; 2] }),
+        1 => Frame::Credit(Credit { total: last }),
+        2 => Frame::Conflict(Conflict { journal, ranges }),
+        3 => Frame::Compared(Compared { journal, first, last, equal: ranges }),
+        4 => Frame::Decline(Decline { journal, first, last, reason: "a lie".to_owned() }),
+        5 => {
+            let reason = "a lie".to_owned();
+            Frame::Goodbye(Goodbye { code: GoodbyeCode::Superseded, reason, retry_after_ms: last })
+        }
+        _ => {
+            // The same journal three times, once under a life that never was, and a head past all numbers.
+            let Lodging { incarnation, lane } = journal;
+            let (held, head_check) = (ranges, Some(RecordCheck(first)));
+            let verdict = Verdict::Continues;
+            let true_one = Holding { incarnation, lane, held, head: last, head_check, verdict };
+            let unknown = Holding { incarnation: Incarnation::new(77), ..true_one.clone() };
+            let near = Holding { head: first, ..true_one.clone() };
+            Frame::Welcome(Box::new(Welcome {
+                session: last,
+                hub: HubId::from_bytes([9; 16]),
+                name: "liar".to_owned(),
+                region: String::new(),
+                time: Wall(i64::MIN),
+                holdings: vec![true_one.clone(), unknown, near, true_one],
+                credit: last,
+                hubs: Vec::new(),
+            }))
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Hub {

@@ -44,6 +44,13 @@ fn hard_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A hub that lies: numbers near what is here, and at the end of all numbers.
+fn lie() -> impl Strategy<Value = Step> {
+    let number = || prop_oneof![0_u64..20, Just(u64::MAX), Just(u64::MAX - 1), any::<u64>()];
+    (any::<u8>(), lane(), number(), number())
+        .prop_map(|(kind, lane, first, last)| Step::Lie(kind, lane, first, last))
+}
+
 fn policy() -> impl Strategy<Value = Policy> {
     prop_oneof![
         Just(Policy::Block),
@@ -112,5 +119,14 @@ proptest! {
         let mut world = World::new(config(1 << 30, policies, 5), segment, 1 << 20);
         steps.into_iter().for_each(|step| world.step(step));
         assert!(world.heals(), "{:?}; {} wait", world.engine.status(), world.waiting.len());
+    }
+
+    #[test]
+    fn a_hub_that_lies_neither_stops_nor_spins_an_agent(
+        steps in prop::collection::vec(prop_oneof![5 => hard_step(), 2 => lie()], 1..250),
+    ) {
+        let policies = [Policy::Block, Policy::DropOldest, Policy::DropOldest];
+        let mut world = World::new(config(1 << 30, policies, 5), 4, 1 << 20);
+        steps.into_iter().for_each(|step| world.step(step));
     }
 }

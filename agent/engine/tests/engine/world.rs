@@ -11,7 +11,7 @@ use millrace_agent_engine::{Command, Config, Engine, Event};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{Durable, JournalId, Lane, Moment, Record, Seq, SeqRange, Topic, Wall};
-use millrace_wire::Frame;
+use millrace_wire::{Frame, Lodging};
 
 use crate::hub::Hub;
 use crate::store::{Store, content};
@@ -35,6 +35,8 @@ pub(crate) enum Step {
     Snapshot,
     Restore,
     Damage(Lane, u8),
+    /// A frame that no honest hub sends: which kind, about which lane, and from where to where.
+    Lie(u8, Lane, u64, u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +51,8 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
     pub(crate) hub: Hub,
+    /// Whether acks are checked against what the hub has.
+    lied_to: bool,
     config: Config,
     snapshot: Store,
     now: Moment,
@@ -74,6 +78,7 @@ impl World {
             snapshot: store.clone(),
             store,
             hub: Hub::new(window),
+            lied_to: false,
             config,
             now,
             commit: None,
@@ -138,6 +143,12 @@ impl World {
                 self.store = self.snapshot.clone();
                 self.restart();
             }
+            Step::Lie(kind, lane, first, last) => {
+                self.lied_to = true;
+                let journal = Lodging::from(self.store.current(lane));
+                let range = SeqRange::new(first.min(last), first.max(last)).unwrap();
+                self.handle(Event::Received(crate::hub::lie(kind, journal, range)));
+            }
             Step::Damage(lane, which) => {
                 let journal = self.store.current(lane);
                 let records = self.store.journals[&journal].records.len().max(1);
@@ -179,7 +190,8 @@ impl World {
                 Change::Acknowledge { journal, ranges } => {
                     for seq in ranges.iter().flat_map(|range| range.first()..=range.last()) {
                         let ours = self.store.check(journal, seq);
-                        let safe = ours.is_none_or(|check| self.hub.has(journal, seq, check.0));
+                        let safe =
+                            self.lied_to || ours.is_none_or(|check| self.hub.has(journal, seq, check.0));
                         assert!(safe, "record {seq} of {journal} is called safe and is not");
                     }
                 }
@@ -306,6 +318,9 @@ impl World {
         let (status, store) = (self.engine.status(), self.store.ledger());
         assert!(status.balanced, "{:?}", status.ledger);
         assert!(store.balances(), "{store:?}");
+        if self.lied_to {
+            return;
+        }
         let ours = (status.ledger.ingested, status.ledger.evicted, status.ledger.rejected);
         assert_eq!(ours, (store.ingested, store.evicted, store.rejected), "the engine's ledger, the store's");
         assert!(status.ledger.acked >= store.acked, "acks are known before they are written down");
