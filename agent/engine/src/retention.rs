@@ -110,7 +110,8 @@ impl Engine {
     /// small budget could be full of them, and a lane that blocks would never seal another segment.
     fn cut_tails(&self, cuts: &mut Cuts) {
         for shelf in self.shelves.values() {
-            if let Some(safe) = shelf.acked.range_of(shelf.floor) {
+            // Only what the store knows to be acked: else it would drop nothing, and be asked again at once.
+            if let Some(safe) = shelf.acked.difference(&shelf.unwritten).range_of(shelf.floor) {
                 cuts.insert(shelf.journal, (safe.last(), None));
             }
         }
