@@ -1,9 +1,9 @@
 //! Which file stands where in the data directory, and the small ones among them.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use millrace_host::files::replace;
 use serde::{Deserialize, Serialize};
 
 /// A data directory.
@@ -89,19 +89,6 @@ impl Places {
     /// When none runs here.
     pub fn running(&self) -> std::io::Result<Runtime> {
         Ok(serde_json::from_slice(&std::fs::read(self.runtime())?)?)
-    }
-}
-
-/// Replaces a file in one step: a reader sees the old one or the new one, also after a power cut.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = std::fs::File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    match path.parent() {
-        Some(directory) => std::fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
     }
 }
 

@@ -13,11 +13,12 @@
 //!
 //! Promise: a file is replaced whole or not at all.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use millrace_host::files::replace;
 use serde::{Deserialize, Serialize};
 
 /// A data directory.
@@ -146,25 +147,6 @@ impl Places {
                 _ => {}
             }
         }
-    }
-}
-
-/// Puts `content` into `path` in one step, flushed, readable by its owner alone.
-///
-/// # Errors
-/// When the operating system refuses; the old file then stays.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(directory) => std::fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
     }
 }
 

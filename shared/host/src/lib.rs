@@ -10,6 +10,7 @@
 //! | [`config`] | a TOML file into a strict raw struct, errors with line, key and fix; units |
 //! | [`entropy`] | seeds from the operating system |
 //! | [`failure`] | what a command ends with when it fails: a sentence, the fix, an exit code |
+//! | [`files`] | small files, replaced as a whole |
 //! | [`http`] | a bounded local HTTP server, one error shape, health and metrics routes |
 //! | [`lifecycle`] | shutdown, reload, exit codes |
 //! | [`logs`] | tracing to a terminal, to a file or to journald |
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod failure;
+pub mod files;
 pub mod http;
 pub mod lifecycle;
 pub mod logs;

@@ -49,22 +49,28 @@ impl Topic {
         &self.0
     }
 
-    /// Whether an MQTT topic filter covers this topic (MQTT 5.0, section 4.7). Topics that begin with `$`
-    /// are not covered by a filter that begins with a wildcard.
+    /// Whether an MQTT topic filter covers this topic; see [`covers`].
     #[must_use]
     pub fn matches(&self, filter: &str) -> bool {
-        if self.0.starts_with('$') && filter.starts_with(['+', '#']) {
-            return false;
-        }
-        let mut names = self.0.split('/');
-        let mut patterns = filter.split('/');
-        loop {
-            match (patterns.next(), names.next()) {
-                (Some("#"), _) | (None, None) => return true,
-                (Some("+"), Some(_)) => {}
-                (Some(pattern), Some(name)) if pattern == name => {}
-                _ => return false,
-            }
+        covers(filter, &self.0)
+    }
+}
+
+/// Whether an MQTT topic filter covers a topic name (MQTT 5.0, section 4.7). Names that begin with `$` are not covered by
+/// a filter that begins with a wildcard. A filter that is malformed covers whatever its levels cover.
+#[must_use]
+pub fn covers(filter: &str, name: &str) -> bool {
+    if name.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut names = name.split('/');
+    let mut patterns = filter.split('/');
+    loop {
+        match (patterns.next(), names.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(pattern), Some(name)) if pattern == name => {}
+            _ => return false,
         }
     }
 }

@@ -36,8 +36,11 @@ impl Compare {
 
     /// Sequence numbers and checks, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (Seq, RecordCheck)> + '_ {
-        let checks = self.checks.as_chunks::<8>().0.iter();
-        checks.zip(self.first..).map(|(bytes, seq)| (seq, RecordCheck(u64::from_be_bytes(*bytes))))
+        let checks = self.checks.as_chunks::<8>().0.iter().zip(0_u64..);
+        // A hostile frame may name records past the last number: they are left out.
+        checks.map_while(|(bytes, at)| {
+            Some((self.first.checked_add(at)?, RecordCheck(u64::from_be_bytes(*bytes))))
+        })
     }
 }
 

@@ -143,6 +143,8 @@ fn a_compare_that_is_not_whole_names_no_range() {
     assert_eq!(compare.pairs().collect::<Vec<_>>(), [(5, RecordCheck(1)), (6, RecordCheck(2))]);
     compare.checks = compare.checks.slice(..9);
     assert_eq!(compare.range(), None);
+    let past_the_end = Compare::new(HERE, u64::MAX, &[RecordCheck(1), RecordCheck(2)]);
+    assert_eq!((past_the_end.range(), past_the_end.pairs().count()), (None, 1));
 }
 
 proptest! {

@@ -56,6 +56,8 @@ const ARRIVALS: usize = 4_096;
 /// What kept it from starting, or made it stop.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let places = Places::new(&config.data_dir);
+    // What a killed agent left behind.
+    places.withdraw();
     let identity = Identity::load(&places.identity())
         .context("this agent has no identity: run `millrace-agent enroll` with a join token first")?;
     let device = identity

@@ -61,19 +61,7 @@ impl Filter {
     /// Whether it covers this topic name. Topics that begin with `$` are not covered by a leading wildcard.
     #[must_use]
     pub fn covers(&self, topic: &str) -> bool {
-        if topic.starts_with('$') && self.0.starts_with(['+', '#']) {
-            return false;
-        }
-        let mut patterns = self.0.split('/');
-        let mut names = topic.split('/');
-        loop {
-            match (patterns.next(), names.next()) {
-                (Some("#"), _) | (None, None) => return true,
-                (Some("+"), Some(_)) => {}
-                (Some(pattern), Some(name)) if pattern == name => {}
-                _ => return false,
-            }
-        }
+        millrace_model::topic::covers(&self.0, topic)
     }
 }
 

@@ -106,7 +106,7 @@ impl Log {
             content.extend_from_slice(&line_of(entry)?);
         }
         let failed = |source| RegistryError::io("replace", &self.path, source);
-        crate::places::replace(&self.path, &content).map_err(failed)?;
+        millrace_host::files::replace(&self.path, &content).map_err(failed)?;
         self.file = open(&self.path)?;
         self.file.seek(SeekFrom::End(0)).map_err(|source| RegistryError::io("read", &self.path, source))?;
         (self.lines, self.bytes) = (entries.len(), content.len() as u64);
