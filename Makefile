@@ -41,8 +41,12 @@ broker: # Tests run against a real broker of their own, on a free port; Debian's
 	.ci/mosquitto
 
 .PHONY: bench
-bench: ## Measure the parts against their baselines.
-	cargo bench --workspace --benches
+bench: ## Measure the parts and the whole against their baselines; figures go to bench-results/ (ARGS=--quick).
+	mkdir -p bench-results
+	cargo build --release -p millrace-bench
+	cargo build --profile dist -p millrace-agent -p millrace-hub
+	cargo bench -p millrace-journal --bench append | tee bench-results/append.txt
+	MILLRACE_BIN_DIR=$(TARGET)/dist $(TARGET)/release/millrace-bench --append bench-results/append.txt $(ARGS)
 
 .PHONY: fuzz
 fuzz: tools ## Fuzz every decoder for a while (SECONDS=60 each).

@@ -7,9 +7,13 @@ use crate::row::{Aim, Row, Unit};
 /// Rows from the last line that is the journal's JSON; none when there is no such line.
 pub(crate) fn rows(printed: &str) -> Vec<Row> {
     let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
-    let found = printed.lines().rev().filter_map(parse).find(|value| value["bench"] == "journal_append");
+    let found = printed
+        .lines()
+        .rev()
+        .filter_map(parse)
+        .find(|value| value.get("bench").is_some_and(|name| name == "journal_append"));
     let Some(figures) = found else { return Vec::new() };
-    let number = |key: &str| figures[key].as_f64();
+    let number = |key: &str| figures.get(key)?.as_f64();
     let mut rows = Vec::new();
     if let (Some(ours), Some(plain)) = (number("records_per_s"), number("baseline_records_per_s")) {
         rows.push(

@@ -16,7 +16,7 @@ use crate::reading::Hall;
 /// Records of one commit, as a burst at intake has them.
 const BATCH: u64 = 1_000;
 /// How long anything may take before the measurement is given up.
-pub(crate) const LIMIT: Duration = Duration::from_secs(900);
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// An agent of this name with `records` readings in its journal, known to `hub`, not running. Its disk budget is large
 /// enough for all of them.

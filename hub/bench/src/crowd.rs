@@ -11,7 +11,7 @@ use millrace_link::{CertificateRequest, ClientOptions, Connection, Dialer, Inlet
 use millrace_model::{AckLevel, Encoding, Incarnation, JournalId, Lane, block};
 use millrace_wire::limits::FRAME_MAX;
 use millrace_wire::{Frame, Hello, RunFrame, decode, encode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::memory;
 use crate::reading::Hall;
@@ -39,7 +39,7 @@ pub(crate) async fn rows(plant: &Plant, scale: &Scale) -> anyhow::Result<Vec<Row
     }
     tokio::time::sleep(scale.rest).await;
     let full = memory::of(&hub.process)?;
-    let online = hub.status().await?["devices"]["online"].as_u64();
+    let online = hub.status().await?.pointer("/devices/online").and_then(Value::as_u64);
     let present = crowd.iter().filter(|guest| guest.connection.close_reason().is_none()).count();
     if present < scale.agents || online != Some(scale.agents as u64) {
         bail!("only {present} of {} agents are connected, the hub sees {online:?}", scale.agents);

@@ -95,7 +95,7 @@ async fn reconnect(road: &Road, hub: &Hub, device: &str, live: &Live) -> anyhow:
     loop {
         ensure!(Instant::now() < deadline, "no live record came");
         let page: Value = http::json(hub.http(), &path).await?;
-        let newest = page["records"][0]["payload"]["live"].as_u64();
+        let newest = page.pointer("/records/0/payload/live").and_then(Value::as_u64);
         if newest.is_some_and(|number| number >= oldest) {
             return Ok(first_packet.elapsed().as_secs_f64() * 1e3);
         }

@@ -39,6 +39,12 @@ impl Listener {
         Ok(Self { stream, held: Vec::new() })
     }
 
+    /// Takes publications until the broker closes the connection.
+    pub(crate) fn take_all(&mut self) {
+        // The end of the connection is the end of the work.
+        let _ = self.take(usize::MAX);
+    }
+
     /// Takes publications until there were `count`.
     pub(crate) fn take(&mut self, count: usize) -> anyhow::Result<()> {
         let (mut seen, mut acks) = (0, Vec::new());

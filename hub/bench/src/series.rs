@@ -16,7 +16,7 @@ impl Series {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let half = sorted.len() / 2;
-        let middle = if sorted.len() % 2 == 0 {
+        let middle = if sorted.len().is_multiple_of(2) {
             sorted.get(half.wrapping_sub(1)..=half)
         } else {
             sorted.get(half..=half)

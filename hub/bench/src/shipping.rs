@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use millrace_demo::{AgentOptions, Hub, HubOptions, Plant};
 use millrace_host::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::backlog::{self, LIMIT};
@@ -35,7 +35,7 @@ pub(crate) async fn rows(plant: &Plant, scale: &Scale) -> anyhow::Result<Vec<Row
         let status = agent.settled(LIMIT).await?;
         ours.push(began.elapsed().as_secs_f64());
         ensure!(status.ledger.acked >= scale.backlog, "not everything was acknowledged: {:?}", status.ledger);
-        let stored = hub.status().await?["records"].as_u64();
+        let stored = hub.status().await?.get("records").and_then(Value::as_u64);
         ensure!(stored >= Some(scale.backlog), "the hub holds {stored:?} records");
         let link = status.link.unwrap_or_default();
         sent.push(per_record(link.bytes_sent, scale.backlog));
