@@ -28,10 +28,10 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether the change takes room. After a refusal those that make room go first, alone. (Rejections go with
-    /// the appends of their group, whose tickets are settled together.)
+    /// Whether the change takes room. After a refusal those that take none go first, alone. (A rejection is a count,
+    /// and may draw on the store's reserve.)
     const fn takes_room(self) -> bool {
-        matches!(self, Self::Append | Self::Reject | Self::Reincarnate | Self::Reauthor)
+        matches!(self, Self::Append | Self::Reincarnate | Self::Reauthor)
     }
 }
 
@@ -113,17 +113,22 @@ impl Committing {
         purposes.into_iter().zip(outcomes).collect()
     }
 
-    /// A commit was refused: its changes wait again, in front. Returns whether it was the one under way.
-    pub fn refused(&mut self, commit: u64, changes: Vec<Change>, until: Moment) -> bool {
+    /// A commit was refused: its changes wait again, in front. Returns those that came from the intake, which decides
+    /// about them anew: on a full disk a publication may have to be refused that was welcome before.
+    pub fn refused(&mut self, commit: u64, changes: Vec<Change>, until: Moment) -> Vec<Change> {
         let Some((_, purposes)) = self.under_way.take_if(|(number, _)| *number == commit) else {
-            return false;
+            return Vec::new();
         };
         self.stuck = !purposes.iter().any(|purpose| purpose.takes_room());
-        for entry in purposes.into_iter().zip(changes).rev() {
+        self.refused_until = Some(until);
+        let (intake, others): (Vec<_>, Vec<_>) = purposes
+            .into_iter()
+            .zip(changes)
+            .partition(|(purpose, _)| matches!(purpose, Purpose::Append | Purpose::Reject));
+        for entry in others.into_iter().rev() {
             self.waiting.push_front(entry);
         }
-        self.refused_until = Some(until);
-        true
+        intake.into_iter().map(|(_, change)| change).collect()
     }
 
     /// Forgets a refusal whose pause is over when nothing waits that could be tried: what comes next finds out. Else a
@@ -151,13 +156,13 @@ mod tests {
         Change::Append { lane: Lane::Normal, records: Vec::new() }
     }
 
+    fn journal() -> JournalId {
+        let (device, incarnation) = (DeviceId::from_bytes([1; 16]), Incarnation::new(1));
+        JournalId { device, incarnation, lane: Lane::Normal }
+    }
+
     fn room() -> Change {
-        let journal = JournalId {
-            device: DeviceId::from_bytes([1; 16]),
-            incarnation: Incarnation::new(1),
-            lane: Lane::Normal,
-        };
-        Change::Acknowledge { journal, ranges: RangeSet::from(SeqRange::only(1)) }
+        Change::Acknowledge { journal: journal(), ranges: RangeSet::from(SeqRange::only(1)) }
     }
 
     #[test]
@@ -183,18 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn after_a_refusal_what_takes_no_room_goes_first_and_nothing_is_forgotten() {
+    fn after_a_refusal_what_takes_no_room_goes_first_and_the_intake_decides_anew() {
         let mut committing = Committing::default();
+        let moved =
+            || Change::Reauthor { journal: journal(), range: SeqRange::only(1), equal: RangeSet::new() };
         committing.add(Purpose::Append, append());
+        committing.add(Purpose::Reauthor, moved());
         let (commit, changes) = committing.begin(Moment(0)).unwrap();
-        assert!(committing.refused(commit, changes, Moment(100)));
+        assert_eq!(committing.refused(commit, changes, Moment(100)), [append()], "given back");
         assert_eq!(committing.begin(Moment(1)), None);
         committing.add(Purpose::Acknowledge, room());
         let (commit, changes) = committing.begin(Moment(2)).unwrap();
         assert_eq!(changes, [room()]);
         committing.committed(Durable::attest(commit), vec![Outcome::Done]);
         assert_eq!(committing.retry_at(), Some(Moment(100)));
-        assert_eq!(committing.begin(Moment(100)).unwrap().1, [append()]);
+        assert_eq!(committing.begin(Moment(100)).unwrap().1, [moved()]);
     }
 
     #[test]
@@ -202,7 +210,7 @@ mod tests {
         let mut committing = Committing::default();
         committing.add(Purpose::Acknowledge, room());
         let (commit, changes) = committing.begin(Moment(0)).unwrap();
-        assert!(committing.refused(commit, changes, Moment(100)));
+        assert_eq!(committing.refused(commit, changes, Moment(100)), []);
         assert_eq!(committing.begin(Moment(99)), None);
         assert_eq!(committing.retry_at(), Some(Moment(100)));
         assert_eq!(committing.begin(Moment(100)).unwrap().1, [room()]);

@@ -112,7 +112,8 @@ impl Engine {
                 }
             }
             Event::CommitRefused { commit, changes, .. } => {
-                self.committing.refused(commit, changes, now + FULL_RETRY);
+                let given_back = self.committing.refused(commit, changes, now + FULL_RETRY);
+                self.intake.take_back(given_back, &self.config);
                 self.retention.hurry();
             }
             Event::Loaded { request, runs } => self.loaded(request, runs, now),

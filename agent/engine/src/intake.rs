@@ -39,9 +39,8 @@ pub struct Intake {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     refused: Vec<(Ticket, Lane, GapReason, Wall)>,
-    in_commit: Vec<Ticket>,
-    refused_in_commit: Vec<(Ticket, GapReason)>,
-    refused_by_lane: [u64; Lane::ALL.len()],
+    in_commit: Vec<(Ticket, Lane)>,
+    refused_in_commit: Vec<(Ticket, Lane, GapReason, Wall)>,
     in_commit_bytes: usize,
     thinned: [u32; Lane::ALL.len()],
     blocked: bool,
@@ -100,7 +99,13 @@ impl Intake {
     /// Moves what waits into the next commit, as far as policies let it: a lane that blocks gets what fits into
     /// `room_bytes`. (What waits does not count against itself, or a burst larger than the budget would wait for ever.)
     pub fn fill(&mut self, committing: &mut Committing, room_bytes: u64, config: &Config) {
-        if !committing.is_idle() || committing.is_refused() && committing.has(Purpose::Append) {
+        if !committing.is_idle() {
+            return;
+        }
+        if committing.is_refused() {
+            // Nothing is stored until the pause is over or room was made; refusals can be counted all the same.
+            self.blocked = !self.waiting.is_empty();
+            self.fill_refused(committing);
             return;
         }
         let mut lanes: [Vec<Record>; Lane::ALL.len()] = Default::default();
@@ -123,7 +128,7 @@ impl Intake {
             }
             self.waiting_bytes = self.waiting_bytes.saturating_sub(weight);
             self.in_commit_bytes += weight;
-            self.in_commit.push(waiting.ticket);
+            self.in_commit.push((waiting.ticket, waiting.lane));
             if let Some(records) = lanes.get_mut(usize::from(waiting.lane.code())) {
                 records.push(waiting.record);
             }
@@ -141,10 +146,7 @@ impl Intake {
 
     fn fill_refused(&mut self, committing: &mut Committing) {
         for (ticket, lane, reason, wall) in std::mem::take(&mut self.refused) {
-            self.refused_in_commit.push((ticket, reason));
-            if let Some(count) = self.refused_by_lane.get_mut(usize::from(lane.code())) {
-                *count += 1;
-            }
+            self.refused_in_commit.push((ticket, lane, reason, wall));
             // Neighbours with one lane and reason make one change.
             if let Some(Change::Reject { lane: last, count, reason: why, to, .. }) = committing.last_mut()
                 && (*last, *why) == (lane, reason)
@@ -161,9 +163,48 @@ impl Intake {
     /// The commit that [`Self::fill`] went into was flushed: who may be told now, and how many were refused by lane.
     pub fn settled(&mut self, durable: Durable) -> (Receipts, [u64; Lane::ALL.len()]) {
         self.in_commit_bytes = 0;
-        let stored = std::mem::take(&mut self.in_commit);
-        let rejected = std::mem::take(&mut self.refused_in_commit);
-        (Receipts::new(durable, stored, rejected), std::mem::take(&mut self.refused_by_lane))
+        let stored = std::mem::take(&mut self.in_commit).into_iter().map(|(ticket, _)| ticket).collect();
+        let mut by_lane = [0; Lane::ALL.len()];
+        let mut rejected = Vec::with_capacity(self.refused_in_commit.len());
+        for (ticket, lane, reason, _) in self.refused_in_commit.drain(..) {
+            rejected.push((ticket, reason));
+            if let Some(count) = by_lane.get_mut(usize::from(lane.code())) {
+                *count += 1;
+            }
+        }
+        (Receipts::new(durable, stored, rejected), by_lane)
+    }
+
+    /// The commit that [`Self::fill`] went into was refused because the disk is full: what was to be appended waits again,
+    /// or is refused where the lane drops the newest. Nobody was told anything yet.
+    pub fn take_back(&mut self, changes: Vec<Change>, config: &Config) {
+        let mut lanes: [VecDeque<Record>; Lane::ALL.len()] = Default::default();
+        for change in changes {
+            if let Change::Append { lane, records } = change
+                && let Some(waiting) = lanes.get_mut(usize::from(lane.code()))
+            {
+                waiting.extend(records);
+            }
+        }
+        let mut again = VecDeque::with_capacity(self.in_commit.len() + self.waiting.len());
+        for (ticket, lane) in std::mem::take(&mut self.in_commit) {
+            let record = lanes.get_mut(usize::from(lane.code())).and_then(VecDeque::pop_front);
+            again.extend(record.map(|record| Waiting { ticket, lane, record }));
+        }
+        again.append(&mut self.waiting);
+        let mut refused: Vec<_> = self.refused_in_commit.drain(..).collect();
+        (self.waiting_bytes, self.in_commit_bytes) = (0, 0);
+        for waiting in again {
+            let Waiting { ticket, lane, record } = &waiting;
+            if config.policy(*lane) == Policy::DropNewest {
+                refused.push((*ticket, *lane, GapReason::DropNewest, record.wall));
+            } else {
+                self.waiting_bytes += record.weight();
+                self.waiting.push_back(waiting);
+            }
+        }
+        refused.append(&mut self.refused);
+        self.refused = refused;
     }
 
     /// Whether anything waits for a commit.

@@ -17,18 +17,23 @@ use crate::{Alarm, Channel, Command, Engine, LoadRequest, shelf::Shelf};
 /// Newest records of a lane that go as live at the start of a session, so that people see the present at once.
 pub(crate) const FRESH_RECORDS: u64 = 16;
 
-/// Records that live may lag behind before the older ones are left to the backlog: live is the newest, always.
-const LIVE_LAG_MAX: u64 = 4_096;
+/// Records that live may lag behind before the older ones are left to the backlog: live is the newest, always. A road
+/// that carries 50,000 records a second stays below it.
+const LIVE_LAG_MAX: u64 = 1_024;
 
 /// Seals of one journal that wait for their records to be acked. The oldest go first: a hub that misses one keeps rows for
 /// longer, and nothing else.
 const SEALS_MAX: usize = 1_024;
 
 /// What is kept of the lag when that happens.
-const LIVE_LAG_KEPT: u64 = 512;
+const LIVE_LAG_KEPT: u64 = 128;
 
-/// Bytes of bodies that wait in the transport per channel before no more is read for it.
-const WINDOW_BYTES: u64 = 1 << 20;
+/// Bytes of bodies of the backlog that wait in the transport before no more is read for it: some segments, so that
+/// reading and sending overlap.
+const BACKLOG_WINDOW_BYTES: u64 = 1 << 20;
+
+/// The same for live records. Little, because what waits there when the road comes back goes before anything newer.
+const LIVE_WINDOW_BYTES: u64 = 64 << 10;
 
 /// Bytes asked for with one read.
 const READ_BYTES: usize = 256 << 10;
@@ -72,8 +77,12 @@ impl Shipping {
         channel.queued_bytes = channel.queued_bytes.saturating_sub(bytes);
     }
 
-    const fn is_free(channel: Stream) -> bool {
-        !channel.loading && channel.queued_bytes < WINDOW_BYTES
+    const fn live_is_free(&self) -> bool {
+        !self.live.loading && self.live.queued_bytes < LIVE_WINDOW_BYTES
+    }
+
+    const fn backlog_is_free(&self) -> bool {
+        !self.backlog.loading && self.backlog.queued_bytes < BACKLOG_WINDOW_BYTES
     }
 }
 
@@ -116,10 +125,7 @@ impl Engine {
             return;
         }
         self.send_seals();
-        if Shipping::is_free(self.shipping.live)
-            && self.shipping.credit.left() > 0
-            && self.linger_is_over(now)
-        {
+        if self.shipping.live_is_free() && self.shipping.credit.left() > 0 && self.linger_is_over(now) {
             let wanted =
                 self.lanes(|lane| self.live_may_go(lane)).find_map(|j| Some((j, self.next_live(j)?)));
             match wanted {
@@ -127,7 +133,7 @@ impl Engine {
                 None => self.shipping.lingering_since = None,
             }
         }
-        if Shipping::is_free(self.shipping.backlog)
+        if self.shipping.backlog_is_free()
             && self.shipping.credit.left() > LIVE_RESERVE_BYTES
             && self.bucket.allows(now)
         {
@@ -226,14 +232,14 @@ impl Engine {
     pub(crate) fn linger_over(&self) -> Option<Moment> {
         let free = self.session.is_open()
             && !self.recovery.is_breaking()
-            && Shipping::is_free(self.shipping.live)
+            && self.shipping.live_is_free()
             && self.shipping.credit.left() > 0;
         self.shipping.lingering_since.filter(|_| free).map(|since| since + self.config.linger)
     }
 
     pub(crate) fn tokens_ready(&self) -> Option<Moment> {
         let ships = self.session.is_open() && !self.recovery.is_breaking();
-        let waits = ships && Shipping::is_free(self.shipping.backlog);
+        let waits = ships && self.shipping.backlog_is_free();
         self.bucket.ready_at().filter(|_| waits && self.shipping.credit.left() > LIVE_RESERVE_BYTES)
     }
 

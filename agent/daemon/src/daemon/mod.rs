@@ -83,8 +83,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         clock.moment(),
     );
     let disk = Disk::start(store, &places.journal(), &options, events.clone(), fatal)?;
-    let addresses = hubs(&config, &places);
-    let uplink = Arc::new(Uplink::new(identity, places.clone(), clock.clone(), config.hub.road, addresses));
+    let uplink = Arc::new(Uplink::new(identity, places.clone(), clock.clone(), &config.hub));
     let schedules = windows::start(config.uplink.clone(), clock.clone(), events.clone()).await?;
 
     let watchdog = Watchdog::new(clock.clone());
@@ -187,9 +186,4 @@ fn engine_config(config: &Config, device: DeviceId) -> millrace_agent_engine::Co
         grace: config.grace,
         ..millrace_agent_engine::Config::new(device, SOFTWARE)
     }
-}
-
-/// Whom to dial: the configuration's hubs, or those that were heard of last.
-fn hubs(config: &Config, places: &Places) -> Vec<String> {
-    if config.hub.addresses.is_empty() { places.known_hubs() } else { config.hub.addresses.clone() }
 }

@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use millrace_agent_engine::{Channel, Event};
 use millrace_host::Clock;
-use millrace_link::{ClientOptions, CloseCode, Connection, Dialer, Identity, Inlet, Road, Standing};
+use millrace_link::{ClientOptions, CloseCode, Connection, Dialer, Identity, Inlet, Standing};
 use millrace_wire::Frame;
 use millrace_wire::limits::FRAME_MAX;
 use tokio::sync::{mpsc, watch};
 
 use self::hubs::Hubs;
 use self::streams::{write, write_control};
+use crate::config::HubSettings;
 use crate::places::Places;
 
 /// Frames that may wait per channel. The engine bounds their bytes; this bounds the count of small ones.
@@ -41,6 +42,7 @@ pub struct Uplink {
     places: Places,
     clock: Clock,
     hubs: Mutex<Hubs>,
+    fixed: bool,
     figures: Mutex<Option<Connection>>,
     before: Mutex<(u64, u64)>,
 }
@@ -63,17 +65,21 @@ pub struct Session {
 }
 
 impl Uplink {
-    /// An uplink over `road` to these hubs, `host:port` each.
+    /// An uplink to the hubs that `settings` name, or to those that were heard of last.
     #[must_use]
-    pub fn new(identity: Identity, places: Places, clock: Clock, road: Road, addresses: Vec<String>) -> Self {
+    pub fn new(identity: Identity, places: Places, clock: Clock, settings: &HubSettings) -> Self {
+        let fixed = !settings.addresses.is_empty();
+        let addresses = if fixed { settings.addresses.clone() } else { places.known_hubs() };
         let wall = clock.clone();
-        let options = ClientOptions { road, ..ClientOptions::new(Arc::new(move || wall.wall())) };
+        let options =
+            ClientOptions { road: settings.road, ..ClientOptions::new(Arc::new(move || wall.wall())) };
         Self {
             dialer: Dialer::new(options),
             identity: Mutex::new(identity),
             places,
             clock,
             hubs: Mutex::new(Hubs::new(addresses)),
+            fixed,
             figures: Mutex::default(),
             before: Mutex::default(),
         }
@@ -95,9 +101,10 @@ impl Uplink {
         Session { outboxes: [control, live, backlog], end }
     }
 
-    /// Takes over a list of hubs that a hub told of; an empty one is not believed.
+    /// Takes over a list of hubs that a hub told of. An empty one is not believed, and where the operator named hubs,
+    /// those count: he may know a road that the hubs do not.
     pub fn learn_hubs(&self, addresses: Vec<String>) {
-        if addresses.is_empty() {
+        if addresses.is_empty() || self.fixed {
             return;
         }
         let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);

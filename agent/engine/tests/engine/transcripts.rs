@@ -49,6 +49,7 @@ transcripts! {
     live_records_overtake_the_backlog
     a_full_disk_holds_urgent_back_and_drops_bulk
     a_disk_that_is_full_even_for_acks_is_left_alone_and_tried_again
+    a_full_disk_refuses_the_newest_where_the_lane_says_so
     a_rolled_back_disk_begins_a_new_incarnation
     a_clone_that_wrote_past_the_hub_is_found_by_the_hubs_head
     metered_sends_only_what_is_urgent
