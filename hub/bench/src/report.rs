@@ -67,7 +67,8 @@ impl Report {
             ]);
         }
         let size = if self.scale.full { "full size" } else { "quick: sizes too small to be quoted" };
-        format!("{table}{size}; medians of {}\n", self.scale.rounds)
+        let rounds = self.scale.rounds;
+        format!("{table}{size}; rates and the backlog: medians of {rounds}; the JSON has each measurement\n")
     }
 
     /// Writes the figures into `directory`.
