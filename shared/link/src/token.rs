@@ -249,7 +249,13 @@ impl FromStr for JoinToken {
         let Some((_, body)) = body else {
             return Err(if later(text) { TokenError::Later } else { TokenError::NotAToken });
         };
-        Self::from_bytes(&base32::decode(body).map_err(TokenError::Letter)?)
+        let bytes = base32::decode(body).map_err(TokenError::Letter)?;
+        let letters = body.chars().filter(|letter| !letter.is_whitespace() && *letter != '-').count();
+        // A letter too many at the end adds no byte, and would go unnoticed.
+        if base32::encode(&bytes).len() != letters {
+            return Err(TokenError::Check);
+        }
+        Self::from_bytes(&bytes)
     }
 }
 
@@ -296,6 +302,7 @@ mod tests {
             assert!(read.is_err() || place + 1 == text.len(), "letter {place}");
         }
         assert_eq!(text[..text.len() - 9].parse::<JoinToken>(), Err(TokenError::Check));
+        assert_eq!(format!("{text}x").parse::<JoinToken>(), Err(TokenError::Check), "a letter too many");
         assert_eq!(text.replacen('.', ".u", 1).parse::<JoinToken>(), Err(TokenError::Letter('u')));
     }
 
