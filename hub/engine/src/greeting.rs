@@ -167,10 +167,11 @@ impl Engine {
             greeting.hello.journals.iter().map(|summary| self.holding(device, summary, &greeting)).collect();
         self.fence += 1;
         let fence = self.fence;
-        let window = self.window();
+        let account = Account::new(self.window(), self.config.device_rate);
+        let credit = account.granted();
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Open { fence, incarnation };
-            link.account = Account::new(window);
+            link.account = account;
         }
         let welcome = Welcome {
             session: fence,
@@ -179,7 +180,7 @@ impl Engine {
             region: self.config.region.clone(),
             time: self.wall(now),
             holdings,
-            credit: window,
+            credit,
             hubs: self.config.hubs.clone(),
         };
         self.send(id, Frame::Welcome(Box::new(welcome)));
