@@ -54,6 +54,8 @@ pub struct Config {
     pub backoff_max: Duration,
     /// How long a hub may take to answer a Hello.
     pub greeting_timeout: Duration,
+    /// How long a hub may acknowledge nothing although something was sent; then another session is tried.
+    pub answer_timeout: Duration,
     /// How often to look for what may be trimmed.
     pub trim_interval: Duration,
 }
@@ -79,6 +81,7 @@ impl Config {
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             greeting_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(60),
             trim_interval: Duration::from_secs(30),
         }
     }

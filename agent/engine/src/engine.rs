@@ -121,7 +121,7 @@ impl Engine {
             Event::Checked { journal, range, checks } => self.checked(journal, range, &checks, now),
             Event::Surveyed { segments } => self.surveyed(&segments, now),
             Event::Connected => self.connected(now),
-            Event::Disconnected { .. } => self.disconnected(now),
+            Event::Disconnected { reason, unwelcome } => self.disconnected(reason, unwelcome, now),
             Event::Received(frame) => self.received(frame, now),
             Event::Sent { channel, bytes } => self.shipping.sent(channel, bytes),
             Event::Allowance { rate, metered } => {
@@ -154,6 +154,7 @@ impl Engine {
         [
             (dial.filter(|_| may_dial), WakeReason::Dial),
             (greeting, WakeReason::GreetingOverdue),
+            (self.answer_due(), WakeReason::AnswerOverdue),
             (self.tokens_ready(), WakeReason::Tokens),
             (self.linger_over(), WakeReason::Linger),
             (self.acks_due.filter(|_| idle(Purpose::Acknowledge)), WakeReason::WriteAcks),

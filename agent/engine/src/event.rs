@@ -85,6 +85,9 @@ pub enum Event {
     Disconnected {
         /// Why, for people.
         reason: String,
+        /// Whether hubs will not have this device any more (revoked, unknown, expired beyond its grace): trying again soon
+        /// is of no use, an operator has to act.
+        unwelcome: bool,
     },
     /// A frame came in.
     Received(Frame),
@@ -122,6 +125,8 @@ pub enum WakeReason {
     Dial,
     /// The hub did not answer a Hello in time.
     GreetingOverdue,
+    /// The hub acknowledged nothing of what was sent in time.
+    AnswerOverdue,
     /// There are tokens again for the backlog.
     Tokens,
     /// Live records have lingered long enough.

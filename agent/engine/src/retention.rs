@@ -87,7 +87,9 @@ impl Engine {
         if pressed {
             let slack = self.config.high_water_bytes() / 100 * SLACK_PERCENT;
             let target = self.config.high_water_bytes().saturating_sub(slack);
-            let refused = if self.committing.is_refused() { slack } else { 0 };
+            // A disk that is full below the budget says how much there is by how much is used.
+            let needed = slack.min(self.usage.used_bytes / 100 * SLACK_PERCENT);
+            let refused = if self.committing.is_refused() { needed } else { 0 };
             let excess = self.usage.used_bytes.saturating_sub(target).max(refused).max(1);
             make_room(&mut cuts, segments, excess, &self.config);
             if cuts.is_empty() {

@@ -50,6 +50,9 @@ pub struct Session {
     pub(crate) region: String,
     failures: u32,
     pause: Option<Duration>,
+    /// Why there is no session; told to people.
+    pub(crate) trouble: Option<String>,
+    unwelcome: bool,
 }
 
 impl Session {
@@ -62,6 +65,8 @@ impl Session {
             region: String::new(),
             failures: 0,
             pause: None,
+            trouble: None,
+            unwelcome: false,
         }
     }
 
@@ -88,6 +93,9 @@ impl Engine {
             State::Offline { dial_at } if dial_at <= now && !self.recovery.is_breaking() => {
                 self.session.state = State::Dialling;
                 self.commands.push_back(Command::Connect);
+            }
+            State::Open if self.answer_due().is_some_and(|at| at <= now) => {
+                self.close("the hub acknowledged nothing of what was sent in time");
             }
             State::Greeting { deadline } if deadline <= now => {
                 self.close("the hub did not answer the greeting in time");
@@ -121,7 +129,15 @@ impl Engine {
         self.send(Channel::Control, Frame::Hello(hello));
     }
 
-    pub(crate) fn disconnected(&mut self, now: Moment) {
+    pub(crate) fn disconnected(&mut self, reason: String, unwelcome: bool, now: Moment) {
+        if unwelcome {
+            // Told once: it stays so until somebody acts.
+            if !std::mem::replace(&mut self.session.unwelcome, true) {
+                self.alarm(Alarm::Revoked { reason: reason.clone() });
+            }
+            self.session.pause = Some(REVOKED_PAUSE);
+        }
+        self.session.trouble = Some(reason);
         let doublings = self.session.failures.min(16);
         self.session.failures = self.session.failures.saturating_add(1);
         let ceiling = (self.config.backoff_min * 2_u32.pow(doublings)).min(self.config.backoff_max);
@@ -158,7 +174,10 @@ impl Engine {
             (State::Offline { .. } | State::Dialling, _) => {}
             (_, Frame::Goodbye(goodbye)) => self.dismissed(&goodbye),
             (State::Greeting { .. }, Frame::Welcome(welcome)) => self.welcomed(*welcome, now),
-            (State::Open, Frame::Acks(acks)) => self.acknowledged(&acks, now),
+            (State::Open, Frame::Acks(acks)) => {
+                self.acknowledged(&acks, now);
+                self.answered(now);
+            }
             (State::Open, Frame::Credit(credit)) => self.shipping.credit.raise(credit.total),
             (State::Open, Frame::Compared(compared)) => self.compared(&compared),
             (State::Open, Frame::Conflict(conflict)) => {
@@ -200,6 +219,7 @@ impl Engine {
     fn welcomed(&mut self, welcome: Welcome, now: Moment) {
         self.session.state = State::Open;
         self.session.failures = 0;
+        (self.session.trouble, self.session.unwelcome) = (None, false);
         self.session.fence = welcome.session;
         self.session.hub = welcome.name;
         self.session.region = welcome.region;

@@ -49,6 +49,8 @@ pub struct Shipping {
     live: Stream,
     backlog: Stream,
     lingering_since: Option<Moment>,
+    /// Since when the hub owes an ack.
+    unanswered_since: Option<Moment>,
 }
 
 /// One channel's read and transport queue.
@@ -199,6 +201,7 @@ impl Engine {
             let frame = RunFrame::of(run);
             let cost = frame.cost();
             self.shipping.credit.spend(cost);
+            self.shipping.unanswered_since.get_or_insert(now);
             self.bucket.spend(cost + FRAME_OVERHEAD_BYTES, now);
             self.shipping.channel(request.channel).queued_bytes += cost;
             self.send(request.channel, Frame::Run(frame));
@@ -288,6 +291,21 @@ impl Engine {
         for seal in seals {
             self.send(Channel::Live, Frame::Seal(seal));
         }
+    }
+
+    /// Acks came in: does the hub owe more?
+    pub(crate) fn answered(&mut self, now: Moment) {
+        let owed = self
+            .shelves
+            .values()
+            .any(|shelf| !shelf.sent.intersection(&shelf.present).difference(&shelf.acked).is_empty());
+        self.shipping.unanswered_since = owed.then_some(now);
+    }
+
+    /// When a session whose hub acknowledges nothing is given up.
+    pub(crate) fn answer_due(&self) -> Option<Moment> {
+        let since = self.shipping.unanswered_since.filter(|_| self.session.is_open())?;
+        Some(since + self.config.answer_timeout)
     }
 
     /// Records of a journal are safe at the hubs.

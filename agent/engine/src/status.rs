@@ -17,6 +17,10 @@ pub struct Status {
     pub hub: String,
     /// Its region.
     pub region: String,
+    /// Why there is no session, when there is none.
+    pub trouble: Option<String>,
+    /// Whether the hub owes acks for what was sent.
+    pub unanswered: bool,
     /// The fence of the session.
     pub fence: u64,
     /// Each lane, all incarnations together.
@@ -78,6 +82,8 @@ impl Engine {
             },
             hub: if open { self.session.hub.clone() } else { String::new() },
             region: if open { self.session.region.clone() } else { String::new() },
+            trouble: self.session.trouble.clone().filter(|_| !open),
+            unanswered: self.answer_due().is_some(),
             fence: self.session.fence,
             lanes,
             balanced: ledger.balances(),

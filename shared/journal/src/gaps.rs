@@ -17,12 +17,13 @@ use crate::work::Work;
 /// also spans records that were not lost: a gap may say too much, never too little.
 const OPEN_GAPS_MAX: i64 = 64;
 
-const REASONS: [(GapReason, i64); 5] = [
+const REASONS: [(GapReason, i64); 6] = [
     (GapReason::DropOldest, 0),
     (GapReason::DropNewest, 1),
     (GapReason::Thin, 2),
     (GapReason::Oversize, 3),
     (GapReason::Damaged, 4),
+    (GapReason::Topic, 5),
 ];
 
 fn code(reason: GapReason) -> i64 {

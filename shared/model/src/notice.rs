@@ -39,8 +39,10 @@ pub enum GapReason {
     DropNewest,
     /// Thinned to one in n on arrival because the disk budget ran low.
     Thin,
-    /// Payload or topic over its limit, or a topic that only Millrace may use.
+    /// Payload over its limit.
     Oversize,
+    /// A topic over its limit, malformed, or one that only Millrace may use.
+    Topic,
     /// Found damaged on disk, with no intact copy anywhere.
     Damaged,
 }
@@ -54,6 +56,7 @@ impl GapReason {
             Self::DropNewest => "drop-newest",
             Self::Thin => "thin",
             Self::Oversize => "oversize",
+            Self::Topic => "topic",
             Self::Damaged => "damaged",
         }
     }

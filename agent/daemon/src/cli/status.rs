@@ -80,7 +80,10 @@ fn picture(status: &Value) -> String {
     let yes = |key: &str| status.pointer(key).and_then(Value::as_bool).unwrap_or(false);
     let session = match text("/session").as_str() {
         "open" => format!("open with {} ({})", text("/hub"), text("/region")),
-        other => other.to_owned(),
+        other => match text("/trouble").as_str() {
+            "–" => other.to_owned(),
+            trouble => format!("{other}: {trouble}"),
+        },
     };
     let mqtt = if yes("/mqtt/connected") { "connected".to_owned() } else { text("/mqtt/last_error") };
     let disk = format!(

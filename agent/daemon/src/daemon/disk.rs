@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use millrace_agent_engine::{Event, LoadRequest};
 use millrace_journal::{CommitError, Options, ReadError, Reader, Store, Writer, WriterHandle};
 use millrace_model::store::Change;
-use millrace_model::{JournalId, SeqRange};
+use millrace_model::{JournalId, RangeSet, SeqRange};
 use tokio::sync::mpsc;
 
 /// Jobs that may wait for the writer: the engine has one commit and one survey under way, and each damage found
@@ -150,8 +150,14 @@ impl Desk {
             Ok(runs) => tell(&self.events, Event::Loaded { request, runs }),
             Err(ReadError::Damaged { journal, range, what }) => {
                 let events = self.events.clone();
-                self.put_aside(journal, range, &what, move || {
-                    tell(&events, Event::Damaged { request, range });
+                self.put_aside(journal, range, &what, move |moved| {
+                    // Nothing moved: the disk is too full for it. The records count as sent, and wait for the next session.
+                    if moved.is_empty() {
+                        tell(&events, Event::Loaded { request, runs: Vec::new() });
+                    }
+                    for range in moved.iter() {
+                        tell(&events, Event::Damaged { request, range });
+                    }
                 });
             }
             Err(error) => give_up(&self.fatal, &error.to_string()),
@@ -165,7 +171,7 @@ impl Desk {
                 // Nothing is there any more: the engine sees it as missing.
                 let events = self.events.clone();
                 let answer = Event::Checked { journal, range, checks: Vec::new() };
-                self.put_aside(damaged, lost, &what, move || tell(&events, answer));
+                self.put_aside(damaged, lost, &what, move |_| tell(&events, answer));
             }
             Err(error) => give_up(&self.fatal, &error.to_string()),
         }
@@ -176,12 +182,13 @@ impl Desk {
         journal: JournalId,
         range: SeqRange,
         what: &str,
-        then: impl FnOnce() + Send + 'static,
+        then: impl FnOnce(RangeSet) + Send + 'static,
     ) {
         tracing::error!(%journal, %range, what, "stored records are damaged: they are put aside");
         let fatal = self.fatal.clone();
         let asked = self.writing.quarantine(journal, range, move |moved| match moved {
-            Ok(_) => then(),
+            Ok(moved) => then(moved),
+            Err(CommitError::Refused(_)) => then(RangeSet::new()),
             Err(error) => give_up(&fatal, &error.to_string()),
         });
         if let Err(busy) = asked {

@@ -15,6 +15,7 @@ use millrace_host::systemd::Progress;
 use millrace_model::limits::PAYLOAD_BYTES_MAX;
 use millrace_model::notice::{GapReason, TOPIC_ROOT};
 use millrace_model::{Flags, Record, Topic};
+use millrace_wire::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -32,7 +33,8 @@ const PULSE: Duration = Duration::from_secs(1);
 /// How long a commit may take before the watchdog calls it stuck. A worn SD card can take seconds.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long an open session with something to send may bring no frame from the hub.
+/// How long an open session may bring no frame although the hub owes an answer. The engine gives such a session up much
+/// earlier; this notices when it cannot.
 const SYNC_DEADLINE: Duration = Duration::from_secs(180);
 
 /// How long an arrival may wait for the engine while there is room.
@@ -184,8 +186,7 @@ impl Driver {
         } else {
             self.stages.ingest.idle();
         }
-        if status.session == "open" && status.ledger.pending > 0 && status.credit_bytes > 0 && !status.paused
-        {
+        if status.unanswered {
             self.stages.sync.busy(SYNC_DEADLINE);
         } else {
             self.stages.sync.idle();
@@ -215,7 +216,12 @@ impl Driver {
                 self.commit_under_way = false;
                 self.stages.commit.idle();
             }
-            Event::Received(_) => self.stages.sync.tick(),
+            Event::Received(frame) => {
+                self.stages.sync.tick();
+                if let Frame::Welcome(welcome) = frame {
+                    tracing::info!(hub = welcome.name, region = welcome.region, "a session with a hub began");
+                }
+            }
             Event::Disconnected { .. } => self.session = None,
             _ => {}
         }
@@ -246,7 +252,8 @@ impl Driver {
                     record: Record { flags, ..Record::data(topic, payload, wall, mono) },
                 }
             }
-            _ => Event::Unfit { ticket, lane, reason: GapReason::Oversize, wall },
+            Some(_) => Event::Unfit { ticket, lane, reason: GapReason::Oversize, wall },
+            None => Event::Unfit { ticket, lane, reason: GapReason::Topic, wall },
         };
         self.tell(event);
     }

@@ -47,6 +47,9 @@ pub const SOFTWARE: &str = concat!("millrace-agent ", env!("CARGO_PKG_VERSION"))
 /// Events that may wait for the driver. Small: each of its senders waits when it is full.
 const EVENTS: usize = 256;
 
+/// Part of the disk budget that the write-ahead log may take, as a divisor.
+const LOG_SHARE: u64 = 32;
+
 /// Publications that may wait for the driver, beside what the engine's own limits allow.
 const ARRIVALS: usize = 4_096;
 
@@ -56,8 +59,6 @@ const ARRIVALS: usize = 4_096;
 /// What kept it from starting, or made it stop.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let places = Places::new(&config.data_dir);
-    // What a killed agent left behind.
-    places.withdraw();
     let identity = Identity::load(&places.identity())
         .context("this agent has no identity: run `millrace-agent enroll` with a join token first")?;
     let device = identity
@@ -72,7 +73,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let (asks, asked) = mpsc::channel(16);
     let (fatal, failed) = mpsc::channel(1);
 
-    let (store, options) = open_store(&places, device, &clock)?;
+    let (store, options) = open_store(&places, &config, device, &clock)?;
+    // The store is ours alone now: whatever else stands there, a killed agent left behind.
+    places.withdraw();
     let incarnation = store.incarnation().context("the store has no author")?;
     let engine = Engine::new(
         engine_config(&config, device),
@@ -145,9 +148,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 pub struct StoreFailed(String);
 
 /// Opens the journals and writes the `open` record of this start.
-fn open_store(places: &Places, device: DeviceId, clock: &Clock) -> anyhow::Result<(Store, Options)> {
+fn open_store(
+    places: &Places,
+    config: &Config,
+    device: DeviceId,
+    clock: &Clock,
+) -> anyhow::Result<(Store, Options)> {
     let incarnation_if_new = Incarnation::new(entropy::seed_u64()?);
-    let options = Options::agent(Author { device, incarnation_if_new });
+    let mut options = Options::agent(Author { device, incarnation_if_new });
+    // The log counts against the budget: a small budget gets a small log.
+    options.wal_limit_bytes = options.wal_limit_bytes.min(config.disk_budget_bytes / LOG_SHARE);
     let mut store = Store::open(&places.journal(), &options)?;
     let report = store.opened().clone();
     let open = |reason: Option<&str>, previous: Option<Incarnation>| -> anyhow::Result<Record> {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use millrace_agent_engine::{Channel, Event};
 use millrace_host::Clock;
-use millrace_link::{ClientOptions, CloseCode, Connection, Dialer, Identity, Inlet, Standing};
+use millrace_link::{ClientOptions, CloseCode, ConnectError, Connection, Dialer, Identity, Inlet, Standing};
 use millrace_wire::Frame;
 use millrace_wire::limits::FRAME_MAX;
 use tokio::sync::{mpsc, watch};
@@ -45,6 +45,23 @@ pub struct Uplink {
     fixed: bool,
     figures: Mutex<Option<Connection>>,
     before: Mutex<(u64, u64)>,
+}
+
+/// How a session, or the attempt at one, ended.
+struct End {
+    reason: String,
+    unwelcome: bool,
+}
+
+impl End {
+    fn of(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), unwelcome: false }
+    }
+}
+
+/// Whether hubs will not have this device any more, until an operator acts.
+const fn is_unwelcome(code: CloseCode) -> bool {
+    matches!(code, CloseCode::Revoked | CloseCode::NotAdmitted | CloseCode::Expired)
 }
 
 /// What the link itself knows.
@@ -94,9 +111,9 @@ impl Uplink {
         let uplink = Arc::clone(self);
         tokio::spawn(async move {
             let outboxes = [control_out, live_out, backlog_out];
-            let reason = uplink.session(&events, outboxes, ended).await;
+            let End { reason, unwelcome } = uplink.session(&events, outboxes, ended).await;
             // The driver lives as long as the process; when it is gone nobody needs to be told.
-            let _stopped = events.send(Event::Disconnected { reason }).await;
+            let _stopped = events.send(Event::Disconnected { reason, unwelcome }).await;
         });
         Session { outboxes: [control, live, backlog], end }
     }
@@ -140,23 +157,24 @@ impl Uplink {
         events: &mpsc::Sender<Event>,
         outboxes: [mpsc::Receiver<(Frame, u64)>; 3],
         mut ended: watch::Receiver<Option<String>>,
-    ) -> String {
+    ) -> End {
         let connected = tokio::select! {
             connected = self.dial() => connected,
-            reason = asked_to_end(&mut ended) => Err(reason),
+            reason = asked_to_end(&mut ended) => Err(End::of(reason)),
         };
         let connection = match connected {
             Ok(connection) => connection,
-            Err(reason) => {
-                tracing::info!(%reason, "no session with a hub");
-                return reason;
+            Err(end) => {
+                tracing::info!(reason = end.reason, "no session with a hub");
+                return end;
             }
         };
         self.keep_figures(Some(connection.clone()));
         let reason = self.converse(&connection, events, outboxes, ended).await;
         self.keep_figures(None);
         tracing::info!(hub = %connection.peer().name, %reason, "the session with the hub ended");
-        reason
+        let refused = connection.close_reason().filter(|close| close.by_peer);
+        End { reason, unwelcome: refused.is_some_and(|close| is_unwelcome(close.code)) }
     }
 
     fn keep_figures(&self, connection: Option<Connection>) {
@@ -167,18 +185,18 @@ impl Uplink {
         }
     }
 
-    async fn dial(&self) -> Result<Connection, String> {
+    async fn dial(&self) -> Result<Connection, End> {
         let hub = self
             .hubs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .next()
-            .ok_or("no hub is known: name one in [hub] addresses, or enrol again")?;
+            .ok_or_else(|| End::of("no hub is known: name one in [hub] addresses, or enrol again"))?;
         let found = tokio::net::lookup_host(&hub)
             .await
-            .map_err(|error| format!("{hub} cannot be looked up: {error}"))?;
+            .map_err(|error| End::of(format!("{hub} cannot be looked up: {error}")))?;
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut failure = format!("{hub} has no address");
+        let mut failure = End::of(format!("{hub} has no address"));
         // A name may have many addresses; the next attempt tries the ones that this one left out.
         for address in found.take(4).collect::<Vec<SocketAddr>>() {
             match self.dialer.connect(address, &identity).await {
@@ -186,7 +204,14 @@ impl Uplink {
                     self.hubs.lock().unwrap_or_else(PoisonError::into_inner).stay(&hub);
                     return Ok(connection);
                 }
-                Err(error) => failure = error.to_string(),
+                Err(error) => {
+                    let refused = if let ConnectError::Refused { reason, .. } = &error {
+                        Some(reason.code)
+                    } else {
+                        None
+                    };
+                    failure = End { reason: error.to_string(), unwelcome: refused.is_some_and(is_unwelcome) };
+                }
             }
         }
         Err(failure)

@@ -54,7 +54,10 @@ impl Board {
 
     fn tell(&self) {
         let rate = fastest(&self.settings, &self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        tracing::info!(rate = rate.unwrap_or(0), limited = rate.is_some(), "the bandwidth budget");
+        match rate {
+            Some(rate) => tracing::info!(bytes_per_second = rate, "the bandwidth budget"),
+            None => tracing::info!("the bandwidth budget: unlimited"),
+        }
         let event = Event::Allowance { rate, metered: self.settings.metered };
         if self.events.try_send(event).is_err() {
             tracing::warn!("a bandwidth window could not be announced: the agent is overloaded or stopping");

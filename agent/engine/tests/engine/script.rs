@@ -202,7 +202,7 @@ impl Script {
                 self.store.damaged.push((journal, words[1].parse().unwrap()));
             }
             "connected" => self.handle(Event::Connected),
-            "lost" => self.handle(Event::Disconnected { reason: "lost".to_owned() }),
+            "lost" => self.handle(Event::Disconnected { reason: "lost".to_owned(), unwelcome: false }),
             "shutdown" => self.handle(Event::Shutdown),
             "allowance" => {
                 let rate = value(words, "rate").filter(|text| *text != "unlimited");

@@ -239,7 +239,7 @@ impl World {
             self.to_hub.clear();
             self.to_agent.clear();
             self.hub.session_ended();
-            self.handle(Event::Disconnected { reason: "cut".to_owned() });
+            self.handle(Event::Disconnected { reason: "cut".to_owned(), unwelcome: false });
         }
     }
 

@@ -190,7 +190,7 @@ impl World {
                 if let Some(site) = self.sites.get_mut(place) {
                     site.connection = None;
                 }
-                self.tell(place, Event::Disconnected { reason: reason.to_owned() });
+                self.tell(place, Event::Disconnected { reason: reason.to_owned(), unwelcome: false });
             }
             _ => {}
         }
@@ -225,7 +225,10 @@ impl World {
                 }
             }
             AgentHappening::HungUp => {
-                self.tell(place, Event::Disconnected { reason: "closed from here".to_owned() });
+                self.tell(
+                    place,
+                    Event::Disconnected { reason: "closed from here".to_owned(), unwelcome: false },
+                );
             }
             AgentHappening::Clocks => {
                 let event = Event::Clocks { wall: site.wall(now), mono: now.0 };

@@ -22,7 +22,8 @@ impl Uplink {
     }
 
     pub(super) async fn ask_for_renewal(&self, renewals: &mpsc::Sender<Frame>) -> Option<CertificateRequest> {
-        let request = CertificateRequest::fresh()
+        // Kept until the certificate is saved: when the grant is lost, the next request shows the same key.
+        let request = CertificateRequest::pending(&self.places.identity())
             .inspect_err(
                 |error| tracing::error!(%error, "no new key could be made: the certificate is not renewed"),
             )
@@ -39,6 +40,9 @@ impl Uplink {
         // Saved before used: a certificate that only memory knew would be lost with the process.
         match renewed.and_then(|renewed| renewed.save(&self.places.identity()).map(|()| renewed)) {
             Ok(renewed) => {
+                if let Err(error) = CertificateRequest::settled(&self.places.identity()) {
+                    tracing::warn!(%error, "the file of the request stays; it does no harm");
+                }
                 tracing::info!(
                     not_after = renewed.own().not_after.unix_seconds(),
                     "the certificate was renewed"
