@@ -264,11 +264,12 @@ async fn a_flipped_bit_in_a_segment_costs_that_segment_and_says_so() {
 async fn a_flipped_bit_in_the_write_ahead_log_is_noticed_and_nothing_wrong_arrives() {
     let damaged = Damaged::prepared(true).await;
     let file = damaged.agent.data().join("journal.db-wal");
-    let length = usize::try_from(std::fs::metadata(&file).unwrap().len()).unwrap();
-    flip(&file, length / 3);
+    // In the page of the first frame: the log is always written from its beginning, so this is what was written since it
+    // was last carried over. SQLite drops that frame and everything behind it without a word.
+    flip(&file, 32 + 24 + 100);
     let (proof, noticed) = damaged.weighed().await;
-    assert!(!proof.missing.is_empty(), "what stood behind the break is gone");
-    assert!(noticed || proof.declared >= proof.missing.len() as u64, "a loss that nobody noticed");
+    println!("{} missing, noticed: {noticed}", proof.missing.len());
+    assert!(noticed, "a break in the log that nobody noticed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! One record as JSON, as the hub's API and both command lines show it.
 //!
-//! Promise: a payload is shown in the first form that fits: JSON as JSON, text as text, everything else in base 64.
+//! Promise: a payload is shown in the first form that fits: JSON as JSON, text as text, everything else in base 64. Its exact
+//! bytes can always be had: JSON that would not be written the same way again comes with its text.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -32,18 +33,21 @@ pub fn row(journal: &JournalId, seq: Seq, record: &Record, name: Option<&str>) -
     if let Some(source) = record.source {
         put("source_us", json!(source.0));
     }
-    let (key, payload) = payload(&record.payload);
-    put(key, payload);
+    for (key, shown) in payload(&record.payload) {
+        put(key, shown);
+    }
     Value::Object(out)
 }
 
-fn payload(bytes: &[u8]) -> (&'static str, Value) {
-    if let Ok(value) = serde_json::from_slice(bytes) {
-        return ("payload", value);
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => ("text", json!(text)),
-        Err(_) => ("base64", json!(BASE64_STANDARD.encode(bytes))),
+fn payload(bytes: &[u8]) -> Vec<(&'static str, Value)> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return vec![("base64", json!(BASE64_STANDARD.encode(bytes)))];
+    };
+    match serde_json::from_str::<Value>(text) {
+        // Numbers with more digits than a double has, doubled keys and their order do not survive reading.
+        Ok(value) if value.to_string() == text => vec![("payload", value)],
+        Ok(value) => vec![("payload", value), ("text", json!(text))],
+        Err(_) => vec![("text", json!(text))],
     }
 }
 
@@ -82,6 +86,10 @@ mod tests {
     #[test]
     fn a_payload_is_shown_in_the_form_that_fits() {
         assert_eq!(shown(b"42")["payload"], 42);
+        assert!(shown(b"42").get("text").is_none(), "its exact bytes are known");
+        let exact = shown(b"{\"n\": 12345678901234567890123}");
+        assert_eq!(exact["text"], "{\"n\": 12345678901234567890123}");
+        assert!(exact["payload"]["n"].is_number());
         assert_eq!(shown(b"on")["text"], "on");
         assert!(shown(b"on").get("payload").is_none());
         assert_eq!(shown(&[0xff, 0x00])["base64"], "/wA=");

@@ -135,6 +135,10 @@ impl Config {
         let Loaded { raw, source } = loaded;
         let mqtt = mqtt(&raw, &source)?;
         let windows = windows(&raw.uplink, &source)?;
+        if !raw.http.listen.ip().is_loopback() {
+            let problem = "health, status and metrics have no login";
+            return Err(source.mistake("http.listen", problem, "write an address of 127.0.0.1 or [::1]"));
+        }
         let road = raw.hub.road.parse().map_err(|_| {
             let problem = format!("`{}` is no road", raw.hub.road);
             source.mistake("hub.road", problem, "write \"fibre\", \"cellular\" or \"satellite\"")
@@ -227,6 +231,12 @@ fn mqtt(raw: &raw::File, source: &Source) -> Result<MqttSettings, ConfigError> {
         return Err(source.mistake("mqtt.password_file", problem, "add `username`, or remove the line"));
     }
     let login = mqtt.username.clone().map(|user| (user, mqtt.password_file.clone()));
+    let open = !mqtt.listen.ip().is_loopback() && login.is_none() && !mqtt.open_to_the_network;
+    if open && mqtt.broker.is_none() {
+        let problem = "the embedded broker would listen beyond loopback without a login";
+        let fix = "add `username` and `password_file`, or say `open_to_the_network = true`";
+        return Err(source.mistake("mqtt.listen", problem, fix));
+    }
     let Some(broker) = &mqtt.broker else {
         let pattern = |s: Subscription| LanePattern { filter: s.filter, lane: s.lane };
         let lanes = subscriptions.into_iter().map(pattern).collect();
@@ -299,6 +309,8 @@ mod tests {
             ("[store]\nreserve = \"900MiB\"", "store.reserve", "smaller"),
             ("[store.full]\nbulk = \"thin:1\"", "store.full.bulk", "thin:10"),
             ("[hub]\nroad = \"motorway\"", "hub.road", "cellular"),
+            ("[mqtt]\nlisten = \"0.0.0.0:1883\"", "mqtt.listen", "password_file"),
+            ("[http]\nlisten = \"0.0.0.0:7480\"", "http.listen", "127.0.0.1"),
             ("[mqtt]\nbroker = \"tcp://x\"", "mqtt.broker", "mqtt://"),
             ("[mqtt]\nbroker = \"mqtt://x\"\nversion = \"4\"", "mqtt.version", "3.1.1"),
             ("[[subscription]]\nfilter = \"a/#/b\"", "subscription.0.filter", "plant/"),
