@@ -137,7 +137,10 @@ impl Engine {
             }
             self.session.pause = Some(REVOKED_PAUSE);
         }
-        self.session.trouble = Some(reason);
+        // A goodbye said why in the hub's own words.
+        if unwelcome || self.session.trouble.is_none() || self.session.pause.is_none() {
+            self.session.trouble = Some(reason);
+        }
         let doublings = self.session.failures.min(16);
         self.session.failures = self.session.failures.saturating_add(1);
         let ceiling = (self.config.backoff_min * 2_u32.pow(doublings)).min(self.config.backoff_max);
@@ -199,6 +202,7 @@ impl Engine {
     }
 
     fn dismissed(&mut self, goodbye: &Goodbye) {
+        self.session.trouble = Some(goodbye.reason.clone());
         let pause = match goodbye.code {
             GoodbyeCode::Superseded => SUPERSEDED_PAUSE,
             GoodbyeCode::Revoked => {

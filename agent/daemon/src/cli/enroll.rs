@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use millrace_host::{Clock, Exit, Failure};
 use millrace_link::enrolment::EnrolmentRefusal;
-use millrace_link::{CertificateRequest, ClientOptions, Dialer, EnrollError, Identity, JoinToken};
+use millrace_link::{CertificateRequest, ClientOptions, CloseCode, Dialer, EnrollError, Identity, JoinToken};
 use serde_json::json;
 
 use super::{DataArgument, runtime};
@@ -107,7 +107,11 @@ impl Enroll {
             };
             for address in found {
                 match dialer.enroll(address, token, request, self.name.as_deref(), &labels).await {
-                    Ok(identity) => return Ok(identity),
+                    Ok(identity) => {
+                        // The hub waits to hear that the answer came.
+                        dialer.close(CloseCode::EnrolmentOver, "").await;
+                        return Ok(identity);
+                    }
                     Err(error) => failure = refused(&error),
                 }
             }

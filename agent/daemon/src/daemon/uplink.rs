@@ -170,11 +170,10 @@ impl Uplink {
             }
         };
         self.keep_figures(Some(connection.clone()));
-        let reason = self.converse(&connection, events, outboxes, ended).await;
+        let end = self.converse(&connection, events, outboxes, ended).await;
         self.keep_figures(None);
-        tracing::info!(hub = %connection.peer().name, %reason, "the session with the hub ended");
-        let refused = connection.close_reason().filter(|close| close.by_peer);
-        End { reason, unwelcome: refused.is_some_and(|close| is_unwelcome(close.code)) }
+        tracing::info!(hub = %connection.peer().name, reason = end.reason, "the session with the hub ended");
+        end
     }
 
     fn keep_figures(&self, connection: Option<Connection>) {
@@ -223,7 +222,7 @@ impl Uplink {
         events: &mpsc::Sender<Event>,
         [control_out, live_out, backlog_out]: [mpsc::Receiver<(Frame, u64)>; 3],
         mut ended: watch::Receiver<Option<String>>,
-    ) -> String {
+    ) -> End {
         let streams = async {
             let (control, answers) = connection.open_bi(2).await?;
             Ok::<_, millrace_link::CloseReason>((
@@ -235,14 +234,14 @@ impl Uplink {
         };
         let (control, answers, live, backlog) = match streams.await {
             Ok(streams) => streams,
-            Err(reason) => return reason.to_string(),
+            Err(reason) => return End::of(reason.to_string()),
         };
         let (renewals, renewals_out) = mpsc::channel(1);
         let mut farewell = tokio::spawn(write_control(control, control_out, renewals_out));
         let live = tokio::spawn(write(live, Channel::Live, live_out, events.clone()));
         let backlog = tokio::spawn(write(backlog, Channel::Backlog, backlog_out, events.clone()));
         if events.send(Event::Connected).await.is_err() {
-            return "the agent stops".to_owned();
+            return End::of("the agent stops");
         }
         let reason = tokio::select! {
             reason = self.read(answers, events, &renewals) => reason,
@@ -254,11 +253,16 @@ impl Uplink {
                 reason
             }
         };
+        // What the hub said counts more than what we made of it, and has to be asked before our own close hides it.
+        let theirs = connection.close_reason().filter(|close| close.by_peer);
         connection.close(CloseCode::Shutdown, &reason);
         for task in [farewell, live, backlog] {
             task.abort();
         }
-        connection.close_reason().filter(|close| close.by_peer).map_or(reason, |close| close.to_string())
+        match theirs {
+            Some(close) => End { reason: close.to_string(), unwelcome: is_unwelcome(close.code) },
+            None => End::of(reason),
+        }
     }
 
     /// Reads what the hub says until the stream ends; asks for a renewal when the first frame shows that we are in.
