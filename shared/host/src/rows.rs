@@ -43,12 +43,12 @@ fn payload(bytes: &[u8]) -> Vec<(&'static str, Value)> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return vec![("base64", json!(BASE64_STANDARD.encode(bytes)))];
     };
-    match serde_json::from_str::<Value>(text) {
-        // Numbers with more digits than a double has, doubled keys and their order do not survive reading.
-        Ok(value) if value.to_string() == text => vec![("payload", value)],
-        Ok(value) => vec![("payload", value), ("text", json!(text))],
-        Err(_) => vec![("text", json!(text))],
-    }
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
+        return vec![("text", json!(text))];
+    };
+    // Numbers with more digits than a double has, doubled keys and their order do not survive reading.
+    let written = value.to_string();
+    if written == text { vec![("payload", value)] } else { vec![("payload", value), ("text", json!(text))] }
 }
 
 #[cfg(test)]
