@@ -71,7 +71,7 @@ impl Disk {
     /// Flushes changes; answered by `Committed` or `CommitRefused`.
     pub fn commit(&self, commit: u64, changes: Vec<Change>) {
         let (events, fatal) = (self.events.clone(), self.fatal.clone());
-        let asked = self.writing.visit(move |store| match store.commit(commit, &changes) {
+        self.visit(move |store| match store.commit(commit, &changes) {
             Ok((durable, outcomes)) => {
                 tell(&events, Event::Committed { durable, outcomes, usage: store.usage() });
             }
@@ -80,19 +80,19 @@ impl Disk {
             }
             Err(error) => give_up(&fatal, &error.to_string()),
         });
-        if let Err(busy) = asked {
-            give_up(&self.fatal, &busy.to_string());
-        }
     }
 
     /// Lists the oldest segments; answered by `Surveyed`.
     pub fn survey(&self, per_journal: usize) {
         let (events, fatal) = (self.events.clone(), self.fatal.clone());
-        let asked = self.writing.visit(move |store| match store.survey(per_journal) {
+        self.visit(move |store| match store.survey(per_journal) {
             Ok(segments) => tell(&events, Event::Surveyed { segments }),
             Err(error) => give_up(&fatal, &error.to_string()),
         });
-        if let Err(busy) = asked {
+    }
+
+    fn visit(&self, visit: impl FnOnce(&mut Store) + Send + 'static) {
+        if let Err(busy) = self.writing.visit(visit) {
             give_up(&self.fatal, &busy.to_string());
         }
     }

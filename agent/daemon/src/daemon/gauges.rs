@@ -1,6 +1,5 @@
 //! The metrics of an agent. Names begin with `millrace_agent_`; what each means stands beside it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use millrace_agent_engine::Status;
@@ -31,7 +30,7 @@ pub struct Gauges {
     written: Gauge,
     session: Gauge,
     balanced: Gauge,
-    uncertain: Arc<AtomicBool>,
+    uncertain: AtomicBool,
     shown: AtomicU64,
 }
 
@@ -57,7 +56,7 @@ impl Gauges {
                 .gauge("store_written_bytes", "bytes written to the store's files since the start")?,
             session: metrics.gauge("session_open", "1 while a session with a hub is open")?,
             balanced: metrics.gauge("ledger_balanced", "1 while the ledger adds up; 0 is a fault")?,
-            uncertain: Arc::new(AtomicBool::new(clock_is_uncertain())),
+            uncertain: AtomicBool::new(clock_is_uncertain()),
             shown: AtomicU64::new(0),
         })
     }
