@@ -40,6 +40,8 @@ pub struct Engine {
     pub(crate) acks_due: Option<Moment>,
     pub(crate) gaps_due: Option<Moment>,
     clocks: (Moment, Wall, u64),
+    /// Since when publications were handed in that no room has looked at.
+    unsettled: Option<Moment>,
     stopping: bool,
 }
 
@@ -76,6 +78,7 @@ impl Engine {
             // A crash may have left losses undeclared.
             gaps_due: Some(now + config.gap_delay),
             clocks: (now, Wall(0), 0),
+            unsettled: None,
             stopping: false,
             config,
         };
@@ -91,14 +94,21 @@ impl Engine {
         }
     }
 
-    /// Something happened at `now`.
+    /// Something happened at `now`. Publications that are handed in one after the other go into the same commit: what is
+    /// due because of them is done by the next [`Self::poll_command`], or with the next other event.
     pub fn handle_event(&mut self, event: Event, now: Moment) {
         match event {
             Event::Arrived { ticket, lane, record } => {
                 let pressure = self.pressure();
                 self.intake.arrived(ticket, lane, record, pressure, &self.config);
+                self.unsettled = Some(now);
+                return;
             }
-            Event::Unfit { ticket, lane, reason, wall } => self.intake.unfit(ticket, lane, reason, wall),
+            Event::Unfit { ticket, lane, reason, wall } => {
+                self.intake.unfit(ticket, lane, reason, wall);
+                self.unsettled = Some(now);
+                return;
+            }
             Event::Committed { durable, outcomes, usage } => {
                 self.usage = usage;
                 let outcomes = self.committing.committed(durable, outcomes);
@@ -141,6 +151,9 @@ impl Engine {
     /// The next thing to do, if any.
     #[must_use]
     pub fn poll_command(&mut self) -> Option<Command> {
+        if let Some(now) = self.unsettled {
+            self.settle(now);
+        }
         self.commands.pop_front()
     }
 
@@ -208,6 +221,7 @@ impl Engine {
 
     /// Lets every room do what is due.
     fn settle(&mut self, now: Moment) {
+        self.unsettled = None;
         if !self.stopping {
             self.dial_if_due(now);
         }

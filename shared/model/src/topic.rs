@@ -37,8 +37,9 @@ impl Topic {
         if name.len() > TOPIC_BYTES_MAX {
             return Err(TopicError::TooLong(name.len()));
         }
-        match name.chars().find(|c| matches!(c, '+' | '#' | '\0')) {
-            Some(forbidden) => Err(TopicError::Forbidden(forbidden)),
+        // Bytes will do: none of the three is part of a longer character.
+        match name.bytes().find(|byte| matches!(byte, b'+' | b'#' | 0)) {
+            Some(forbidden) => Err(TopicError::Forbidden(char::from(forbidden))),
             None => Ok(Self(name.into())),
         }
     }
@@ -62,6 +63,9 @@ impl Topic {
 pub fn covers(filter: &str, name: &str) -> bool {
     if name.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
+    }
+    if filter == "#" {
+        return true;
     }
     let mut names = name.split('/');
     let mut patterns = filter.split('/');

@@ -4,25 +4,25 @@
 //! has no room, arrivals wait in their channel, and MQTT sockets are not read.
 //! Absent: decisions.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millrace_agent_engine::{Alarm, Command, Engine, Event, Receipts, Status, Ticket};
+use millrace_agent_engine::{Alarm, Command, Engine, Event, Receipts, Status};
 use millrace_host::Clock;
 use millrace_host::clock::{ClockQuality, clock_quality};
 use millrace_host::systemd::Progress;
 use millrace_model::limits::PAYLOAD_BYTES_MAX;
 use millrace_model::notice::{GapReason, TOPIC_ROOT};
-use millrace_model::{Flags, Record, Topic};
+use millrace_model::{Flags, Record, Topic, Wall};
 use millrace_wire::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::disk::Disk;
 use super::gauges::Gauges;
+use super::open_receipts::OpenReceipts;
 use super::uplink::{Session, Uplink};
-use crate::mqtt::{Arrival, Receipt};
+use crate::mqtt::Arrival;
 
 /// Arrivals handed to the engine in one go.
 const ARRIVALS_PER_TURN: usize = 1_024;
@@ -73,8 +73,7 @@ pub struct Driver {
     uplink: Arc<Uplink>,
     events: mpsc::Sender<Event>,
     session: Option<Session>,
-    receipts: BTreeMap<Ticket, Receipt>,
-    tickets: Ticket,
+    receipts: OpenReceipts,
     commit_under_way: bool,
     stages: Stages,
     gauges: Gauges,
@@ -101,8 +100,7 @@ impl Driver {
             uplink,
             events,
             session: None,
-            receipts: BTreeMap::new(),
-            tickets: 0,
+            receipts: OpenReceipts::default(),
             commit_under_way: false,
             stages,
             gauges,
@@ -141,9 +139,7 @@ impl Driver {
                     }
                 }
                 _count = ears.arrivals.recv_many(&mut arrivals, ARRIVALS_PER_TURN), if self.engine.has_room() => {
-                    for arrival in arrivals.drain(..) {
-                        self.arrived(arrival);
-                    }
+                    self.take_in(&mut arrivals);
                     self.stages.ingest.tick();
                 }
                 () = sleep_until(Instant::now() + wake.unwrap_or(PULSE)) => self.tell(Event::Timer),
@@ -228,15 +224,22 @@ impl Driver {
         self.tell(event);
     }
 
+    /// Hands the engine what arrived together: one reading of the clocks serves all of it.
+    fn take_in(&mut self, arrivals: &mut Vec<Arrival>) {
+        let now = self.clock.moment();
+        let (wall, mono) = (self.clock.wall(), self.clock.mono_since_boot());
+        for arrival in arrivals.drain(..) {
+            let event = self.arrived(arrival, wall, mono);
+            self.engine.handle_event(event, now);
+        }
+    }
+
     /// Turns a publication into a record, or into a loss to be declared.
-    fn arrived(&mut self, arrival: Arrival) {
-        self.tickets += 1;
-        let ticket = self.tickets;
+    fn arrived(&mut self, arrival: Arrival, wall: Wall, mono: u64) -> Event {
         let Arrival { topic, payload, qos, retained, lane, receipt, .. } = arrival;
-        self.receipts.insert(ticket, receipt);
-        let wall = self.clock.wall();
+        let ticket = self.receipts.open(receipt);
         let topic = Topic::new(&topic).ok().filter(|topic| !reserved(topic));
-        let event = match topic {
+        match topic {
             Some(topic) if payload.len() <= PAYLOAD_BYTES_MAX => {
                 let mut flags = Flags::default().with_qos(qos);
                 if retained {
@@ -245,7 +248,6 @@ impl Driver {
                 if self.gauges.clock_is_uncertain() {
                     flags = flags.with(Flags::TIME_UNCERTAIN);
                 }
-                let mono = self.clock.mono_since_boot();
                 Event::Arrived {
                     ticket,
                     lane,
@@ -254,8 +256,7 @@ impl Driver {
             }
             Some(_) => Event::Unfit { ticket, lane, reason: GapReason::Oversize, wall },
             None => Event::Unfit { ticket, lane, reason: GapReason::Topic, wall },
-        };
-        self.tell(event);
+        }
     }
 
     /// Carries out everything that the engine asks for.
@@ -293,12 +294,12 @@ impl Driver {
 
     fn acknowledge(&mut self, receipts: &Receipts) {
         for ticket in receipts.stored() {
-            if let Some(receipt) = self.receipts.remove(ticket) {
+            if let Some(receipt) = self.receipts.take(*ticket) {
                 receipt.stored(receipts.durable());
             }
         }
         for (ticket, reason) in receipts.rejected() {
-            if let Some(receipt) = self.receipts.remove(ticket) {
+            if let Some(receipt) = self.receipts.take(*ticket) {
                 receipt.rejected(reason.name(), receipts.durable());
             }
         }

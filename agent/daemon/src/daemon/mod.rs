@@ -13,6 +13,7 @@ pub mod disk;
 pub mod driver;
 pub mod gauges;
 pub mod http;
+mod open_receipts;
 pub mod sources;
 pub mod uplink;
 pub mod windows;

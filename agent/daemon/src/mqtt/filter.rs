@@ -73,7 +73,7 @@ impl fmt::Display for Filter {
 
 /// Whether MQTT allows this as the topic of a publication.
 pub(crate) fn is_topic_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains(['+', '#', '\0'])
+    !text.is_empty() && !text.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0))
 }
 
 #[cfg(test)]
