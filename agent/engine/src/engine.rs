@@ -111,6 +111,12 @@ impl Engine {
             }
             Event::Committed { durable, outcomes, usage } => {
                 self.usage = usage;
+                // What was put aside went before the changes were applied.
+                for outcome in &outcomes {
+                    if let Outcome::Quarantined(aside) = outcome {
+                        self.lost(aside, now);
+                    }
+                }
                 let outcomes = self.committing.committed(durable, outcomes);
                 if outcomes.iter().any(|(purpose, _)| matches!(purpose, Purpose::Append | Purpose::Reject)) {
                     let (receipts, refused) = self.intake.settled(durable);
@@ -127,7 +133,7 @@ impl Engine {
                 self.retention.hurry();
             }
             Event::Loaded { request, runs } => self.loaded(request, runs, now),
-            Event::Damaged { request, range } => self.damaged(request, range, now),
+            Event::Damaged { request, aside } => self.damaged(request, &aside, now),
             Event::Checked { journal, range, checks } => self.checked(journal, range, &checks, now),
             Event::Surveyed { segments } => self.surveyed(&segments, now),
             Event::Connected => self.connected(now),
@@ -265,7 +271,7 @@ impl Engine {
             Outcome::Done if purpose == Purpose::Reject => self.expect_gap(now),
             // What was acked may go now: a lane that is held back does not wait for the next look.
             Outcome::Done if purpose == Purpose::Acknowledge => self.retention.acked(),
-            Outcome::Done | Outcome::Received { .. } | Outcome::Sealed { .. } => {}
+            Outcome::Done | Outcome::Received { .. } | Outcome::Sealed { .. } | Outcome::Quarantined(_) => {}
         }
     }
 
@@ -281,23 +287,11 @@ impl Engine {
         self.shelves.entry(journal).or_insert_with(|| Shelf::empty(journal, now))
     }
 
-    fn expect_gap(&mut self, now: Moment) {
+    pub(crate) fn expect_gap(&mut self, now: Moment) {
         self.gaps_due.get_or_insert(now + self.config.gap_delay);
     }
 
     pub(crate) fn alarm(&mut self, alarm: Alarm) {
         self.commands.push_back(Command::Alarm(alarm));
-    }
-
-    /// Records that are damaged on disk leave the shelf; the store has put them aside and counted them.
-    pub(crate) fn lost(&mut self, journal: JournalId, range: millrace_model::SeqRange, now: Moment) {
-        if let Some(shelf) = self.shelves.get_mut(&journal) {
-            let unacked = shelf.present.within(range).difference(&shelf.acked).count();
-            shelf.present.remove(range);
-            shelf.acked.remove(range);
-            shelf.ledger.evicted += unacked;
-            shelf.ledger.pending = shelf.ledger.pending.saturating_sub(unacked);
-        }
-        self.expect_gap(now);
     }
 }

@@ -1,7 +1,7 @@
 //! What the world tells the engine.
 
 use millrace_model::notice::GapReason;
-use millrace_model::store::{Change, Outcome, Refusal, SegmentInfo, Usage};
+use millrace_model::store::{Change, Outcome, Quarantined, Refusal, SegmentInfo, Usage};
 use millrace_model::{Durable, JournalId, Lane, Record, RecordCheck, Run, Seq, SeqRange, Wall};
 use millrace_wire::Frame;
 
@@ -37,7 +37,7 @@ pub enum Event {
     Committed {
         /// The proof, with the commit's number.
         durable: Durable,
-        /// One outcome for each change, in order.
+        /// One outcome for each change, in order; then what damage the commit met.
         outcomes: Vec<Outcome>,
         /// What the store takes now.
         usage: Usage,
@@ -58,12 +58,12 @@ pub enum Event {
         /// What is there, oldest first; nothing when the range is gone.
         runs: Vec<Run>,
     },
-    /// Records could not be read: they are damaged, and have been put aside.
+    /// A read met records that are damaged; they have been put aside. (What a commit meets is told with its outcomes.)
     Damaged {
-        /// What was asked.
-        request: LoadRequest,
-        /// What is damaged.
-        range: SeqRange,
+        /// The read, if it was one for sending: it may be asked for again, and reads what is left.
+        request: Option<LoadRequest>,
+        /// What was put aside, as the store counted it.
+        aside: Quarantined,
     },
     /// Checks of records were read.
     Checked {

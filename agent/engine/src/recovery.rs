@@ -140,11 +140,12 @@ impl Engine {
                 self.send(Channel::Control, Frame::Compare(compare));
             }
             None => {
-                // Damaged on disk: nothing to compare. The store has put it aside.
-                let range = SeqRange::only(range.first());
+                // Nothing to compare: it went meanwhile, or is damaged and the disk is too full to put it aside. What is still
+                // here waits for the next session, as if it had been sent.
                 self.recovery.piece = None;
-                self.alarm(Alarm::Damaged { journal, range });
-                self.lost(journal, range, now);
+                if let Some(shelf) = self.shelves.get_mut(&journal) {
+                    shelf.sent.insert(SeqRange::only(range.first()));
+                }
             }
         }
     }
@@ -199,7 +200,7 @@ impl Engine {
             return;
         }
         let next = self.shelves.values().filter(|shelf| shelf.retired).find_map(|shelf| {
-            let first = shelf.present.difference(&shelf.acked).iter().next()?;
+            let first = shelf.unsent().iter().next()?;
             let last = first.last().min(first.first() + SEGMENT_RECORDS_MAX as u64 - 1);
             Some((shelf.journal, SeqRange::new(first.first(), last)?))
         });

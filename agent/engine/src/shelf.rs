@@ -130,23 +130,27 @@ impl Shelf {
     /// Records went: everything below `floor`.
     pub fn dropped(&mut self, floor: Seq, evicted: u64) {
         self.floor = self.floor.max(floor);
-        let below = SeqRange::new(0, self.floor.saturating_sub(1));
-        // Acks that the store had not heard of when it dropped: it counted their records as evicted.
-        let mut unheard = 0;
-        if let Some(below) = below {
-            let unacked = self.present.within(below).difference(&self.acked).count();
-            unheard = evicted.saturating_sub(unacked);
+        if let Some(below) = SeqRange::new(0, self.floor.saturating_sub(1)) {
+            self.gone(&below.into(), evicted);
+        }
+    }
+
+    /// Records are not here any more, dropped or put aside as damaged; the store counted `evicted` of them as evicted, and its count stands: where the hubs
+    /// have records whose acks it had not heard of then, it has opened a gap, and only a gap too many can come of that.
+    pub fn gone(&mut self, ranges: &RangeSet, evicted: u64) {
+        let unacked = self.present.intersection(&ranges).difference(&self.acked).count();
+        for range in ranges.iter() {
             let sets =
                 [&mut self.present, &mut self.acked, &mut self.unwritten, &mut self.graced, &mut self.sent];
             for set in sets {
-                set.remove(below);
+                set.remove(range);
             }
-            self.waiting.iter_mut().for_each(|(_, ranges)| ranges.remove(below));
-            self.waiting.retain(|(_, ranges)| !ranges.is_empty());
+            self.waiting.iter_mut().for_each(|(_, waiting)| waiting.remove(range));
         }
+        self.waiting.retain(|(_, waiting)| !waiting.is_empty());
         self.ledger.evicted += evicted;
-        self.ledger.acked = self.ledger.acked.saturating_sub(unheard);
-        self.ledger.pending = self.ledger.pending.saturating_sub(evicted - unheard);
+        self.ledger.pending = self.ledger.pending.saturating_sub(unacked);
+        self.ledger.acked = (self.ledger.acked + unacked).saturating_sub(evicted);
     }
 
     /// What is acked and past its grace period.

@@ -6,7 +6,7 @@
 //!
 //! Promise: only flushed records are sent; in memory are at most a few reads, whatever the backlog.
 
-use millrace_model::store::{Change, SegmentInfo};
+use millrace_model::store::{Change, Quarantined, SegmentInfo};
 use millrace_model::{JournalId, Lane, Moment, RangeSet, Run, SegmentName, SeqRange};
 use millrace_wire::{Frame, Lodging, RunFrame, Seal};
 
@@ -212,13 +212,26 @@ impl Engine {
         }
     }
 
-    /// Records are damaged on disk.
-    pub(crate) fn damaged(&mut self, request: LoadRequest, range: SeqRange, now: Moment) {
-        if request.session == self.shipping.session {
+    /// A read met damage.
+    pub(crate) fn damaged(&mut self, request: Option<LoadRequest>, aside: &Quarantined, now: Moment) {
+        if let Some(request) = request.filter(|request| request.session == self.shipping.session) {
             self.shipping.channel(request.channel).loading = false;
         }
-        self.alarm(Alarm::Damaged { journal: request.journal, range });
-        self.lost(request.journal, range, now);
+        self.lost(aside, now);
+    }
+
+    /// Damaged records leave the shelf; the store has put them aside and counted them.
+    pub(crate) fn lost(&mut self, aside: &Quarantined, now: Moment) {
+        let Quarantined { journal, ranges, evicted } = aside;
+        for range in ranges.iter() {
+            self.alarm(Alarm::Damaged { journal: *journal, range });
+        }
+        if let Some(shelf) = self.shelves.get_mut(journal) {
+            shelf.gone(ranges, *evicted);
+        }
+        if *evicted > 0 {
+            self.expect_gap(now);
+        }
     }
 
     /// New live records exist from now on.

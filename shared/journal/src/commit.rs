@@ -24,7 +24,8 @@ struct Applied {
 }
 
 impl Store {
-    /// Applies `changes` in order and flushes them as one commit, number `commit`.
+    /// Applies `changes` in order and flushes them as one commit, number `commit`. There is one outcome for each change, in
+    /// order; behind them an [`Outcome::Quarantined`] for each damaged place that was put aside and not told yet.
     ///
     /// # Errors
     /// [`CommitError::Refused`]: the disk is full, nothing was applied, the store goes on. A commit that only makes room
@@ -46,16 +47,19 @@ impl Store {
                 self.reclaim_reserve();
             }
             match attempted {
-                Ok(applied) => {
-                    self.settle(applied.touched, applied.writing);
-                    return Ok((Durable::attest(commit), applied.outcomes));
+                Ok(Applied { mut outcomes, touched, writing }) => {
+                    self.settle(touched, writing);
+                    outcomes.extend(self.untold.drain(..).map(Outcome::Quarantined));
+                    return Ok((Durable::attest(commit), outcomes));
                 }
                 Err(Fault::Invalid(what)) => return Err(CommitError::Invalid(what)),
                 Err(Fault::Damaged { journal, range, what }) => {
                     quarantined += 1;
                     tracing::warn!(%journal, %range, what, "damage met by a commit");
-                    let moved = self.quarantine(&journal, range)?;
-                    if moved.is_empty() || quarantined > QUARANTINES_MAX {
+                    let aside = self.put_aside(&journal, range, changes)?;
+                    let nothing_moved = aside.ranges.is_empty();
+                    self.untold.push(aside);
+                    if nothing_moved || quarantined > QUARANTINES_MAX {
                         return Err(self.poison(format!("{journal} {range} is damaged: {what}")));
                     }
                 }

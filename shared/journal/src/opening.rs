@@ -96,7 +96,7 @@ pub(crate) fn prepare(store: &mut Store) -> Result<(), OpenError> {
         let found = quarantine::compare(&store.conn, row, range).map_err(explain_fault)?;
         if !found.fits() {
             let missing = store.transact(|work| quarantine::reconcile(work, &journal, range, None));
-            store.report.missing.push((journal, missing.map_err(explain_commit)?));
+            store.report.missing.push((journal, missing.map_err(explain_commit)?.ranges));
         }
         check_ledger(store, &journal)?;
     }

@@ -16,7 +16,7 @@ use crate::work::{Journals, Work};
 use crate::{gaps, segment, tail};
 use millrace_model::hash::RecordChecker;
 use millrace_model::limits::SEGMENT_RECORDS_MAX;
-use millrace_model::store::Refusal;
+use millrace_model::store::{Change, Quarantined, Refusal};
 
 /// What a journal claims, compared with the rows that are there.
 #[derive(Default)]
@@ -78,8 +78,8 @@ pub(crate) fn reconcile(
     journal: &JournalId,
     range: SeqRange,
     walls: Option<(Wall, Wall)>,
-) -> Result<RangeSet, Fault> {
-    let missing = work.change(journal, |work, row| {
+) -> Result<Quarantined, Fault> {
+    let lost = work.change(journal, |work, row| {
         let found = compare(work.conn, row, range)?;
         for first in &found.extra_segments {
             move_segment(work.conn, row, *first, "a segment that the journal does not know")?;
@@ -90,28 +90,29 @@ pub(crate) fn reconcile(
             }
         }
         let found = compare(work.conn, row, range)?;
-        if !found.missing.is_empty() {
-            lose(work, row, &found.missing, walls)?;
-        }
+        let evicted = if found.missing.is_empty() { 0 } else { lose(work, row, &found.missing, walls)? };
         recount(work.conn, row)?;
-        Ok(found.missing)
+        Ok((found.missing, evicted))
     })?;
-    Ok(missing.unwrap_or_default())
+    let (ranges, evicted) = lost.unwrap_or_default();
+    Ok(Quarantined { journal: *journal, ranges, evicted })
 }
 
+/// Counts off what is missing; returns how many of it were evicted by that.
 fn lose(
     work: &Work<'_>,
     row: &mut JournalRow,
     missing: &RangeSet,
     walls: Option<(Wall, Wall)>,
-) -> Result<(), Fault> {
+) -> Result<u64, Fault> {
     tracing::error!(journal = %row.journal, %missing, "records are lost to damage");
+    let mut evicted = 0;
     if row.own {
         let walls = walls.or(row.tail_walls).unwrap_or_default();
-        gaps::evict(work, row, missing, GapReason::Damaged, walls)?;
+        evicted = gaps::evict(work, row, missing, GapReason::Damaged, walls)?;
     }
     missing.iter().for_each(|range| row.present.remove(range));
-    Ok(())
+    Ok(evicted)
 }
 
 fn recount(conn: &Connection, row: &mut JournalRow) -> Result<(), Fault> {
@@ -225,8 +226,24 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn quarantine(&mut self, journal: &JournalId, range: SeqRange) -> Result<RangeSet, CommitError> {
+    pub fn quarantine(&mut self, journal: &JournalId, range: SeqRange) -> Result<Quarantined, CommitError> {
+        self.put_aside(journal, range, &[])
+    }
+
+    /// As [`Store::quarantine`], for a commit of `changes` that met the damage: what it brings acks of is not lost. They are
+    /// true whether or not the commit is made in the end.
+    pub(crate) fn put_aside(
+        &mut self,
+        journal: &JournalId,
+        range: SeqRange,
+        changes: &[Change],
+    ) -> Result<Quarantined, CommitError> {
         self.transact(|work| {
+            for change in changes {
+                if let Change::Acknowledge { journal, ranges } = change {
+                    work.acknowledge(journal, ranges)?;
+                }
+            }
             let walls = work.change(journal, |work, row| isolate(work, row, range))?.flatten();
             // A bad segment may reach beyond the range that was asked for, by less than a segment on either side.
             let reach = SEGMENT_RECORDS_MAX as u64;

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use millrace_model::store::{JournalState, SegmentInfo, Usage};
+use millrace_model::store::{JournalState, Quarantined, SegmentInfo, Usage};
 use millrace_model::{Incarnation, JournalId, RecordCheck, Run, Seq, SeqRange};
 use rusqlite::Connection;
 
@@ -34,6 +34,8 @@ pub struct Store {
     pub(crate) writing: Option<Writing>,
     pub(crate) encoder: Encoder,
     pub(crate) poisoned: Option<String>,
+    /// What commits put aside, for the outcomes of the next one that is made.
+    pub(crate) untold: Vec<Quarantined>,
     pub(crate) meter: crate::meter::Meter,
     pub(crate) tightness: crate::relief::Tightness,
     pub(crate) report: OpenReport,
@@ -104,6 +106,7 @@ impl Store {
             writing,
             encoder: Encoder::new(options.compression_level),
             poisoned: None,
+            untold: Vec::new(),
             meter: crate::meter::Meter::default(),
             tightness: crate::relief::Tightness::default(),
             report,

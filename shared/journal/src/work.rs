@@ -56,7 +56,7 @@ impl Work<'_> {
         }
     }
 
-    fn acknowledge(
+    pub(crate) fn acknowledge(
         &mut self,
         journal: &JournalId,
         ranges: &millrace_model::RangeSet,

@@ -7,8 +7,8 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use millrace_model::store::{Change, Outcome};
-use millrace_model::{Durable, JournalId, RangeSet, SeqRange};
+use millrace_model::store::{Change, Outcome, Quarantined};
+use millrace_model::{Durable, JournalId, SeqRange};
 
 use crate::error::CommitError;
 use crate::store::Store;
@@ -110,7 +110,7 @@ impl WriterHandle {
         &self,
         journal: JournalId,
         range: SeqRange,
-        reply: impl FnOnce(Result<RangeSet, CommitError>) + Send + 'static,
+        reply: impl FnOnce(Result<Quarantined, CommitError>) + Send + 'static,
     ) -> Result<(), Busy> {
         self.visit(move |store| reply(store.quarantine(&journal, range)))
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use millrace_journal::{OpenError, ReadError, Store};
 use millrace_model::notice::{Gap, GapReason};
-use millrace_model::store::{Change, Outcome};
+use millrace_model::store::{Change, Outcome, Quarantined};
 use millrace_model::{Lane, RangeSet, Seq, Wall};
 use plant::{
     all, append, author, commit, contents, journal, range, reading, readings, receive, records_of, replica,
@@ -58,7 +58,7 @@ fn a_flipped_bit_in_a_tail_row_is_named_and_moved_aside() {
     );
     assert_eq!(store.verify(|_| ()).unwrap().found, 1);
     let gone = store.quarantine(&journal(NORMAL), range(2_100, 2_100)).unwrap();
-    assert_eq!(gone, range(2_100, 2_100).into());
+    assert_eq!((gone.ranges, gone.evicted), (range(2_100, 2_100).into(), 1));
     assert_eq!(store.quarantined().unwrap(), 1);
 
     let state = store.journal(&journal(NORMAL)).unwrap();
@@ -87,6 +87,23 @@ fn sealing_meets_damage_in_the_tail_and_goes_on() {
 }
 
 #[test]
+fn a_commit_tells_what_it_put_aside_and_loses_nothing_that_it_brings_acks_of() {
+    let (_dir, path) = closed();
+    tamper(&path, "UPDATE segment SET min_wall = min_wall + 1 WHERE first_seq = 1");
+    let mut store = Store::open(&path, &author()).unwrap();
+    let id = journal(NORMAL);
+    let acked = Change::Acknowledge { journal: id, ranges: range(1, 24).into() };
+    let dropped = Change::Drop { journal: id, through: 2_048, evict: Some(GapReason::DropOldest) };
+    let (_, outcomes) = store.commit(1, &[acked, dropped]).unwrap();
+    let aside = Quarantined { journal: id, ranges: range(1, 1_024).into(), evicted: 1_000 };
+    let gone = Outcome::Dropped { journal: id, floor: 2_049, trimmed: 0, evicted: 1_024 };
+    assert_eq!(outcomes, [Outcome::Done, gone, Outcome::Quarantined(aside)]);
+    let ledger = store.journal(&id).unwrap().ledger;
+    assert_eq!((ledger.acked, ledger.pending, ledger.evicted), (24, 100, 2_024));
+    assert_eq!(commit(&mut store, Change::DeclareGaps { wall: Wall(1), mono: 1 }).len(), 1, "told once");
+}
+
+#[test]
 fn a_damaged_segment_at_a_replica_is_fetched_again() {
     let mut source = Store::in_memory(&author()).unwrap();
     append(&mut source, NORMAL, readings(1, 2_048));
@@ -104,7 +121,8 @@ fn a_damaged_segment_at_a_replica_is_fetched_again() {
     let damaged = hub.load(&journal(NORMAL), all(), usize::MAX);
     assert!(matches!(damaged, Err(ReadError::Damaged { range, .. }) if range == plant::range(1, 1_024)));
     assert!(matches!(hub.query(&millrace_journal::Query::default()), Err(ReadError::Damaged { .. })));
-    assert_eq!(hub.quarantine(&journal(NORMAL), range(5, 5)).unwrap(), range(1, 1_024).into());
+    let gone = hub.quarantine(&journal(NORMAL), range(5, 5)).unwrap();
+    assert_eq!((gone.ranges, gone.evicted), (range(1, 1_024).into(), 0));
     assert_eq!(hub.journal(&journal(NORMAL)).unwrap().present, range(1_025, 2_048).into());
     match receive(&mut hub, runs[0].clone()) {
         Outcome::Received { stored, .. } => assert_eq!(stored, range(1, 1_024).into()),
@@ -231,7 +249,7 @@ fn a_flipped_bit_anywhere_in_the_file_never_gives_wrong_records() {
                 assert!(records.iter().all(|(seq, record)| *record == reading(*seq)), "byte {at}");
                 assert_eq!(records.len() as u64, state.present.count());
             } else {
-                panic!("byte {at}: unreadable after {gone} went into quarantine");
+                panic!("byte {at}: unreadable after {} went into quarantine", gone.ranges);
             }
         }
     }

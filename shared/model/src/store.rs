@@ -178,6 +178,9 @@ pub enum Outcome {
         /// Their numbers, if there were any.
         range: Option<SeqRange>,
     },
+    /// Damage that the commit met. It answers no change: what was put aside, before any change was applied, is told behind
+    /// the outcomes of all changes. Also what an earlier commit put aside that was then refused.
+    Quarantined(Quarantined),
     /// Records moved.
     Reauthored {
         /// Where to, and under which numbers, if any moved.
@@ -185,6 +188,17 @@ pub enum Outcome {
         /// How many turned out to be at the hub already.
         equal: u64,
     },
+}
+
+/// Records that were found damaged and put aside: they are not here any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quarantined {
+    /// Which journal.
+    pub journal: JournalId,
+    /// Which records are gone.
+    pub ranges: RangeSet,
+    /// How many of them the author's store had no ack of: counted as evicted, and opened as a gap. At a replica 0.
+    pub evicted: u64,
 }
 
 /// Why a commit was not made. Nothing of it was applied.

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 
 use millrace_agent_engine::{Event, LoadRequest};
 use millrace_journal::{CommitError, Options, ReadError, Reader, Store, Writer, WriterHandle};
-use millrace_model::store::Change;
-use millrace_model::{JournalId, RangeSet, SeqRange};
+use millrace_model::store::{Change, Quarantined};
+use millrace_model::{JournalId, SeqRange};
 use tokio::sync::mpsc;
 
 /// Jobs that may wait for the writer: the engine has one commit and one survey under way, and each damage found
@@ -150,14 +150,12 @@ impl Desk {
             Ok(runs) => tell(&self.events, Event::Loaded { request, runs }),
             Err(ReadError::Damaged { journal, range, what }) => {
                 let events = self.events.clone();
-                self.put_aside(journal, range, &what, move |moved| {
-                    // Nothing moved: the disk is too full for it. The records count as sent, and wait for the next session.
-                    if moved.is_empty() {
-                        tell(&events, Event::Loaded { request, runs: Vec::new() });
+                self.put_aside(journal, range, &what, move |aside| match aside {
+                    Some(aside) if !aside.ranges.is_empty() => {
+                        tell(&events, Event::Damaged { request: Some(request), aside })
                     }
-                    for range in moved.iter() {
-                        tell(&events, Event::Damaged { request, range });
-                    }
+                    // The disk is too full for it. The records count as sent, and wait for the next session.
+                    _ => tell(&events, Event::Loaded { request, runs: Vec::new() }),
                 });
             }
             Err(error) => give_up(&self.fatal, &error.to_string()),
@@ -168,10 +166,14 @@ impl Desk {
         match self.reader.checks(&journal, range) {
             Ok(checks) => tell(&self.events, Event::Checked { journal, range, checks }),
             Err(ReadError::Damaged { journal: damaged, range: lost, what }) => {
-                // Nothing is there any more: the engine sees it as missing.
                 let events = self.events.clone();
                 let answer = Event::Checked { journal, range, checks: Vec::new() };
-                self.put_aside(damaged, lost, &what, move |_| tell(&events, answer));
+                self.put_aside(damaged, lost, &what, move |aside| {
+                    if let Some(aside) = aside {
+                        tell(&events, Event::Damaged { request: None, aside });
+                    }
+                    tell(&events, answer);
+                });
             }
             Err(error) => give_up(&self.fatal, &error.to_string()),
         }
@@ -182,13 +184,13 @@ impl Desk {
         journal: JournalId,
         range: SeqRange,
         what: &str,
-        then: impl FnOnce(RangeSet) + Send + 'static,
+        then: impl FnOnce(Option<Quarantined>) + Send + 'static,
     ) {
         tracing::error!(%journal, %range, what, "stored records are damaged: they are put aside");
         let fatal = self.fatal.clone();
-        let asked = self.writing.quarantine(journal, range, move |moved| match moved {
-            Ok(moved) => then(moved),
-            Err(CommitError::Refused(_)) => then(RangeSet::new()),
+        let asked = self.writing.quarantine(journal, range, move |aside| match aside {
+            Ok(aside) => then(Some(aside)),
+            Err(CommitError::Refused(_)) => then(None),
             Err(error) => give_up(&fatal, &error.to_string()),
         });
         if let Err(busy) = asked {

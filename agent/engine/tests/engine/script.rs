@@ -14,6 +14,7 @@
 //! | `acks`, `conflict`, `decline` `LANE RANGES`; `compared LANE RANGE equal=RANGES`; `credit`, `goodbye` | frames |
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
 //! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
+//! | `damage LANE NUMBER` | a record cannot be read any more |
 //! | `hold`, `answer` | an answer to the oldest read is kept back, and given later |
 
 use std::collections::VecDeque;
@@ -258,8 +259,8 @@ impl Script {
                 match self.store.load(&request.journal, request.range, request.bytes_max) {
                     Ok(runs) => Event::Loaded { request: *request, runs },
                     Err(range) => {
-                        self.store.put_aside(request.journal, range);
-                        Event::Damaged { request: *request, range }
+                        let aside = self.store.put_aside(request.journal, range);
+                        Event::Damaged { request: Some(*request), aside }
                     }
                 }
             }
@@ -292,6 +293,14 @@ impl Script {
         let status = self.engine.status();
         let ledger = status.ledger;
         assert!(status.balanced, "{ledger:?}");
+        if self.commit.is_none() && self.held.is_empty() {
+            let store = self.store.ledger();
+            assert_eq!(
+                (ledger.ingested, ledger.evicted),
+                (store.ingested, store.evicted),
+                "{ledger:?} {store:?}"
+            );
+        }
         let held = if status.blocked { ", holds back" } else { "" };
         let room = if self.engine.has_room() { "" } else { ", reads no more" };
         self.out.push(format!(

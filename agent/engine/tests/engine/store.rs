@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use millrace_model::notice::GapReason;
-use millrace_model::store::{Change, JournalState, Outcome, SegmentInfo, Usage};
+use millrace_model::store::{Change, JournalState, Outcome, Quarantined, SegmentInfo, Usage};
 use millrace_model::{
     DeviceId, Encoding, Incarnation, JournalId, Lane, Ledger, RangeSet, Record, RecordCheck, Run,
     SegmentHash, SegmentName, Seq, SeqRange, Wall,
@@ -184,7 +184,30 @@ impl Store {
 
     /// All changes, in order.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Vec<Outcome> {
-        changes.into_iter().map(|change| self.change(change)).collect()
+        let met: Vec<_> =
+            self.damaged.iter().filter(|(id, seq)| self.meets(&changes, id, *seq)).copied().collect();
+        // What the same commit brings acks of is not lost.
+        if !met.is_empty() {
+            for change in &changes {
+                if let Change::Acknowledge { journal, ranges } = change {
+                    self.journals.get_mut(journal).unwrap().acknowledge(ranges);
+                }
+            }
+        }
+        let asides: Vec<_> =
+            met.into_iter().map(|(id, seq)| self.put_aside(id, SeqRange::only(seq))).collect();
+        let told = asides.into_iter().map(Outcome::Quarantined);
+        changes.into_iter().map(|change| self.change(change)).chain(told).collect()
+    }
+
+    /// Whether a commit of `changes` reads the record.
+    fn meets(&self, changes: &[Change], id: &JournalId, seq: Seq) -> bool {
+        self.journals.get(id).is_some_and(|here| here.records.contains_key(&seq))
+            && changes.iter().any(|change| match change {
+                Change::Drop { journal, through, .. } => journal == id && seq <= *through,
+                Change::Reauthor { journal, range, .. } => journal == id && range.contains(seq),
+                _ => false,
+            })
     }
 
     fn append(&mut self, lane: Lane, records: Vec<Record>) -> Outcome {
@@ -338,14 +361,16 @@ impl Store {
     }
 
     /// The record is unreadable from now on; what is put aside counts as evicted and will be declared.
-    pub(crate) fn put_aside(&mut self, journal: JournalId, range: SeqRange) {
+    pub(crate) fn put_aside(&mut self, journal: JournalId, range: SeqRange) -> Quarantined {
         let here = self.journals.get_mut(&journal).unwrap();
-        for seq in range.first()..=range.last() {
-            if here.records.remove(&seq).is_some() && !here.acked.contains(seq) {
-                here.ledger.evicted += 1;
-                here.ledger.pending -= 1;
-                *self.open_gaps.entry((journal, GapReason::Damaged)).or_default() += 1;
-            }
+        let ranges = here.present().within(range);
+        let evicted = ranges.difference(&here.acked).count();
+        here.records.retain(|seq, _| !range.contains(*seq));
+        here.ledger.evicted += evicted;
+        here.ledger.pending -= evicted;
+        if evicted > 0 {
+            *self.open_gaps.entry((journal, GapReason::Damaged)).or_default() += evicted;
         }
+        Quarantined { journal, ranges, evicted }
     }
 }

@@ -58,6 +58,8 @@ transcripts! {
     a_lane_used_first_inside_a_session_is_shipped
     a_declined_run_does_not_stop_the_others
     a_damaged_record_is_declared_and_the_rest_goes_on
+    damage_that_a_commit_meets_is_counted_and_declared
+    an_ack_that_comes_after_the_damage_counts_nothing_twice
     acked_records_are_trimmed_after_their_grace
     a_hub_that_never_answers_the_greeting_is_left
     recovery_goes_on_in_the_next_session

@@ -214,7 +214,8 @@ impl World {
                 match self.store.load(&request.journal, request.range, request.bytes_max) {
                     Ok(runs) => Event::Loaded { request, runs },
                     Err(range) => {
-                        self.damaged(request.journal, range, |range| Event::Damaged { request, range })
+                        let aside = self.store.put_aside(request.journal, range);
+                        Event::Damaged { request: Some(request), aside }
                     }
                 }
             }
@@ -226,11 +227,6 @@ impl World {
             other => panic!("{other:?} is no read"),
         };
         self.handle(event);
-    }
-
-    fn damaged(&mut self, journal: JournalId, range: SeqRange, event: impl Fn(SeqRange) -> Event) -> Event {
-        self.store.put_aside(journal, range);
-        event(range)
     }
 
     fn cut(&mut self) {

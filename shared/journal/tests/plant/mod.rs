@@ -54,7 +54,7 @@ pub(crate) fn readings(first: u64, count: u64) -> Vec<Record> {
 
 pub(crate) fn append(store: &mut Store, lane: Lane, records: Vec<Record>) -> SeqRange {
     match &commit(store, Change::Append { lane, records })[..] {
-        [Outcome::Appended { range, .. }] => *range,
+        [Outcome::Appended { range, .. }, ..] => *range,
         other => panic!("{other:?}"),
     }
 }
