@@ -1,12 +1,12 @@
 //! Why a command ended badly: a sentence, the fix, and the exit code.
 //!
-//! Promise: whatever a person sees as an error says what to do about it.
+//! Promise: whatever a person sees as an error says what to do about it, and says it once.
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
 
 use crate::lifecycle::Exit;
-use crate::terminal::{Tone, colours, toned};
+use crate::terminal::{Tone, colours, toned, visible_lines};
 
 /// A failure, for a person and for a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,20 +45,35 @@ impl Failure {
         Self::new(Exit::Internal, error.to_string())
     }
 
-    /// Prints it to standard error, in colours on a terminal. A failure with [`Exit::Ok`], such as a reader that has gone
-    /// (`| head`), is not worth a word. Returns the exit code.
+    /// Says it once, on standard error: as two lines in colours on a terminal, and as a line of the log where a daemon's
+    /// log goes to a collector. A failure with [`Exit::Ok`], such as a reader that has gone (`| head`), is not worth a
+    /// word. Returns the exit code.
     #[must_use]
     pub fn report(&self) -> Exit {
-        if self.exit != Exit::Ok {
-            let colours = colours(std::io::stderr().is_terminal());
-            let mut text = format!("{} {}\n", toned("error:", Tone::Bad, colours), self.message);
-            if !self.hint.is_empty() {
-                text += &format!("{} {}\n", toned("hint:", Tone::Dim, colours), self.hint);
-            }
+        if self.exit == Exit::Ok {
+            return self.exit;
+        }
+        let terminal = std::io::stderr().is_terminal();
+        if !terminal && tracing::dispatcher::has_been_set() && tracing::enabled!(tracing::Level::ERROR) {
+            let hint = Some(self.hint.as_str()).filter(|hint| !hint.is_empty());
+            tracing::error!(hint, exit = self.exit.code(), "{}", self.message);
+        } else {
             // Fails only when nobody reads it.
-            let _unread = std::io::stderr().write_all(text.as_bytes());
+            let _unread = std::io::stderr().write_all(self.picture(colours(terminal)).as_bytes());
         }
         self.exit
+    }
+
+    /// What a terminal shows. Parts of it may come from a peer.
+    fn picture(&self, colours: bool) -> String {
+        let line = |word: &str, tone: Tone, text: &str| {
+            format!("{} {}\n", toned(word, tone, colours), visible_lines(text))
+        };
+        let mut text = line("error:", Tone::Bad, &self.message);
+        if !self.hint.is_empty() {
+            text += &line("hint:", Tone::Dim, &self.hint);
+        }
+        text
     }
 }
 
@@ -70,3 +85,15 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_to_do_and_what_a_peer_said_changes_no_colour() {
+        let failure = Failure::new(Exit::Permission, "revoked: \u{1b}[32mall is well").hint("enrol anew");
+        assert_eq!(failure.picture(false), "error: revoked: \\u{1b}[32mall is well\nhint: enrol anew\n");
+        assert_eq!(Failure::new(Exit::Io, "a\nb").picture(false), "error: a\nb\n");
+    }
+}

@@ -15,6 +15,7 @@
 //! | [`lifecycle`] | shutdown, reload, exit codes |
 //! | [`logs`] | tracing to a terminal, to a file or to journald |
 //! | [`metrics`] | a registry, OpenMetrics text, figures of the process itself |
+//! | [`privacy`] | what a program stores is readable by its owner alone |
 //! | [`rows`], [`times`] | a record as JSON; times as people write them |
 //! | [`schedules`] | named cron schedules and daily windows |
 //! | [`systemd`] | readiness, watchdog that feeds only while work moves, credentials |
@@ -29,6 +30,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
+pub mod privacy;
 pub mod rows;
 pub mod schedules;
 pub mod systemd;

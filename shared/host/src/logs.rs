@@ -8,9 +8,11 @@
 use std::fmt;
 use std::io::{self, IsTerminal};
 
+use tracing::field::Field;
 use tracing::{Dispatch, Event, Level, Subscriber, dispatcher};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Full, Writer};
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Full, Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -121,13 +123,24 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let fields = debug_fn(field).delimited(" ");
     match style {
-        Style::Plain { colours } => Dispatch::new(base.with_ansi(colours).finish()),
+        Style::Plain { colours } => Dispatch::new(base.with_ansi(colours).fmt_fields(fields).finish()),
         Style::Journal => {
             let line = Format::default().without_time().with_level(false).with_ansi(false);
-            Dispatch::new(base.event_format(Prioritised(line)).finish())
+            Dispatch::new(base.event_format(Prioritised(line)).fmt_fields(fields).finish())
         }
         Style::Json => Dispatch::new(base.json().flatten_event(true).finish()),
+    }
+}
+
+/// One field of a line. Values come from peers too, so that nothing in them may be obeyed.
+fn field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = crate::terminal::visible(&value);
+    match field.name() {
+        "message" => write!(out, "{value}"),
+        name => write!(out, "{name}={value}"),
     }
 }
 
@@ -180,16 +193,20 @@ mod tests {
     }
 
     fn written(style: Style) -> String {
+        said(style, || {
+            tracing::warn!(lane = "urgent", "backlog grows");
+            tracing::debug!("not at this level");
+        })
+    }
+
+    fn said(style: Style, say: impl FnOnce()) -> String {
         let paper = Paper::default();
         let writer = {
             let paper = paper.clone();
             move || paper.clone()
         };
         let dispatch = dispatch(filter(None, "info").unwrap(), style, writer);
-        dispatcher::with_default(&dispatch, || {
-            tracing::warn!(lane = "urgent", "backlog grows");
-            tracing::debug!("not at this level");
-        });
+        dispatcher::with_default(&dispatch, say);
         String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
     }
 
@@ -197,6 +214,17 @@ mod tests {
     fn journald_gets_priorities_and_no_time() {
         let line = written(Style::Journal);
         assert_eq!(line, "<4>millrace_host::logs::tests: backlog grows lane=\"urgent\"\n");
+    }
+
+    #[test]
+    fn what_a_peer_wrote_ends_no_line_and_changes_no_colour() {
+        let hostile = "x\n<3>all is lost \u{1b}[31m\u{202e}";
+        for style in [Style::Journal, Style::Plain { colours: false }] {
+            let text = said(style, || tracing::info!(reason = %hostile, peer = hostile, "left: {hostile}"));
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.contains("left: x\\n<3>all") && !text.contains('\u{1b}'), "{text}");
+            assert!(text.contains(" reason=x\\n<3>all is lost \\u{1b}[31m\\u{202e} peer=\"x\\n"), "{text}");
+        }
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub fn duration(span: Duration) -> String {
     }
 }
 
+/// How long something is still good: `7d 23h left`, `EXPIRED 3d 2h ago`.
+#[must_use]
+pub fn remaining(seconds: i64) -> String {
+    let span = duration(Duration::from_secs(seconds.unsigned_abs()));
+    if seconds > 0 { format!("{span} left") } else { format!("EXPIRED {span} ago") }
+}
+
 fn scaled(value: u64, step: u64, units: &[&str], gap: &str) -> String {
     let mut divisor = 1_u64;
     let mut left = units.iter();
@@ -96,6 +103,14 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(count(value), text);
         }
+    }
+
+    #[test]
+    fn what_is_over_says_so() {
+        assert_eq!(
+            (remaining(690_000), remaining(-7_200)),
+            ("7d 23h left".into(), "EXPIRED 2h 0m ago".into())
+        );
     }
 
     #[test]

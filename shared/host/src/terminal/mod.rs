@@ -1,19 +1,28 @@
 //! Terminal: what people see when they run a command by hand.
 //!
 //! Promise: no escape codes where nobody sees them; `NO_COLOR` is honoured; figures keep three
-//! significant digits, so that columns stay narrow and comparable.
+//! significant digits, so that columns stay narrow and comparable. Foreign text is shown and never obeyed.
 //! Absent: no cursor movement and no progress bars; the live views have their own library.
 //!
 //! | module | what it gives |
 //! |---|---|
-//! | `figures` | [`bytes`], [`rate`], [`count`], [`duration`] |
+//! | `answer` | [`say`], [`say_json`], [`note`]: what goes to standard output, and what beside it |
+//! | `figures` | [`bytes`], [`rate`], [`count`], [`duration`], [`remaining`] |
+//! | `records` | [`record_table`], [`record_line`]: readings as people see them |
 //! | `table` | [`Table`] with aligned columns |
+//! | `visible` | [`visible`]: foreign text with nothing in it that a terminal would obey |
 
+mod answer;
 mod figures;
+mod records;
 mod table;
+mod visible;
 
-pub use figures::{bytes, count, duration, rate};
+pub use answer::{note, say, say_json, say_json_line};
+pub use figures::{bytes, count, duration, rate, remaining};
+pub use records::{Authors, record_line, record_table};
 pub use table::{Align, Table};
+pub use visible::{visible, visible_json, visible_lines};
 
 /// Whether to write colours to a stream that is (`is_terminal`) or is not a terminal. `NO_COLOR`, set
 /// to anything but an empty text, forbids them, as does a terminal that calls itself `dumb`.

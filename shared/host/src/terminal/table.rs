@@ -1,10 +1,12 @@
 //! `Table`: rows under headings, aligned, two spaces between columns.
 //!
-//! Promise: no line ends in spaces; escape codes of colours take no width; control characters in
-//! cells (names come from devices) are shown as `·`, so that a cell cannot move the cursor.
-//! Absent: no wrapping and no borders; output goes through `grep` and `awk` as often as to eyes.
+//! Promise: no line ends in spaces; control characters in cells (names come from devices) are written out, so that a
+//! cell cannot move the cursor or change a colour.
+//! Absent: no colours in cells, no wrapping and no borders; output goes through `grep` and `awk` as often as to eyes.
 
 use std::fmt;
+
+use super::visible;
 
 /// On which side a column's cells stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl Table {
         C: Into<String>,
     {
         let mut row: Vec<String> =
-            cells.into_iter().take(self.columns.len()).map(|c| safe(&c.into())).collect();
+            cells.into_iter().take(self.columns.len()).map(|c| visible(&c.into()).into_owned()).collect();
         row.resize(self.columns.len(), String::new());
         self.rows.push(row);
     }
@@ -90,52 +92,13 @@ impl fmt::Display for Table {
     }
 }
 
-/// Characters that are seen: colour codes (`ESC [ … m`) count nothing. Wide glyphs count one; ids,
-/// topics and figures have none.
+/// Characters that are seen. Wide glyphs count one; ids, topics and figures have none.
 fn width(text: &str) -> usize {
-    let mut seen = 0;
-    let mut inside = false;
-    for c in text.chars() {
-        match c {
-            '\u{1b}' => inside = true,
-            'm' if inside => inside = false,
-            _ if inside => {}
-            _ => seen += 1,
-        }
-    }
-    seen
-}
-
-/// The cell without control characters, except for the colour codes that [`super::toned`] writes.
-fn safe(cell: &str) -> String {
-    let mut out = String::with_capacity(cell.len());
-    let mut rest = cell;
-    while let Some(c) = rest.chars().next() {
-        let code = colour_code(rest);
-        if code > 0 {
-            let (head, tail) = rest.split_at(code);
-            out.push_str(head);
-            rest = tail;
-            continue;
-        }
-        out.push(if c.is_control() { '·' } else { c });
-        rest = rest.get(c.len_utf8()..).unwrap_or_default();
-    }
-    out
-}
-
-/// The length of the colour code at the start of `text`, 0 when there is none.
-fn colour_code(text: &str) -> usize {
-    let Some(body) = text.strip_prefix("\u{1b}[") else { return 0 };
-    match body.find(|c: char| !c.is_ascii_digit() && c != ';') {
-        Some(end) if body.get(end..).is_some_and(|rest| rest.starts_with('m')) => end + 3,
-        _ => 0,
-    }
+    text.chars().count()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Tone, toned};
     use super::*;
 
     #[test]
@@ -149,18 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn colours_take_no_width() {
-        let mut table = Table::new(&[("a", Align::Right), ("b", Align::Left)]);
-        table.row([toned("1", Tone::Good, true), "x".to_owned()]);
-        table.row(["100", "y"]);
-        assert_eq!(table.to_string(), "  a  b\n  \u{1b}[32m1\u{1b}[0m  x\n100  y\n");
-    }
-
-    #[test]
-    fn a_cell_cannot_move_the_cursor() {
+    fn a_cell_can_neither_move_the_cursor_nor_change_a_colour() {
         let mut table = Table::new(&[("name", Align::Left)]);
-        table.row(["a\nb\u{1b}[2Jc\tµ"]);
-        assert_eq!(table.to_string(), "name\na·b·[2Jc·µ\n");
+        table.row(["a\nb\u{1b}[2Jc\tµ\u{1b}[31m"]);
+        assert_eq!(table.to_string(), "name\na\\nb\\u{1b}[2Jc\\tµ\\u{1b}[31m\n");
     }
 
     #[test]
