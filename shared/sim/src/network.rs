@@ -13,12 +13,28 @@
 //! - An attempt to connect takes one and a half round trips, or ends as refused after the time for it.
 //!
 //! Promise: one seed, one history. Absent: congestion control, packet sizes, priorities between channels.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | `handshake` | how a connection comes to be |
+//! | `delivery` | how a frame arrives, or is lost and sent again |
+//! | `ending` | how an end learns that it is over |
+//! | `notice`, `inner` | what nodes notice; what happens inside |
+
+mod delivery;
+mod ending;
+mod handshake;
+mod inner;
+mod notice;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use millrace_model::Moment;
 
+pub use self::notice::Notice;
+
+use self::inner::Inner;
 use crate::connection::{Connection, Life, Side};
 use crate::{Timeline, Weather};
 
@@ -56,91 +72,6 @@ impl Default for Transport {
             connect: Duration::from_secs(10),
         }
     }
-}
-
-/// Something that a node notices.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Notice<F> {
-    /// The attempt succeeded.
-    Connected {
-        /// Which connection.
-        connection: ConnectionId,
-        /// Who notices.
-        node: Node,
-    },
-    /// Somebody connected.
-    Accepted {
-        /// Which connection.
-        connection: ConnectionId,
-        /// Who notices.
-        node: Node,
-        /// Who connected.
-        from: Node,
-    },
-    /// A frame came.
-    Frame {
-        /// On which connection.
-        connection: ConnectionId,
-        /// Who notices.
-        node: Node,
-        /// On which channel.
-        channel: ChannelId,
-        /// The frame.
-        frame: F,
-    },
-    /// The transport took bytes, so that there is room for more.
-    Taken {
-        /// Of which connection.
-        connection: ConnectionId,
-        /// Who notices.
-        node: Node,
-        /// Of which channel.
-        channel: ChannelId,
-        /// How many.
-        bytes: u64,
-    },
-    /// The connection ended or was never made; never told to the end that ended it.
-    Ended {
-        /// Which connection.
-        connection: ConnectionId,
-        /// Who notices.
-        node: Node,
-        /// Why.
-        reason: &'static str,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Inner {
-    /// The dialer's first packet arrives.
-    Knock(ConnectionId),
-    /// The listener's answer arrives.
-    Answer(ConnectionId),
-    /// The time for connecting is over.
-    GiveUp(ConnectionId),
-    Attempt {
-        connection: ConnectionId,
-        from: Side,
-        channel: ChannelId,
-        place: u64,
-        tries: u32,
-    },
-    Taken {
-        connection: ConnectionId,
-        from: Side,
-        channel: ChannelId,
-        bytes: u64,
-    },
-    LastWord {
-        connection: ConnectionId,
-        from: Side,
-        tries: u32,
-    },
-    Reset {
-        connection: ConnectionId,
-        to: Side,
-    },
-    Pulse(ConnectionId),
 }
 
 /// The network.
@@ -200,18 +131,6 @@ impl<F> Network<F> {
         self.timeline.after(passage, Inner::Knock(id));
         self.timeline.after(self.transport.connect, Inner::GiveUp(id));
         id
-    }
-
-    /// A packet of a handshake: lost ones are sent again until the time is over.
-    fn handshake_passage(&mut self, from: Node, to: Node) -> Duration {
-        let weather = self.roads.entry((from, to)).or_default();
-        let mut span = weather.passage(&mut self.random);
-        let mut tries = 0;
-        while !weather.cut && tries < 8 && weather.loses(&mut self.random) {
-            tries += 1;
-            span += Duration::from_millis(200) * tries;
-        }
-        span
     }
 
     /// Sends a frame; nothing happens when the connection is over at this end.
@@ -310,176 +229,6 @@ impl<F> Network<F> {
         !self.down.contains(&from)
             && !self.down.contains(&to)
             && self.roads.get(&(from, to)).is_none_or(|weather| !weather.cut)
-    }
-
-    fn knocked(&mut self, id: ConnectionId, now: Moment) {
-        let Some(link) = self.connections.get_mut(&id) else { return };
-        let (dialer, listener) = (link.dialer.node, link.listener.node);
-        if link.dialer.life != Life::Unborn {
-            return;
-        }
-        if !self.open(dialer, listener) {
-            // Tried again until the time is over.
-            return self.timeline.after(Duration::from_secs(1), Inner::Knock(id));
-        }
-        if let Some(link) = self.connections.get_mut(&id)
-            && link.listener.life == Life::Unborn
-        {
-            link.listener.life = Life::Alive;
-            link.listener.heard_at = now;
-            self.ready.push_back(Notice::Accepted { connection: id, node: listener, from: dialer });
-            self.timeline.after(self.transport.pulse, Inner::Pulse(id));
-        }
-        let passage = self.handshake_passage(listener, dialer);
-        self.timeline.after(passage, Inner::Answer(id));
-    }
-
-    fn answered(&mut self, id: ConnectionId, now: Moment) {
-        let Some(link) = self.connections.get(&id) else { return };
-        let (dialer, listener) = (link.dialer.node, link.listener.node);
-        if link.dialer.life != Life::Unborn || link.listener.life != Life::Alive {
-            return;
-        }
-        if !self.open(listener, dialer) {
-            return self.timeline.after(Duration::from_secs(1), Inner::Answer(id));
-        }
-        if let Some(link) = self.connections.get_mut(&id) {
-            link.dialer.life = Life::Alive;
-            link.dialer.heard_at = now;
-        }
-        self.ready.push_back(Notice::Connected { connection: id, node: dialer });
-    }
-
-    fn give_up(&mut self, id: ConnectionId) {
-        let Some(link) = self.connections.get_mut(&id) else { return };
-        if link.dialer.life == Life::Unborn {
-            self.end(id, Side::Dialer, "nobody answered");
-        }
-        self.forget_if_over(id);
-    }
-
-    fn attempted(
-        &mut self,
-        id: ConnectionId,
-        from: Side,
-        channel: ChannelId,
-        place: u64,
-        tries: u32,
-        now: Moment,
-    ) {
-        let Some(link) = self.connections.get(&id) else { return };
-        let (sender, receiver) = (*link.end(from), *link.end(from.other()));
-        let waits = link.streams.get(&(from, channel)).is_some_and(|stream| stream.is_on_the_road(place));
-        if !waits {
-            return;
-        }
-        let again = matches!(sender.life, Life::Alive | Life::Lingering);
-        // A packet that left before its sender lost power is on its way all the same.
-        let weather = self.roads.entry((sender.node, receiver.node)).or_default();
-        let lost = weather.loses(&mut self.random) || self.down.contains(&receiver.node);
-        if lost || receiver.life == Life::Unborn {
-            if again {
-                let pause = (weather.delay * 2 + Duration::from_millis(50)) * 2_u32.pow(tries.min(6));
-                let attempt = Inner::Attempt { connection: id, from, channel, place, tries: tries + 1 };
-                self.timeline.after(pause.min(RETRY_MAX), attempt);
-            }
-            return;
-        }
-        if receiver.life != Life::Alive {
-            if again {
-                self.reset(id, from, receiver.node, sender.node);
-            }
-            return;
-        }
-        let Some(link) = self.connections.get_mut(&id) else { return };
-        link.end_mut(from.other()).heard_at = now;
-        let frames = link.streams.entry((from, channel)).or_default().arrive(place);
-        let node = receiver.node;
-        self.ready.extend(frames.into_iter().map(|frame| Notice::Frame {
-            connection: id,
-            node,
-            channel,
-            frame,
-        }));
-    }
-
-    /// `from`, which knows nothing of a connection, says so to the end `to`.
-    fn reset(&mut self, connection: ConnectionId, to: Side, from: Node, sender: Node) {
-        let weather = self.roads.entry((from, sender)).or_default();
-        if self.down.contains(&from) || weather.loses(&mut self.random) {
-            return;
-        }
-        let passage = weather.passage(&mut self.random);
-        self.timeline.after(passage, Inner::Reset { connection, to });
-    }
-
-    fn last_word(&mut self, connection: ConnectionId, from: Side, tries: u32) {
-        let Some(link) = self.connections.get(&connection) else { return };
-        let (sender, receiver) = (*link.end(from), *link.end(from.other()));
-        // Orderly: only after everything that was sent before.
-        let before = link.streams.iter().any(|((side, _), stream)| *side == from && stream.has_more());
-        let waits = sender.life == Life::Lingering && before && tries < LAST_WORDS * 4;
-        let lost = self.roads.entry((sender.node, receiver.node)).or_default().loses(&mut self.random)
-            || self.down.contains(&receiver.node);
-        if waits || (lost && tries < LAST_WORDS) {
-            let word = Inner::LastWord { connection, from, tries: tries + 1 };
-            return self.timeline.after(Duration::from_millis(250), word);
-        }
-        if let Some(link) = self.connections.get_mut(&connection) {
-            link.end_mut(from).life = Life::Dead;
-        }
-        if !lost {
-            self.end(connection, from.other(), "the peer ended it");
-        }
-    }
-
-    fn end(&mut self, connection: ConnectionId, side: Side, reason: &'static str) {
-        let Some(link) = self.connections.get_mut(&connection) else { return };
-        let end = link.end_mut(side);
-        if matches!(end.life, Life::Alive | Life::Unborn) {
-            let unborn = end.life == Life::Unborn;
-            end.life = Life::Dead;
-            let node = end.node;
-            // A listener that never heard of the connection has nothing to notice.
-            if !(unborn && side == Side::Listener) {
-                self.ready.push_back(Notice::Ended { connection, node, reason });
-            }
-        }
-    }
-
-    fn pulse(&mut self, id: ConnectionId, now: Moment) {
-        for from in [Side::Dialer, Side::Listener] {
-            let Some(link) = self.connections.get(&id) else { return };
-            let (sender, receiver) = (*link.end(from), *link.end(from.other()));
-            if sender.life == Life::Alive && self.open(sender.node, receiver.node) {
-                if receiver.life == Life::Alive {
-                    if let Some(link) = self.connections.get_mut(&id) {
-                        link.end_mut(from.other()).heard_at = now;
-                    }
-                } else if receiver.life == Life::Dead {
-                    self.reset(id, from, receiver.node, sender.node);
-                }
-            }
-        }
-        for side in [Side::Dialer, Side::Listener] {
-            let Some(link) = self.connections.get(&id) else { return };
-            let end = *link.end(side);
-            if end.life == Life::Alive && now.since(end.heard_at) >= self.transport.idle {
-                self.end(id, side, "nothing was heard for the idle time");
-            }
-        }
-        if !self.forget_if_over(id) {
-            let spread = self.random.u64(0..1_000_000);
-            self.timeline.after(self.transport.pulse + Duration::from_micros(spread), Inner::Pulse(id));
-        }
-    }
-
-    fn forget_if_over(&mut self, id: ConnectionId) -> bool {
-        if self.connections.get(&id).is_none_or(Connection::is_over) {
-            self.connections.remove(&id);
-            return true;
-        }
-        false
     }
 }
 
