@@ -1,7 +1,8 @@
 //! The worlds to test in: virtual clock, seeded network, a disk that is slow and loses power, roads that can be cut.
 //!
 //! Promise: what stands outside [`road`] is pure: one seed, one history, on every machine. [`road`] is real: it carries
-//! datagrams between real sockets, and only its losses are drawn from a seed.
+//! datagrams between real sockets, and only its losses are drawn from a seed. [`transcript`] reads and writes the files of
+//! tests, nothing else.
 //! Absent: what runs in these worlds (`millrace-hub-fleet`, the demo, process tests).
 //!
 //! | room | what stands there |
@@ -11,6 +12,7 @@
 //! | [`network`] | connections with ordered channels between named nodes, as QUIC gives them |
 //! | [`connection`] | one connection as both ends see it |
 //! | [`disk`] | a disk that takes its time, fills up, and loses power |
+//! | [`transcript`] | tests that are texts to read |
 //! | [`road`] | a UDP proxy on the loopback that can be cut, slowed and rebound |
 
 pub mod connection;
@@ -18,6 +20,7 @@ pub mod disk;
 pub mod network;
 pub mod road;
 pub mod timeline;
+pub mod transcript;
 pub mod weather;
 
 pub use disk::{Disk, Flush};

@@ -1,7 +1,7 @@
 //! Plays the events of a transcript and writes down what the engine asks for.
 //!
-//! A transcript is a text: lines with `#` are words for people, lines with `>` are events, and what follows an event is what
-//! the engine asked for. `+5ms` before an event lets time pass first. The first event is `agent`, with settings.
+//! What a transcript is stands in [`millrace_sim::transcript`]. `+5ms` before an event lets time pass first. The first event
+//! is `agent`, with settings.
 //!
 //! | event | meaning |
 //! |---|---|
@@ -24,13 +24,13 @@ use bytes::Bytes;
 use millrace_agent_engine::{Command, Config, Engine, Event, Policy};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
-use millrace_model::{
-    AckLevel, Durable, HubId, Lane, Moment, RangeSet, Record, RecordCheck, SeqRange, Topic, Wall,
-};
+use millrace_model::{AckLevel, Durable, HubId, Lane, Moment, RangeSet, Record, RecordCheck, Topic, Wall};
 use millrace_wire::{
     Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Lodging, Verdict,
     Welcome,
 };
+
+use millrace_sim::transcript::{Subject, number, range, value};
 
 use crate::lines::Names;
 use crate::store::{DEVICE, Store};
@@ -49,49 +49,6 @@ pub(crate) struct Script {
     out: Vec<String>,
 }
 
-/// The transcript with what the engine asks for now.
-pub(crate) fn play(text: &str) -> String {
-    let mut script: Option<Script> = None;
-    let mut written = String::new();
-    for line in text.lines() {
-        if line.starts_with('#') || line.is_empty() {
-            written.push_str(line);
-            written.push('\n');
-        }
-        let Some(event) = line.strip_prefix("> ") else { continue };
-        let words: Vec<&str> = event.split_whitespace().collect();
-        let script = match (&mut script, words[0]) {
-            (slot, "agent") => slot.insert(Script::new(&words[1..])),
-            (Some(script), _) => {
-                script.event(&words);
-                script
-            }
-            (None, _) => panic!("the first event must be `agent`, not `{event}`"),
-        };
-        written.push_str(line);
-        written.push('\n');
-        for said in script.drain() {
-            written.push_str("  ");
-            written.push_str(&said);
-            written.push('\n');
-        }
-    }
-    written
-}
-
-fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
-    words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-}
-
-fn number(words: &[&str], key: &str, otherwise: u64) -> u64 {
-    value(words, key).map_or(otherwise, |text| text.parse().unwrap())
-}
-
-fn range(text: &str) -> SeqRange {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    SeqRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap()
-}
-
 fn ranges(text: &str) -> RangeSet {
     text.split(',').filter(|part| *part != "none").map(range).collect()
 }
@@ -107,9 +64,9 @@ fn policy(text: &str) -> Policy {
 
 fn config(words: &[&str]) -> Config {
     let mut config = Config::new(DEVICE, "test 1");
-    config.disk_budget_bytes = number(words, "budget", 1 << 30);
-    config.disk_reserve_bytes = number(words, "reserve", 0);
-    config.grace = Duration::from_secs(number(words, "grace", 3_600));
+    config.disk_budget_bytes = number(words, "budget").unwrap_or(1 << 30);
+    config.disk_reserve_bytes = number(words, "reserve").unwrap_or(0);
+    config.grace = Duration::from_secs(number(words, "grace").unwrap_or(3_600));
     for (at, lane) in Lane::ALL.iter().enumerate() {
         if let Some(text) = value(words, lane.name()) {
             config.policies[at] = policy(text);
@@ -118,9 +75,11 @@ fn config(words: &[&str]) -> Config {
     config
 }
 
-impl Script {
-    fn new(words: &[&str]) -> Self {
-        let (config, store) = (config(words), Store::new(number(words, "segment", 4)));
+impl Subject for Script {
+    const FIRST: &'static str = "agent";
+
+    fn begin(words: &[&str]) -> Self {
+        let (config, store) = (config(words), Store::new(number(words, "segment").unwrap_or(4)));
         let now = Moment(0);
         let engine = Engine::new(config.clone(), store.incarnation, store.states(), store.usage(), 1, now);
         let mut names = Names::default();
@@ -140,46 +99,16 @@ impl Script {
         }
     }
 
-    fn handle(&mut self, event: Event) {
-        self.engine.handle_event(event, self.now);
-    }
-
-    fn receive(&mut self, frame: Frame) {
-        self.handle(Event::Received(frame));
-    }
-
-    fn drain(&mut self) -> Vec<String> {
-        while let Some(command) = self.engine.poll_command() {
-            self.out.push(self.names.command(&command));
-            match command {
-                Command::Commit { commit, changes } => {
-                    assert!(self.commit.is_none(), "one commit at a time");
-                    self.commit = Some((commit, changes));
-                }
-                Command::Load(_) | Command::Check { .. } | Command::Survey { .. } => {
-                    self.reads.push_back(command);
-                }
-                _ => {}
-            }
-        }
-        std::mem::take(&mut self.out)
-    }
-
-    fn lodging(&self, lane: &str) -> Lodging {
-        Lodging::from(self.store.current(lane.parse().unwrap()))
-    }
-
-    fn event(&mut self, words: &[&str]) {
-        if let Some(span) = words[0].strip_prefix('+') {
+    fn event(&mut self, name: &str, words: &[&str]) {
+        if let Some(span) = name.strip_prefix('+') {
             let span = span.strip_suffix("ms").map_or_else(
                 || Duration::from_secs(span.strip_suffix('s').unwrap().parse().unwrap()),
                 |millis| Duration::from_millis(millis.parse().unwrap()),
             );
             self.now = self.now + span;
-            return self.event(&words[1..]);
+            return self.event(words[0], &words[1..]);
         }
-        let (name, words) = words.split_first().unwrap();
-        match *name {
+        match name {
             "arrive" | "unfit" => self.publish(name, words),
             "flush" | "refuse" => self.end_commit(name),
             "read" => {
@@ -220,6 +149,37 @@ impl Script {
         }
     }
 
+    fn said(&mut self) -> Vec<String> {
+        while let Some(command) = self.engine.poll_command() {
+            self.out.push(self.names.command(&command));
+            match command {
+                Command::Commit { commit, changes } => {
+                    assert!(self.commit.is_none(), "one commit at a time");
+                    self.commit = Some((commit, changes));
+                }
+                Command::Load(_) | Command::Check { .. } | Command::Survey { .. } => {
+                    self.reads.push_back(command);
+                }
+                _ => {}
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+}
+
+impl Script {
+    fn handle(&mut self, event: Event) {
+        self.engine.handle_event(event, self.now);
+    }
+
+    fn receive(&mut self, frame: Frame) {
+        self.handle(Event::Received(frame));
+    }
+
+    fn lodging(&self, lane: &str) -> Lodging {
+        Lodging::from(self.store.current(lane.parse().unwrap()))
+    }
+
     fn publish(&mut self, name: &str, words: &[&str]) {
         let lane: Lane = words[0].parse().unwrap();
         let count = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(1);
@@ -232,7 +192,7 @@ impl Script {
                 continue;
             }
             let mut payload = self.ticket.to_be_bytes().to_vec();
-            payload.resize(usize::try_from(number(words, "size", 8)).unwrap(), 0);
+            payload.resize(usize::try_from(number(words, "size").unwrap_or(8)).unwrap(), 0);
             let record = Record::data(Topic::new("press/7").unwrap(), Bytes::from(payload), wall, self.now.0);
             self.handle(Event::Arrived { ticket: self.ticket, lane, record });
         }
@@ -341,7 +301,7 @@ impl Script {
                     "unavailable" => GoodbyeCode::Unavailable,
                     _ => GoodbyeCode::Shutdown,
                 };
-                let retry_after_ms = number(words, "after", 0);
+                let retry_after_ms = number(words, "after").unwrap_or(0);
                 Frame::Goodbye(Goodbye { code, reason: "the hub's words".to_owned(), retry_after_ms })
             }
             other => panic!("`{other}` is no event"),
@@ -375,7 +335,7 @@ impl Script {
             region: "north".to_owned(),
             time: Wall(0),
             holdings: holdings.collect(),
-            credit: number(words, "credit", 1 << 20),
+            credit: number(words, "credit").unwrap_or(1 << 20),
             hubs: Vec::new(),
         }
     }
