@@ -146,6 +146,13 @@ fn telling(alarm: &Alarm) -> Telling {
             "the disk has no room: agents are told to try another hub and keep their records".to_owned(),
             "make room on the disk, or raise store.budget",
         ),
+        Alarm::Evicting => (
+            "evicting",
+            true,
+            None,
+            "the store's budget is nearly used up: the records that came first are dropped".to_owned(),
+            "raise store.budget, or shorten retention.keep; retention.when_full = \"refuse\" leaves them with the agents",
+        ),
     };
     Telling { kind, act, device, message, hint }
 }

@@ -76,7 +76,7 @@ pub enum Alarm {
         /// The records that differ, as far as known.
         ranges: RangeSet,
     },
-    /// Two incarnations of one device are connected at once: one is a clone.
+    /// Two incarnations of one device are connected at once, and both live: one is a clone.
     Cloned {
         /// Which device.
         device: DeviceId,
@@ -108,4 +108,6 @@ pub enum Alarm {
     },
     /// The disk has no room.
     Full,
+    /// The store's budget is nearly used up, and the oldest records go, as configured.
+    Evicting,
 }

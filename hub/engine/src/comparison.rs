@@ -1,20 +1,21 @@
 //! Comparison: which of an agent's records are here, the very same. Used by an agent that begins a new incarnation.
 
-use millrace_model::{JournalId, RangeSet, RecordCheck, Seq, SeqRange};
+use millrace_model::{JournalId, Moment, RangeSet, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Compare, Compared, Frame, GoodbyeCode, Lodging};
 
 use crate::{Command, Engine, LinkId};
 
 impl Engine {
-    pub(crate) fn compare(&mut self, id: LinkId, compare: Compare) {
+    pub(crate) fn compare(&mut self, id: LinkId, compare: Compare, now: Moment) {
         let Some(link) = self.links.get_mut(&id) else { return };
         // The last of all numbers is nobody's: counting past it would overflow.
         let Some(range) = compare.range().filter(|range| range.last() < Seq::MAX) else {
-            self.close(id, GoodbyeCode::Protocol, "a Compare frame names no records");
+            self.close(id, GoodbyeCode::Protocol, "a Compare frame names no records", now);
             return;
         };
         if link.comparing.is_some() {
-            self.close(id, GoodbyeCode::Protocol, "a Compare frame came before the last one was answered");
+            let reason = "a Compare frame came before the last one was answered";
+            self.close(id, GoodbyeCode::Protocol, reason, now);
             return;
         }
         let journal = compare.journal.of(link.device);

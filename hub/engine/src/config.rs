@@ -5,6 +5,8 @@ use std::time::Duration;
 use millrace_model::{AckLevel, Fence, HubId};
 use millrace_wire::HubEndpoint;
 
+use crate::retention::WhenFull;
+
 /// The numbers.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
@@ -28,7 +30,8 @@ pub struct Config {
     pub memory_budget_bytes: u64,
     /// Most credit that one device gets.
     pub credit_max_bytes: u64,
-    /// Bytes of runs per second that one device may send in the long run; `None` is unlimited.
+    /// Bytes of runs per second that one device may send in the long run, on all its connections together; `None` is
+    /// unlimited.
     pub device_rate: Option<u64>,
     /// Bytes that the journals of one device may take here.
     pub device_bytes_max: u64,
@@ -38,11 +41,22 @@ pub struct Config {
     pub journal_ranges_max: usize,
     /// Bytes that the store may take on disk. When full, agents are told to come back later.
     pub disk_budget_bytes: u64,
+    /// How long records are kept after they came, at least; `None`: as long as there is room.
+    pub keep: Option<Duration>,
+    /// What happens when the disk budget is used up.
+    pub when_full: WhenFull,
     /// How long a connection may take to say Hello.
     pub greeting_timeout: Duration,
+    /// After this a dead connection is closed by the road; one that stands for longer lives.
+    pub idle_timeout: Duration,
 }
 
 impl Config {
+    /// The rate of one device, if there is one to keep.
+    pub(crate) fn rate(&self) -> Option<u64> {
+        self.device_rate.filter(|rate| *rate > 0)
+    }
+
     /// What a hub does unless told otherwise.
     #[must_use]
     pub fn new(hub: HubId, name: &str, region: &str) -> Self {
@@ -62,7 +76,10 @@ impl Config {
             device_journals_max: millrace_wire::limits::JOURNALS_MAX,
             journal_ranges_max: millrace_model::limits::RANGES_MAX / 2,
             disk_budget_bytes: 1 << 42,
+            keep: None,
+            when_full: WhenFull::Refuse,
             greeting_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
         }
     }
 }

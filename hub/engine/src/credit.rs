@@ -1,8 +1,7 @@
 //! How much each agent may send: a window over what is not flushed yet, narrowed by memory and by the device's rate.
 //!
 //! Promise: the runs in memory stay within the memory budget plus two frames for each connection.
-
-use std::time::Duration;
+//! Absent: what a device has used of its rate on all its connections ([`crate::bucket`]).
 
 use millrace_model::Moment;
 use millrace_wire::limits::RUN_BODY_MAX;
@@ -14,36 +13,47 @@ pub const WINDOW_BYTES_MIN: u64 = 64 << 10;
 const STEP: u64 = 4;
 
 /// What a device with this rate is granted at once: a second's worth, and never too little to send anything.
-fn spread(rate: u64) -> u64 {
+pub(crate) fn spread(rate: u64) -> u64 {
     rate.max(WINDOW_BYTES_MIN)
 }
 
 /// The window that a rate leaves: what is granted at once, twice, so that the road does not run empty meanwhile.
 fn allowed(window: u64, rate: Option<u64>) -> u64 {
-    rate.filter(|rate| *rate > 0).map_or(window, |rate| window.min(spread(rate).saturating_mul(2)))
+    rate.map_or(window, |rate| window.min(spread(rate).saturating_mul(2)))
 }
 
 fn step(window: u64, rate: Option<u64>) -> u64 {
-    rate.filter(|rate| *rate > 0).map_or(window / STEP, |rate| (window / STEP).min(spread(rate)))
+    rate.map_or(window / STEP, |rate| (window / STEP).min(spread(rate)))
 }
 
-/// One connection's credit.
+/// Bytes that the device's rate allows later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Booking {
+    due: Moment,
+    bytes: u64,
+}
+
+/// One connection's credit. Rates are in bytes per second, and never 0.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Account {
     granted: u64,
     received: u64,
     settled: u64,
-    window: u64,
-    step: u64,
-    allowed_at: Option<Moment>,
+    booked: Option<Booking>,
 }
 
 impl Account {
-    /// A session begins with this window; with a `rate` in bytes per second, with little of it.
+    /// A session begins with this much.
     #[must_use]
-    pub fn new(window: u64, rate: Option<u64>) -> Self {
-        let (step, window) = (step(window, rate), allowed(window, rate));
-        Self { granted: window, received: 0, settled: 0, window, step, allowed_at: None }
+    pub fn new(granted: u64) -> Self {
+        Self { granted, ..Self::default() }
+    }
+
+    /// What a session with this window should begin with: at least, so that it is worth while, and at most.
+    #[must_use]
+    pub fn first_grant(window: u64, rate: Option<u64>) -> (u64, u64) {
+        let most = allowed(window, rate);
+        (step(most, rate).max(1), most)
     }
 
     /// The running total that the agent was told.
@@ -53,10 +63,11 @@ impl Account {
     }
 
     /// A run came in. `false` when the agent cannot have had any credit for it: the last run that it sends may overdraw, and
-    /// may arrive before others that were sent earlier on another channel.
+    /// may arrive before others that were sent earlier on another channel. Without any credit nothing may come at all:
+    /// else each new connection could bring one run beyond the device's rate.
     #[must_use]
     pub const fn received(&mut self, bytes: u64) -> bool {
-        let honest = self.received < self.granted.saturating_add(RUN_BODY_MAX as u64);
+        let honest = self.granted > 0 && self.received < self.granted.saturating_add(RUN_BODY_MAX as u64);
         self.received = self.received.saturating_add(bytes);
         honest
     }
@@ -66,34 +77,39 @@ impl Account {
         self.settled = self.settled.saturating_add(bytes);
     }
 
-    /// The new running total, when it is time to tell the agent. With a `rate` in bytes per second, what was settled has to
-    /// be paid off first.
-    pub fn raise(&mut self, window: u64, rate: Option<u64>, now: Moment) -> Option<u64> {
-        (self.window, self.step) = (allowed(window, rate), step(window, rate));
-        let mut total = self.settled.saturating_add(self.window);
-        if total < self.granted.saturating_add(self.step) {
-            return None;
-        }
-        if let Some(rate) = rate.filter(|rate| *rate > 0) {
-            match self.allowed_at {
-                Some(at) if at > now => return None,
-                _ => {
-                    total = total.min(self.granted.saturating_add(spread(rate)));
-                    let more = total - self.granted;
-                    let wait = Duration::from_micros(more.saturating_mul(1_000_000) / rate);
-                    self.allowed_at = Some(now + wait);
-                }
-            }
-        }
-        self.granted = total;
-        Some(total)
+    /// How much more the agent should get now that its window is this, if it is time for more: enough for a step, and nothing
+    /// waits for the rate already.
+    #[must_use]
+    pub fn wants(&self, window: u64, rate: Option<u64>) -> Option<u64> {
+        let (step, window) = (step(allowed(window, rate), rate), allowed(window, rate));
+        let total = self.settled.saturating_add(window);
+        let fits = self.booked.is_none() && total >= self.granted.saturating_add(step.max(1));
+        fits.then(|| total.saturating_sub(self.granted).min(rate.map_or(u64::MAX, spread)))
+    }
+
+    /// The agent gets `bytes` more at `due`.
+    pub const fn book(&mut self, bytes: u64, due: Moment) {
+        self.booked = Some(Booking { due, bytes });
+    }
+
+    /// Grants what is due; whether there was anything.
+    pub fn redeem(&mut self, now: Moment) -> bool {
+        let due = self.booked.take_if(|booked| booked.due <= now);
+        self.granted = self.granted.saturating_add(due.map_or(0, |booked| booked.bytes));
+        due.is_some()
     }
 
     /// When a device that is over its rate gets credit again.
     #[must_use]
     pub fn waits_until(&self) -> Option<Moment> {
-        let due = self.settled.saturating_add(self.window) >= self.granted.saturating_add(self.step);
-        self.allowed_at.filter(|_| due && self.window > 0)
+        self.booked.map(|booked| booked.due)
+    }
+
+    /// The connection is over: what it took of the device's rate and did not use, and what it used and had not taken.
+    pub fn conclude(&mut self) -> (u64, u64) {
+        let taken = self.granted.saturating_add(self.booked.take().map_or(0, |booked| booked.bytes));
+        self.granted = self.received;
+        (taken.saturating_sub(self.received), self.received.saturating_sub(taken))
     }
 }
 
@@ -101,45 +117,56 @@ impl Account {
 mod tests {
     use super::*;
 
+    /// Grants what is wanted, without a rate.
+    fn raise(account: &mut Account, window: u64) -> Option<u64> {
+        let more = account.wants(window, None)?;
+        account.book(more, Moment(0));
+        account.redeem(Moment(0)).then(|| account.granted())
+    }
+
     #[test]
     fn credit_follows_what_is_settled_in_steps() {
-        let mut account = Account::new(1_000, None);
+        let mut account = Account::new(1_000);
         assert!(account.received(900));
         account.settled(100);
-        assert_eq!(account.raise(1_000, None, Moment(0)), None, "too small a step");
+        assert_eq!(raise(&mut account, 1_000), None, "too small a step");
         account.settled(800);
-        assert_eq!(account.raise(1_000, None, Moment(0)), Some(1_900));
-        assert_eq!(account.raise(1_000, None, Moment(0)), None, "told already");
+        assert_eq!(raise(&mut account, 1_000), Some(1_900));
+        assert_eq!(raise(&mut account, 1_000), None, "told already");
     }
 
     #[test]
     fn a_run_without_any_credit_is_dishonest() {
-        let mut account = Account::new(100, None);
+        let mut account = Account::new(100);
         assert!(account.received(RUN_BODY_MAX as u64 + 99), "the last frame may overdraw");
         assert!(account.received(1), "and overtake one that was sent before it");
         assert!(!account.received(1));
+        assert!(!Account::new(0).received(1), "nothing was granted yet");
     }
 
     #[test]
-    fn a_rate_spreads_credit_over_time() {
-        let mut account = Account::new(1_000, Some(1_000));
-        account.settled(1_000);
-        assert_eq!(account.raise(1_000, Some(1_000), Moment(0)), Some(2_000));
-        account.settled(1_000);
-        assert_eq!(account.raise(1_000, Some(1_000), Moment(10)), None);
-        assert_eq!(account.waits_until(), Some(Moment(1_000_000)));
-        assert_eq!(account.raise(1_000, Some(1_000), Moment(1_000_000)), Some(3_000));
+    fn what_waits_for_the_rate_is_granted_once_when_it_is_due() {
+        let mut account = Account::new(128 << 10);
+        assert_eq!(account.wants(8 << 20, Some(4 << 10)), None);
+        account.settled(200 << 10);
+        assert_eq!(account.wants(8 << 20, Some(4 << 10)), Some(WINDOW_BYTES_MIN), "little at once");
+        account.book(WINDOW_BYTES_MIN, Moment(9));
+        assert_eq!(account.wants(8 << 20, Some(4 << 10)), None, "one booking at a time");
+        assert!(!account.redeem(Moment(8)));
+        assert_eq!(account.waits_until(), Some(Moment(9)));
+        assert!(account.redeem(Moment(9)) && !account.redeem(Moment(9)));
+        assert_eq!(account.granted(), 192 << 10);
     }
 
     #[test]
-    fn a_slow_device_gets_little_at_once_and_soon_again() {
-        let (window, rate) = (8 << 20, Some(4 << 10));
-        let mut account = Account::new(window, rate);
-        assert_eq!(account.granted(), 2 * WINDOW_BYTES_MIN, "no burst at the start of a session");
-        account.settled(WINDOW_BYTES_MIN);
-        assert_eq!(account.raise(window, rate, Moment(0)), Some(3 * WINDOW_BYTES_MIN));
-        assert_eq!(account.raise(window, rate, Moment(0)), None);
-        account.settled(WINDOW_BYTES_MIN);
-        assert_eq!(account.waits_until(), Some(Moment(16_000_000)));
+    fn a_connection_that_ends_says_what_it_left_and_what_it_overdrew() {
+        let mut account = Account::new(1_000);
+        assert!(account.received(300));
+        account.book(50, Moment(1));
+        assert_eq!(account.conclude(), (750, 0));
+        assert_eq!(account.conclude(), (0, 0), "once");
+        let mut account = Account::new(1_000);
+        assert!(account.received(1_200));
+        assert_eq!(account.conclude(), (0, 200));
     }
 }

@@ -8,9 +8,11 @@ use millrace_model::store::{JournalState, Usage};
 use millrace_model::{DeviceId, Fence, Incarnation, JournalId, Lane, Moment, Wall};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
+use crate::bucket::Buckets;
 use crate::credit::WINDOW_BYTES_MIN;
 use crate::link::{Link, Stage};
 use crate::reception::Reception;
+use crate::retention::Retention;
 use crate::shelf::Shelf;
 use crate::{Alarm, Command, Config, Event, LinkId, WakeReason};
 
@@ -30,9 +32,14 @@ pub struct Engine {
     pub(crate) silent_until: BTreeSet<(Moment, LinkId)>,
     /// When connections that are over their rate get credit again.
     pub(crate) credit_at: BTreeSet<(Moment, LinkId)>,
-    /// Connections whose greeting waits for a commit.
+    /// What devices have used of their rate.
+    pub(crate) buckets: Buckets,
+    /// When connections beside a newer one of their device have outlived a dead one.
+    pub(crate) doubts: BTreeSet<(Moment, LinkId)>,
+    /// Connections whose greeting waits for a flush.
     pub(crate) settling: BTreeSet<LinkId>,
     pub(crate) reception: Reception,
+    pub(crate) retention: Retention,
     pub(crate) fence: Fence,
     usage: Usage,
     clock: (Moment, Wall),
@@ -52,7 +59,9 @@ pub struct DeviceSummary {
     pub declared: u64,
     /// How many are missing below the heads and not declared: still on their way, or lost without a word.
     pub missing: u64,
-    /// Stored bytes, about.
+    /// How many were here and were dropped by retention.
+    pub dropped: u64,
+    /// Stored bytes.
     pub stored_bytes: u64,
 }
 
@@ -68,8 +77,11 @@ impl Engine {
             by_device: BTreeMap::new(),
             silent_until: BTreeSet::new(),
             credit_at: BTreeSet::new(),
+            buckets: Buckets::default(),
+            doubts: BTreeSet::new(),
             settling: BTreeSet::new(),
             reception: Reception::default(),
+            retention: Retention::default(),
             fence: config.fence_base,
             usage,
             clock: (now, Wall(0)),
@@ -83,7 +95,10 @@ impl Engine {
         match event {
             Event::Opened { link, device } => self.opened(link, device, now),
             Event::Received { link, frame } => self.received(link, frame, now),
-            Event::Closed { link } => self.forget(link),
+            Event::Closed { link } => {
+                self.forget(link, now);
+                self.greet_settled(now);
+            }
             Event::Committed { durable, outcomes, usage } => {
                 let was_full = self.is_full();
                 self.usage = usage;
@@ -91,21 +106,30 @@ impl Engine {
                     self.commands.push_back(Command::Alarm(Alarm::Full));
                 }
                 self.committed(durable, outcomes, now);
-                self.greet_settled(durable.commit(), now);
+                self.greet_settled(now);
+                self.relieve(now);
             }
             Event::CommitRefused { commit, refusal } => self.commit_refused(commit, &refusal, now),
             Event::Checked { journal, range, checks } => {
                 self.greeting_checked(journal, range, &checks, now);
                 self.comparison_checked(journal, range, &checks);
             }
-            Event::Revoked { device, reason } => self.close_device(device, GoodbyeCode::Revoked, &reason),
+            Event::Measured { stored } => self.measured(&stored),
+            Event::Retain { gone } => self.retain(&gone, now),
+            Event::Reconfigured(config) => self.reconfigured(&config),
+            Event::Revoked { device, reason } => {
+                self.close_device(device, GoodbyeCode::Revoked, &reason, now);
+            }
             Event::Clock { wall } => self.clock = (now, wall),
-            Event::Timer => self.raise_due_credits(now),
+            Event::Timer => {
+                self.raise_due_credits(now);
+                self.settle_doubts(now);
+            }
             Event::Shutdown => {
                 self.stopping = true;
                 let all: Vec<LinkId> = self.links.keys().copied().collect();
                 for link in all {
-                    self.close(link, GoodbyeCode::Shutdown, "the hub stops");
+                    self.close(link, GoodbyeCode::Shutdown, "the hub stops", now);
                 }
             }
         }
@@ -125,7 +149,8 @@ impl Engine {
         let silent = self.silent_until.first().map(|(at, _)| (*at, WakeReason::GreetingOverdue));
         let credit = self.credit_at.first().map(|(at, _)| (*at, WakeReason::Credit));
         let retry = self.reception.retry_at().map(|at| (at, WakeReason::RetryCommit));
-        [silent, credit, retry].into_iter().flatten().min()
+        let doubt = self.doubts.first().map(|(at, _)| (*at, WakeReason::Doubt));
+        [silent, credit, retry, doubt].into_iter().flatten().min()
     }
 
     /// Whether changes wait for a flush.
@@ -144,6 +169,7 @@ impl Engine {
             records: 0,
             declared: 0,
             missing: 0,
+            dropped: 0,
             stored_bytes: 0,
         };
         for (journal, shelf) in &self.shelves {
@@ -152,6 +178,7 @@ impl Engine {
             summary.records = summary.records.saturating_add(shelf.present.count());
             summary.declared = summary.declared.saturating_add(shelf.declared.count());
             summary.missing = summary.missing.saturating_add(shelf.missing());
+            summary.dropped = summary.dropped.saturating_add(shelf.dropped);
             summary.stored_bytes = summary.stored_bytes.saturating_add(shelf.stored_bytes);
         }
         for link in self.links.values() {
@@ -166,6 +193,23 @@ impl Engine {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.links.values().filter(|link| matches!(link.stage, Stage::Open { .. })).count()
+    }
+
+    /// The store says what it has for these journals.
+    fn measured(&mut self, stored: &[(JournalId, u64)]) {
+        for (journal, bytes) in stored {
+            if let Some(shelf) = self.shelves.get_mut(journal) {
+                shelf.stored_bytes = *bytes;
+            }
+        }
+    }
+
+    fn reconfigured(&mut self, config: &Config) {
+        let Config { hub, name, region, level, hubs, fence_base, .. } = self.config.clone();
+        self.config = Config { hub, name, region, level, hubs, fence_base, ..config.clone() };
+        if self.config.rate().is_none() {
+            self.buckets = Buckets::default();
+        }
     }
 
     /// What the store takes.
@@ -185,36 +229,42 @@ impl Engine {
     }
 
     fn received(&mut self, id: LinkId, frame: Frame, now: Moment) {
+        // A goodbye may be the last thing that a machine left behind it on the road.
+        if !matches!(frame, Frame::Goodbye(_)) {
+            self.shows_life(id);
+        }
         let Some(link) = self.links.get(&id) else { return };
         match (&link.stage, frame) {
             (Stage::Closing, _) => {}
-            (_, Frame::Goodbye(_)) => self.close(id, GoodbyeCode::Shutdown, "goodbye"),
+            (_, Frame::Goodbye(_)) => self.close(id, GoodbyeCode::Shutdown, "goodbye", now),
             (Stage::Silent { .. }, Frame::Hello(hello)) => self.hello(id, hello, now),
-            (Stage::Open { .. }, Frame::Run(run)) => self.run(id, run),
-            (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal),
-            (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare),
-            (_, frame) => self.protocol_broken(id, &format!("a {} frame came out of turn", frame.name())),
+            (Stage::Open { .. }, Frame::Run(run)) => self.run(id, run, now),
+            (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal, now),
+            (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare, now),
+            (_, frame) => {
+                self.protocol_broken(id, &format!("a {} frame came out of turn", frame.name()), now);
+            }
         }
     }
 
-    pub(crate) fn protocol_broken(&mut self, id: LinkId, reason: &str) {
+    pub(crate) fn protocol_broken(&mut self, id: LinkId, reason: &str, now: Moment) {
         if let Some(link) = self.links.get(&id) {
             let alarm = Alarm::Protocol { device: link.device, reason: reason.to_owned() };
             self.commands.push_back(Command::Alarm(alarm));
         }
-        self.close(id, GoodbyeCode::Protocol, reason);
+        self.close(id, GoodbyeCode::Protocol, reason, now);
     }
 
     fn close_silent(&mut self, now: Moment) {
         while let Some((_, id)) = self.silent_until.first().copied().filter(|(at, _)| *at <= now) {
             self.silent_until.pop_first();
-            self.close(id, GoodbyeCode::Protocol, "no Hello came in time");
+            self.close(id, GoodbyeCode::Protocol, "no Hello came in time", now);
         }
     }
 
-    fn close_device(&mut self, device: DeviceId, code: GoodbyeCode, reason: &str) {
+    fn close_device(&mut self, device: DeviceId, code: GoodbyeCode, reason: &str, now: Moment) {
         for link in self.links_of(device) {
-            self.close(link, code, reason);
+            self.close(link, code, reason, now);
         }
     }
 
@@ -223,9 +273,13 @@ impl Engine {
         self.by_device.get(&device).into_iter().flatten().copied().collect()
     }
 
-    /// A connection is over.
-    fn forget(&mut self, id: LinkId) {
-        self.rest(id);
+    /// A connection is over. What it sent and is not in a commit yet goes with it: nothing of that was acked, the agent sends
+    /// it again, and without its credit nothing would bound it here.
+    fn forget(&mut self, id: LinkId, now: Moment) {
+        self.rest(id, now);
+        if self.links.get(&id).is_some_and(|link| link.waiting > 0) {
+            self.reception.forget(id);
+        }
         if let Some(link) = self.links.remove(&id)
             && let Some(of_device) = self.by_device.get_mut(&link.device)
         {
@@ -237,9 +291,18 @@ impl Engine {
     }
 
     /// Nothing is due for a connection any more.
-    pub(crate) fn rest(&mut self, id: LinkId) {
+    pub(crate) fn rest(&mut self, id: LinkId, now: Moment) {
         self.settling.remove(&id);
+        self.dispel(id);
+        let rate = self.config.rate();
         let Some(link) = self.links.get_mut(&id) else { return };
+        let (left, overdrawn) = link.account.conclude();
+        if let Some(rate) = rate {
+            self.buckets.give_back(link.device, left, rate);
+            if overdrawn > 0 {
+                self.buckets.book(link.device, overdrawn, rate, now);
+            }
+        }
         if let Some(at) = link.credit_at.take() {
             self.credit_at.remove(&(at, id));
         }
@@ -249,11 +312,11 @@ impl Engine {
     }
 
     /// Says goodbye and ends a connection.
-    pub(crate) fn close(&mut self, id: LinkId, code: GoodbyeCode, reason: &str) {
+    pub(crate) fn close(&mut self, id: LinkId, code: GoodbyeCode, reason: &str, now: Moment) {
         if self.links.get(&id).is_none_or(|link| link.stage == Stage::Closing) {
             return;
         }
-        self.rest(id);
+        self.rest(id, now);
         let retry_after_ms = match code {
             GoodbyeCode::Unavailable | GoodbyeCode::Quota | GoodbyeCode::Protocol => COME_BACK_MS,
             _ => 0,

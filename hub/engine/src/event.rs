@@ -1,8 +1,12 @@
 //! What the world tells the engine.
 
+use std::collections::BTreeSet;
+
 use millrace_model::store::{Outcome, Refusal, Usage};
 use millrace_model::{DeviceId, Durable, JournalId, RecordCheck, Seq, SeqRange, Wall};
 use millrace_wire::Frame;
+
+use crate::Config;
 
 /// Names one connection, for as long as the process lives. The daemon chooses them, ascending.
 pub type LinkId = u64;
@@ -54,6 +58,19 @@ pub enum Event {
         /// What is there.
         checks: Vec<(Seq, RecordCheck)>,
     },
+    /// The store says how many bytes it has for these journals. Sent after each commit for those that it changed, and now and
+    /// then for all.
+    Measured {
+        /// Journal and bytes.
+        stored: Vec<(JournalId, u64)>,
+    },
+    /// It is time to look what has been kept for long enough.
+    Retain {
+        /// Devices that never come back: holes in their journals hold nothing up.
+        gone: BTreeSet<DeviceId>,
+    },
+    /// The numbers have changed. Who this hub is and its fences stay.
+    Reconfigured(Box<Config>),
     /// A device's certificate was revoked: its sessions end now.
     Revoked {
         /// Which device.
@@ -81,4 +98,6 @@ pub enum WakeReason {
     RetryCommit,
     /// A device that is over its rate gets credit again.
     Credit,
+    /// A connection that stands beside a newer one of its device has outlived a dead one.
+    Doubt,
 }

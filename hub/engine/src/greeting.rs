@@ -14,21 +14,26 @@ impl Engine {
     pub(crate) fn opened(&mut self, link: LinkId, device: DeviceId, now: Moment) {
         let deadline = now + self.config.greeting_timeout;
         let stage = Stage::Silent { deadline };
-        let fresh =
-            Link { device, stage, account: Account::default(), waiting: 0, credit_at: None, comparing: None };
+        let fresh = Link {
+            device,
+            stage,
+            account: Account::default(),
+            waiting: 0,
+            credit_at: None,
+            doubted_until: None,
+            comparing: None,
+        };
         self.links.insert(link, fresh);
         self.by_device.entry(device).or_default().insert(link);
         self.silent_until.insert((deadline, link));
         if self.is_stopping() {
-            self.close(link, GoodbyeCode::Shutdown, "the hub stops");
+            self.close(link, GoodbyeCode::Shutdown, "the hub stops", now);
         } else if self.links.len() > self.config.links_max {
-            self.close(
-                link,
-                GoodbyeCode::Unavailable,
-                "this hub has all the agents that it can take: try another",
-            );
+            let reason = "this hub has all the agents that it can take: try another";
+            self.close(link, GoodbyeCode::Unavailable, reason, now);
         } else if self.is_full() {
-            self.close(link, GoodbyeCode::Unavailable, "this hub's disk budget is used up: try another");
+            let reason = "this hub's disk budget is used up: try another";
+            self.close(link, GoodbyeCode::Unavailable, reason, now);
         }
     }
 
@@ -38,14 +43,14 @@ impl Engine {
         let device = link.device;
         if let Err(reason) = self.within_quota(device, &hello) {
             self.commands.push_back(Command::Alarm(Alarm::Quota { device, reason: reason.clone() }));
-            self.close(id, GoodbyeCode::Quota, &reason);
+            self.close(id, GoodbyeCode::Quota, &reason, now);
             return;
         }
-        self.rest(id);
-        if !self.take_over(id, device, hello.incarnation) {
+        self.rest(id, now);
+        if !self.take_over(id, device, hello.incarnation, now) {
             return;
         }
-        let after = self.reception.last_asked();
+        let after = self.reception.last_taken();
         let greeting = Box::new(Greeting { hello, awaited: Vec::new(), after, found: Vec::new() });
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Greeting(greeting);
@@ -58,10 +63,13 @@ impl Engine {
         }
     }
 
-    /// A commit is over: greetings that waited for it go on.
-    pub(crate) fn greet_settled(&mut self, commit: u64, now: Moment) {
+    /// Something is flushed, or waits no more: greetings that waited for it go on.
+    pub(crate) fn greet_settled(&mut self, now: Moment) {
+        let first = self.reception.first_waiting();
         let waits = |id: &LinkId| match self.links.get(id).map(|link| &link.stage) {
-            Some(Stage::Greeting(greeting)) => greeting.after.is_some_and(|after| after <= commit),
+            Some(Stage::Greeting(greeting)) => {
+                greeting.after.is_some_and(|after| first.is_none_or(|first| after < first))
+            }
             _ => false,
         };
         let ready: Vec<LinkId> = self.settling.iter().copied().filter(waits).collect();
@@ -167,8 +175,8 @@ impl Engine {
             greeting.hello.journals.iter().map(|summary| self.holding(device, summary, &greeting)).collect();
         self.fence += 1;
         let fence = self.fence;
-        let account = Account::new(self.window(), self.config.device_rate);
-        let credit = account.granted();
+        let credit = self.first_credit(device, now);
+        let account = Account::new(credit);
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Open { fence, incarnation };
             link.account = account;
@@ -186,10 +194,11 @@ impl Engine {
         self.send(id, Frame::Welcome(Box::new(welcome)));
         let software = greeting.hello.software;
         self.commands.push_back(Command::SessionOpened { link: id, device, fence, software });
+        self.raise_credit(id, now);
     }
 
-    /// Ends an older session of the same incarnation; notices clones. `false` when the newcomer is refused.
-    fn take_over(&mut self, id: LinkId, device: DeviceId, incarnation: Incarnation) -> bool {
+    /// Ends an older session of the same incarnation; doubts those of others. `false` when the newcomer is refused.
+    fn take_over(&mut self, id: LinkId, device: DeviceId, incarnation: Incarnation, now: Moment) -> bool {
         let theirs = |other: &LinkId| match &self.links.get(other)?.stage {
             Stage::Open { incarnation, .. } => Some((*other, *incarnation)),
             Stage::Greeting(greeting) => Some((*other, greeting.hello.incarnation)),
@@ -197,23 +206,22 @@ impl Engine {
         };
         let others: Vec<(LinkId, Incarnation)> =
             self.links_of(device).iter().filter(|other| **other != id).filter_map(theirs).collect();
-        let mut online = vec![incarnation];
+        let mut older = Vec::new();
         for (other, theirs) in others {
             if theirs == incarnation {
-                self.close(other, GoodbyeCode::Superseded, "a newer session of this device took over");
+                self.close(other, GoodbyeCode::Superseded, "a newer session of this device took over", now);
             } else {
-                online.push(theirs);
+                older.push(other);
             }
         }
-        if online.len() > self.config.incarnations_online_max {
-            let reason = format!("{} incarnations of this device are connected: it was cloned", online.len());
+        let online = older.len() + 1;
+        if online > self.config.incarnations_online_max {
+            let reason = format!("{online} incarnations of this device are connected: it was cloned");
             self.commands.push_back(Command::Alarm(Alarm::Quota { device, reason: reason.clone() }));
-            self.close(id, GoodbyeCode::Quota, &reason);
+            self.close(id, GoodbyeCode::Quota, &reason, now);
             return false;
         }
-        if online.len() > 1 {
-            self.commands.push_back(Command::Alarm(Alarm::Cloned { device, incarnations: online }));
-        }
+        self.doubt(&older, now);
         true
     }
 

@@ -25,8 +25,12 @@
 //! | [`greeting`] | who is taken in, and what is said of its journals |
 //! | [`reception`] | what becomes of runs and seals: commits, acks, conflicts |
 //! | [`comparison`] | which records are the same |
-//! | [`credit`] | how much each agent may send |
+//! | [`credit`], [`bucket`] | how much each agent may send, and each device |
+//! | [`clones`] | when two sessions of one device are two machines |
+//! | [`retention`] | which records go |
 
+pub mod bucket;
+pub mod clones;
 pub mod command;
 pub mod comparison;
 pub mod config;
@@ -36,9 +40,11 @@ pub mod event;
 pub mod greeting;
 pub mod link;
 pub mod reception;
+pub mod retention;
 pub mod shelf;
 
 pub use command::{Alarm, Command};
 pub use config::Config;
 pub use engine::{DeviceSummary, Engine};
 pub use event::{Event, LinkId, WakeReason};
+pub use retention::{Arrival, Memory, Retained, WhenFull};

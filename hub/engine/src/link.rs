@@ -33,7 +33,7 @@ pub struct Greeting {
     pub hello: Hello,
     /// Checks that are still being read.
     pub awaited: Vec<(JournalId, SeqRange)>,
-    /// The commit that has to be over before checks are read: it carries the last records of older sessions.
+    /// The last change that has to be flushed before checks are read: those up to it carry the last records of older sessions.
     pub after: Option<u64>,
     /// Checks that were read: journal, sequence number, and what is there.
     pub found: Vec<(JournalId, u64, Option<RecordCheck>)>,
@@ -52,6 +52,8 @@ pub struct Link {
     pub waiting: usize,
     /// When it gets credit again, if it is over its rate.
     pub credit_at: Option<Moment>,
+    /// A newer session of another incarnation stands beside it; by then a dead connection would have timed out.
+    pub doubted_until: Option<Moment>,
     /// Comparisons that are being read.
     pub comparing: Option<millrace_wire::Compare>,
 }

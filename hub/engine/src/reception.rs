@@ -12,6 +12,7 @@ use millrace_model::{DeviceId, Durable, JournalId, Moment, RangeSet, SeqRange};
 use millrace_wire::limits::ACKS_MAX;
 use millrace_wire::{Ack, Acks, Conflict, Credit, Decline, Frame, GoodbyeCode, Lodging, RunFrame, Seal};
 
+use crate::credit::Account;
 use crate::link::Stage;
 use crate::{Alarm, Command, Engine, LinkId};
 
@@ -25,18 +26,27 @@ const COMMIT_CHANGES_MAX: usize = 1_024;
 /// empty runs would have no limit. An honest agent sends a few thousand seals at most, after months without a link.
 const LINK_CHANGES_MAX: usize = 8_192;
 
+/// Devices whose use of their rate is remembered, for each that may be connected: those that left a while ago, too.
+const BUCKETS_PER_LINK: usize = 2;
+
 /// What waits for a flush.
 #[derive(Debug, Default)]
 pub struct Reception {
     waiting: VecDeque<(Sender, Change)>,
     under_way: Option<(u64, Vec<Sender>)>,
     count: u64,
+    /// How many changes were taken ever.
+    taken: u64,
+    /// Whether the last commit was a step of retention: then it is the agents' turn.
+    stepped: bool,
     retry_at: Option<Moment>,
 }
 
 /// Who sent a change, what it costs of the credit, and which records it carries.
 #[derive(Clone, Copy, Debug)]
 struct Sender {
+    /// The change's number, ascending.
+    number: u64,
     link: LinkId,
     bytes: u64,
     range: Option<SeqRange>,
@@ -48,10 +58,20 @@ impl Reception {
         self.retry_at.filter(|_| self.under_way.is_none() && !self.waiting.is_empty())
     }
 
-    /// The commit after which everything that came so far is flushed; `None` when it is already.
-    pub(crate) fn last_asked(&self) -> Option<u64> {
-        let later = self.waiting.len().div_ceil(COMMIT_CHANGES_MAX) as u64;
-        self.is_busy().then_some(self.count + later)
+    /// The last change that came, when any waits for its flush.
+    pub(crate) fn last_taken(&self) -> Option<u64> {
+        self.first_waiting().map(|_| self.taken)
+    }
+
+    /// The first change that waits for its flush.
+    pub(crate) fn first_waiting(&self) -> Option<u64> {
+        let flushing = self.under_way.iter().flat_map(|(_, senders)| senders.first());
+        flushing.chain(self.waiting.front().map(|(sender, _)| sender)).map(|sender| sender.number).next()
+    }
+
+    /// Drops what a connection sent and is in no commit yet.
+    pub(crate) fn forget(&mut self, link: LinkId) {
+        self.waiting.retain(|(sender, _)| sender.link != link);
     }
 
     /// Whether anything waits for a flush.
@@ -63,11 +83,11 @@ impl Reception {
 
 impl Engine {
     /// Records came in.
-    pub(crate) fn run(&mut self, id: LinkId, run: RunFrame) {
+    pub(crate) fn run(&mut self, id: LinkId, run: RunFrame, now: Moment) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (device, bytes) = (link.device, run.cost());
         if !link.account.received(bytes) {
-            self.protocol_broken(id, "a run came without credit");
+            self.protocol_broken(id, "a run came without credit", now);
             return;
         }
         // An agent ships the journals that it writes, and no session but the newest of their incarnation may: so a journal
@@ -75,24 +95,25 @@ impl Engine {
         let fits =
             matches!(&link.stage, Stage::Open { incarnation, .. } if *incarnation == run.journal.incarnation);
         if !fits {
-            self.protocol_broken(id, "a run is of another incarnation than the session");
+            self.protocol_broken(id, "a run is of another incarnation than the session", now);
             return;
         }
         let run = run.into_run(device);
         let Some(range) = run.range() else {
-            self.protocol_broken(id, "a run names no records");
+            self.protocol_broken(id, "a run names no records", now);
             return;
         };
         if self.is_full() {
-            self.close(id, GoodbyeCode::Unavailable, "this hub's disk budget is used up: try another");
+            let reason = "this hub's disk budget is used up: try another";
+            self.close(id, GoodbyeCode::Unavailable, reason, now);
             return;
         }
         if let Err(reason) = self.may_store(run.journal, range) {
             self.commands.push_back(Command::Alarm(Alarm::Quota { device, reason: reason.clone() }));
-            self.close(id, GoodbyeCode::Quota, &reason);
+            self.close(id, GoodbyeCode::Quota, &reason, now);
             return;
         }
-        self.wait(Sender { link: id, bytes, range: Some(range) }, Change::Receive(run));
+        self.wait(id, bytes, Some(range), Change::Receive(run), now);
     }
 
     fn may_store(&self, journal: JournalId, range: SeqRange) -> Result<(), String> {
@@ -119,33 +140,51 @@ impl Engine {
     }
 
     /// A change waits for the next commit, if its sender has not too many there.
-    fn wait(&mut self, sender: Sender, change: Change) {
-        let Some(link) = self.links.get_mut(&sender.link) else { return };
+    fn wait(&mut self, id: LinkId, bytes: u64, range: Option<SeqRange>, change: Change, now: Moment) {
+        let Some(link) = self.links.get_mut(&id) else { return };
         if link.waiting >= LINK_CHANGES_MAX {
-            self.protocol_broken(sender.link, "more frames came than may wait for a flush");
+            self.protocol_broken(id, "more frames came than may wait for a flush", now);
             return;
         }
         link.waiting += 1;
+        self.reception.taken += 1;
+        let sender = Sender { number: self.reception.taken, link: id, bytes, range };
         self.reception.waiting.push_back((sender, change));
     }
 
     /// The author sealed records that were sent before.
-    pub(crate) fn seal(&mut self, id: LinkId, seal: &Seal) {
+    pub(crate) fn seal(&mut self, id: LinkId, seal: &Seal, now: Moment) {
         let Some(link) = self.links.get(&id) else { return };
         let journal = seal.journal.of(link.device);
         let change = Change::Seal { journal, segment: seal.segment };
-        self.wait(Sender { link: id, bytes: 0, range: None }, change);
+        self.wait(id, 0, None, change, now);
     }
 
     /// Begins the next commit, if one may begin.
     pub(crate) fn commit(&mut self, now: Moment) {
-        let reception = &mut self.reception;
-        if reception.under_way.is_some()
-            || reception.waiting.is_empty()
-            || reception.retry_at.is_some_and(|at| now < at)
-        {
+        if self.reception.under_way.is_some() {
             return;
         }
+        let blocked = self.reception.retry_at.is_some_and(|at| now < at);
+        let ready = !blocked && !self.reception.waiting.is_empty();
+        // Agents and retention take turns; a disk that refuses agents takes what makes room.
+        let steps = self.retention.has_cuts() && !self.is_stopping();
+        if steps
+            && !(ready && self.reception.stepped)
+            && let Some(change) = self.next_step()
+        {
+            self.reception.count += 1;
+            self.reception.stepped = true;
+            let commit = self.reception.count;
+            self.reception.under_way = Some((commit, Vec::new()));
+            self.commands.push_back(Command::Commit { commit, changes: vec![change] });
+            return;
+        }
+        if !ready {
+            return;
+        }
+        let reception = &mut self.reception;
+        reception.stepped = false;
         reception.retry_at = None;
         reception.count += 1;
         let take = reception.waiting.len().min(COMMIT_CHANGES_MAX);
@@ -159,6 +198,12 @@ impl Engine {
     pub(crate) fn committed(&mut self, durable: Durable, outcomes: Vec<Outcome>, now: Moment) {
         let under_way = self.reception.under_way.take_if(|(commit, _)| *commit == durable.commit());
         let Some((_, senders)) = under_way else { return };
+        if let (true, Some(Outcome::Dropped { journal, floor, trimmed, .. })) =
+            (senders.is_empty(), outcomes.first())
+        {
+            self.dropped(*journal, *floor, *trimmed);
+            return;
+        }
         let mut acks: BTreeMap<LinkId, BTreeMap<JournalId, RangeSet>> = BTreeMap::new();
         let mut settled: BTreeSet<LinkId> = BTreeSet::new();
         for (sender, outcome) in senders.into_iter().zip(outcomes) {
@@ -234,14 +279,22 @@ impl Engine {
     }
 
     /// Gives a connection the credit that it has a right to now, or notes when it will.
-    fn raise_credit(&mut self, id: LinkId, now: Moment) {
-        let (window, rate) = (self.window(), self.config.device_rate);
+    pub(crate) fn raise_credit(&mut self, id: LinkId, now: Moment) {
+        let (window, rate) = (self.window(), self.config.rate());
         let Some(link) = self.links.get_mut(&id).filter(|link| matches!(link.stage, Stage::Open { .. }))
         else {
             return;
         };
-        let raised = link.account.raise(window, rate, now);
-        let due = link.account.waits_until().filter(|at| *at > now);
+        let told = link.account.granted();
+        link.account.redeem(now);
+        // Each turn grants a step or books one for later, so there are few.
+        while let Some(more) = link.account.wants(window, rate) {
+            let due = rate.map_or(now, |rate| self.buckets.book(link.device, more, rate, now));
+            link.account.book(more, due);
+            link.account.redeem(now);
+        }
+        let raised = Some(link.account.granted()).filter(|total| *total > told);
+        let due = link.account.waits_until();
         if let Some(before) = std::mem::replace(&mut link.credit_at, due) {
             self.credit_at.remove(&(before, id));
         }
@@ -251,6 +304,14 @@ impl Engine {
         if let Some(total) = raised {
             self.send(id, Frame::Credit(Credit { total }));
         }
+    }
+
+    /// What a session begins with: its window, as far as its device has not used up its rate.
+    pub(crate) fn first_credit(&mut self, device: DeviceId, now: Moment) -> u64 {
+        let (least, most) = Account::first_grant(self.window(), self.config.rate());
+        let Some(rate) = self.config.rate() else { return most };
+        self.buckets.forget_full(self.config.links_max.saturating_mul(BUCKETS_PER_LINK), now);
+        self.buckets.take(device, (least, most), rate, now)
     }
 
     /// Devices that were over their rate get credit again.
@@ -267,7 +328,8 @@ impl Engine {
     /// The store refused a commit. Nothing of it was acknowledged, so the agents still have it all and will send
     /// it again, here or elsewhere: it is dropped, and they are told to go.
     pub(crate) fn commit_refused(&mut self, commit: u64, refusal: &Refusal, now: Moment) {
-        if self.reception.under_way.take_if(|(number, _)| *number == commit).is_none() {
+        if self.reception.under_way.take_if(|(number, _)| *number == commit).is_none() || self.step_refused()
+        {
             return;
         }
         self.reception.waiting.clear();
@@ -277,7 +339,8 @@ impl Engine {
         }
         let open: Vec<LinkId> = self.links.keys().copied().collect();
         for link in open {
-            self.close(link, GoodbyeCode::Unavailable, "this hub's disk is full: try another");
+            self.close(link, GoodbyeCode::Unavailable, "this hub's disk is full: try another", now);
         }
+        self.relieve_disk(now);
     }
 }

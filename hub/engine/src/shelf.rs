@@ -14,8 +14,10 @@ pub struct Shelf {
     pub floor: Seq,
     /// Last record held; 0 when there is none.
     pub head: Seq,
-    /// Stored bytes, about.
+    /// Bytes that the store has for it: as the store last said, and the bodies that came since.
     pub stored_bytes: u64,
+    /// Records that were here and were dropped.
+    pub dropped: u64,
 }
 
 impl Shelf {
@@ -28,6 +30,12 @@ impl Shelf {
             floor: state.floor,
             head: state.head,
             stored_bytes: state.stored_bytes,
+            // Everything that ever came counts as acked. What damage took is above the floor, and missing.
+            dropped: state
+                .ledger
+                .acked
+                .saturating_sub(state.present.count())
+                .min(state.floor.saturating_sub(1)),
         }
     }
 
@@ -36,6 +44,12 @@ impl Shelf {
         self.present.extend(ranges);
         self.head = self.head.max(ranges.last().unwrap_or(0));
         self.stored_bytes = self.stored_bytes.saturating_add(bytes);
+    }
+
+    /// The last record up to which nothing is missing.
+    #[must_use]
+    pub fn frontier(&self) -> Seq {
+        self.held().frontier(1)
     }
 
     /// How many records are missing below the head and not declared.

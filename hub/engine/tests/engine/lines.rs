@@ -45,6 +45,7 @@ fn change(change: &Change) -> String {
             let range = segment.range().map_or_else(|| "nothing".to_owned(), |range| range.to_string());
             format!("seal {} {range}", journal(*of))
         }
+        Change::Drop { journal: of, through, .. } => format!("drop {} through {through}", journal(*of)),
         other => format!("{other:?}"),
     }
 }
@@ -98,5 +99,6 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Quota { device: of, reason } => format!("quota of {}: {reason}", device(*of)),
         Alarm::Protocol { device: of, reason } => format!("protocol broken by {}: {reason}", device(*of)),
         Alarm::Full => "full".to_owned(),
+        Alarm::Evicting => "evicting".to_owned(),
     }
 }

@@ -1,6 +1,8 @@
 //! What holds in every world, whatever devices say in whatever order.
 
-use millrace_hub_engine::Config;
+use std::time::Duration;
+
+use millrace_hub_engine::{Config, WhenFull};
 use millrace_model::{HubId, Lane};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::{Config as Cases, RngSeed};
@@ -34,7 +36,12 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Wake),
         2 => (0_u16..3_000).prop_map(Step::Pass),
         1 => (0_u8..3).prop_map(|device| Step::Revoke { device }),
+        3 => (0_u16..40).prop_map(|hours| Step::Retain { hours }),
     ]
+}
+
+fn hours(count: u64) -> Duration {
+    Duration::from_secs(3_600 * count)
 }
 
 fn config() -> Config {
@@ -65,11 +72,15 @@ proptest! {
         bytes in 10_u64..500,
         rate in prop_oneof![Just(None), (1_u64..1_000).prop_map(Some)],
         disk in 1_u64..50,
+        keep in prop_oneof![Just(None), (1_u64..100).prop_map(Some)],
+        least in prop_oneof![Just(None), (0_u64..50).prop_map(Some)],
     ) {
         let mut config = config();
         (config.links_max, config.device_journals_max, config.journal_ranges_max) = (links, journals, holes);
         (config.device_bytes_max, config.device_rate) = (bytes, rate);
         config.disk_budget_bytes = disk * crate::store::RECORD_BYTES;
+        config.keep = keep.map(hours);
+        config.when_full = least.map_or(WhenFull::Refuse, |least| WhenFull::DropOldest { keep_at_least: hours(least) });
         // Below the smallest window: the hub must not mind.
         config.credit_max_bytes = 1_000;
         let mut world = World::new(config);

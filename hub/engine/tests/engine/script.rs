@@ -6,19 +6,22 @@
 //!
 //! | event | meaning |
 //! |---|---|
-//! | `hub key=value …` | a new hub over a new store; keys: `links online memory credit rate bytes journals holes disk` |
+//! | `hub key=value …` | a new hub over a new store; keys: `links online memory credit rate bytes journals holes disk`, in hours `keep least` |
 //! | `open LINK DEVICE`, `closed LINK` | a connection stands, is over |
 //! | `hello LINK [LANE:HEAD[:other]]…` | the agent's heads, with the hub's own checks or with another |
 //! | `run`, `seal`, `compare` `LINK LANE RANGE` | frames; `content=K` makes other records, `short` a damaged body |
 //! | `gap LINK LANE SEQ RANGE` | a record that declares a loss |
 //! | `acks LINK`, `goodbye LINK` | a frame that is out of turn; a farewell |
 //! | `flush`, `refuse`, `read` | the commit under way was flushed; the disk was full; all checks are answered |
-//! | `revoke DEVICE`, `shutdown`, `wake`, `devices` | as they say |
+//! | `revoke DEVICE`, `shutdown`, `wake`, `devices`, `restart` | as they say |
+//! | `hours N`, `retain [DEVICE]…` | time passes; the daily look, with devices that never come back |
+//! | `measured DEVICE LANE BYTES` | what the store has for a journal |
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_hub_engine::{Command, Config, Engine, Event, LinkId};
+use millrace_hub_engine::{Command, Config, Engine, Event, LinkId, WhenFull};
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{
@@ -34,6 +37,7 @@ use crate::store::Store;
 
 pub(crate) struct Script {
     engine: Engine,
+    config: Config,
     store: Store,
     now: Moment,
     commit: Option<(u64, Vec<Change>)>,
@@ -70,6 +74,10 @@ pub(crate) fn play(text: &str) -> String {
         }
     }
     written
+}
+
+fn hours(count: u64) -> Duration {
+    Duration::from_secs(count * 3_600)
 }
 
 fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
@@ -133,9 +141,14 @@ impl Script {
         config.device_rate = number(words, "rate");
         config.device_bytes_max = number(words, "bytes").unwrap_or(config.device_bytes_max);
         config.disk_budget_bytes = number(words, "disk").unwrap_or(config.disk_budget_bytes);
+        config.keep = number(words, "keep").map(hours);
+        if let Some(least) = number(words, "least") {
+            config.when_full = WhenFull::DropOldest { keep_at_least: hours(least) };
+        }
         let store = Store::default();
         Self {
-            engine: Engine::new(config, &[], store.usage(), Moment(0)),
+            engine: Engine::new(config.clone(), &[], store.usage(), Moment(0)),
+            config,
             store,
             now: Moment(0),
             commit: None,
@@ -212,6 +225,25 @@ impl Script {
             "shutdown" => self.handle(Event::Shutdown),
             "wake" => self.wake(),
             "devices" => self.summaries(),
+            "hours" => {
+                self.now = self.now + hours(words[0].parse().unwrap());
+                self.handle(Event::Clock { wall: Wall(i64::try_from(self.now.0).unwrap()) });
+            }
+            "retain" => {
+                let gone = words.iter().map(|word| device(word)).collect();
+                self.handle(Event::Retain { gone });
+            }
+            "measured" => {
+                let journal = lodging(words, words[1]).of(device(words[0]));
+                self.handle(Event::Measured { stored: vec![(journal, words[2].parse().unwrap())] });
+            }
+            "restart" => {
+                let remembered = self.engine.remembered();
+                let (states, usage) = (self.store.states(), self.store.usage());
+                self.engine = Engine::new(self.config.clone(), &states, usage, self.now);
+                self.engine.recall(remembered.unwrap_or_default());
+                self.handle(Event::Clock { wall: Wall(i64::try_from(self.now.0).unwrap()) });
+            }
             other => panic!("`{other}` is no event"),
         }
     }
@@ -279,12 +311,13 @@ impl Script {
     fn summaries(&mut self) {
         for summary in self.engine.devices() {
             self.out.push(format!(
-                "{}: {} online, {} records, {} declared lost, {} missing",
+                "{}: {} online, {} records, {} declared lost, {} missing{}",
                 lines::device(summary.device),
                 summary.online.len(),
                 summary.records,
                 summary.declared,
-                summary.missing
+                summary.missing,
+                if summary.dropped > 0 { format!(", {} dropped", summary.dropped) } else { String::new() },
             ));
         }
     }

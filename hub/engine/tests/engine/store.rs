@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use millrace_model::notice::Gap;
-use millrace_model::store::{Change, Outcome, Usage};
-use millrace_model::{JournalId, RangeSet, RecordCheck, Run, Seq, SeqRange};
+use millrace_model::store::{Change, JournalState, Outcome, Usage};
+use millrace_model::{JournalId, Ledger, RangeSet, RecordCheck, Run, Seq, SeqRange};
 
 /// Bytes that one record takes on this store's disk.
 pub(crate) const RECORD_BYTES: u64 = 100;
@@ -15,6 +15,10 @@ pub(crate) const RECORD_BYTES: u64 = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) journals: BTreeMap<JournalId, BTreeMap<Seq, u64>>,
+    /// Everything that was ever here.
+    pub(crate) ever: BTreeMap<JournalId, BTreeMap<Seq, u64>>,
+    /// First records that are kept, where something was dropped.
+    pub(crate) floors: BTreeMap<JournalId, Seq>,
     /// The record with this content declares this gap.
     pub(crate) gaps: BTreeMap<u64, Gap>,
 }
@@ -36,6 +40,32 @@ impl Store {
             .collect()
     }
 
+    /// What a store says of its journals when it is opened.
+    pub(crate) fn states(&self) -> Vec<JournalState> {
+        let state = |(journal, records): (&JournalId, &BTreeMap<Seq, u64>)| {
+            let present: RangeSet = records.keys().map(|seq| SeqRange::only(*seq)).collect();
+            let floor = self.floors.get(journal).copied().unwrap_or(1);
+            let head = present.last().unwrap_or(floor - 1);
+            let ledger = Ledger { ingested: head, acked: head, ..Ledger::default() };
+            let (acked, declared) = (RangeSet::new(), RangeSet::new());
+            JournalState {
+                journal: *journal,
+                retired: false,
+                floor,
+                head,
+                head_check: self.check(journal, head),
+                stored_bytes: present.count() * RECORD_BYTES,
+                present,
+                acked,
+                declared,
+                tail_first: 1,
+                next_ordinal: 0,
+                ledger,
+            }
+        };
+        self.journals.iter().map(state).collect()
+    }
+
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Vec<Outcome> {
         changes.into_iter().map(|change| self.change(change)).collect()
     }
@@ -49,6 +79,13 @@ impl Store {
                     here.into_iter().flat_map(BTreeMap::keys).map(|seq| SeqRange::only(*seq)).collect();
                 let sealed = segment.range().is_some_and(|range| present.covers(range));
                 Outcome::Sealed { journal, sealed }
+            }
+            Change::Drop { journal, through, evict: None } => {
+                let here = self.journals.entry(journal).or_default();
+                let kept = here.split_off(&(through + 1));
+                let trimmed = std::mem::replace(here, kept).len() as u64;
+                self.floors.insert(journal, through + 1);
+                Outcome::Dropped { journal, floor: through + 1, trimmed, evicted: 0 }
             }
             other => panic!("a hub never asks for {other:?}"),
         }
@@ -64,9 +101,11 @@ impl Store {
         match numbers.filter(|range| range.count() == contents.len() as u64) {
             None => refused = Some("the body is not what the run says".to_owned()),
             Some(range) => {
+                let floor = self.floors.get(&journal).copied().unwrap_or(1);
                 let here = self.journals.entry(journal).or_default();
                 for (seq, content) in (range.first()..=range.last()).zip(&contents) {
                     let set = match here.get(&seq) {
+                        None if seq < floor => &mut duplicate,
                         None => &mut stored,
                         Some(same) if same == content => &mut duplicate,
                         Some(_) => &mut conflict,
@@ -79,6 +118,7 @@ impl Store {
                 for (seq, content) in (range.first()..=range.last()).zip(&contents) {
                     if stored.contains(seq) {
                         here.insert(seq, *content);
+                        self.ever.entry(journal).or_default().insert(seq, *content);
                         gaps.extend(self.gaps.get(content).cloned());
                     }
                 }

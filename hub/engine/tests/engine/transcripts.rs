@@ -61,5 +61,15 @@ transcripts! {
     a_device_over_its_quota_is_sent_away_at_once
     a_hostile_gap_record_counts_without_harm
     a_rate_spreads_credit_over_time
+    a_device_has_one_rate_on_all_its_connections
+    a_device_that_comes_back_does_not_get_its_rate_again
+    stored_bytes_are_what_the_store_says
+    old_records_go_and_are_not_asked_for_again
+    a_hole_holds_retention_up
+    a_full_store_drops_the_oldest_when_told_to
+    a_full_disk_makes_room_when_told_to
+    a_dead_connection_beside_a_new_incarnation_is_no_clone
+    a_silent_clone_outlives_a_dead_connection
+    what_a_closed_link_left_waiting_is_dropped
     a_hub_that_stops_takes_nobody_in
 }

@@ -11,7 +11,7 @@ use millrace_hub_engine::{Command, Config, Engine, Event, LinkId};
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{
     AckLevel, DeviceId, Durable, Encoding, Incarnation, JournalId, Lane, Moment, RangeSet, RecordCheck,
-    SegmentHash, SegmentName, SeqRange,
+    SegmentHash, SegmentName, SeqRange, Wall,
 };
 use millrace_wire::{Compare, Frame, Hello, JournalSummary, Lodging, RunFrame, Seal};
 
@@ -32,6 +32,7 @@ pub(crate) enum Step {
     Wake,
     Pass(u16),
     Revoke { device: u8 },
+    Retain { hours: u16 },
 }
 
 #[derive(Debug)]
@@ -129,6 +130,7 @@ impl World {
                     self.now = self.now.max(at);
                 }
             }
+            Step::Retain { .. } => {}
             Step::Pass(millis) => self.now = self.now + Duration::from_millis(millis.into()),
             Step::Revoke { device } => {
                 let device = DeviceId::from_bytes([b'a' + device % 3; 16]);
@@ -136,6 +138,11 @@ impl World {
                 let cut = self.lines.values().filter(|line| line.device == device).all(|line| line.parted);
                 assert!(cut, "a connection of a revoked device lives");
             }
+        }
+        if let Step::Retain { hours } = step {
+            self.now = self.now + Duration::from_secs(3_600 * u64::from(hours));
+            self.handle(Event::Clock { wall: Wall(i64::try_from(self.now.0).unwrap()) });
+            self.handle(Event::Retain { gone: BTreeSet::new() });
         }
         self.let_timers_fire();
         for summary in self.engine.devices() {
@@ -251,7 +258,17 @@ impl World {
             line.waiting.retain(|(of, range)| *of != journal || ranges.within(*range).is_empty());
         };
         match frame {
-            Frame::Welcome(welcome) => (line.welcome, line.credit) = (true, welcome.credit),
+            Frame::Welcome(welcome) => {
+                (line.welcome, line.credit) = (true, welcome.credit);
+                for held in &welcome.holdings {
+                    let journal = Lodging { incarnation: held.incarnation, lane: held.lane }.of(device);
+                    let ever: RangeSet =
+                        self.store.ever.get(&journal).map_or_else(RangeSet::new, |records| {
+                            records.keys().map(|seq| SeqRange::only(*seq)).collect()
+                        });
+                    assert_eq!(held.held, ever, "held is what came, whether or not it was dropped since");
+                }
+            }
             Frame::Goodbye(_) => line.parted = true,
             Frame::Credit(credit) => {
                 assert!(credit.total > line.credit, "credit only grows");
@@ -261,9 +278,12 @@ impl World {
                 for ack in &acks.acks {
                     answered(ack.journal, &ack.ranges);
                     for seq in ack.ranges.iter().flat_map(|range| range.first()..=range.last()) {
-                        let flushed = self.store.check(&ack.journal.of(device), seq);
+                        let journal = ack.journal.of(device);
+                        let flushed = self.store.ever.get(&journal).and_then(|records| records.get(&seq));
                         let sent = line.sent.get(&(ack.journal, seq));
-                        let same = flushed.zip(sent).is_some_and(|(here, sent)| sent.contains(&here.0));
+                        let dropped = self.store.floors.get(&journal).is_some_and(|floor| seq < *floor);
+                        let same =
+                            flushed.zip(sent).is_some_and(|(here, sent)| sent.contains(here) || dropped);
                         assert!(same, "record {seq} is acked, and is not here as it was sent");
                     }
                 }

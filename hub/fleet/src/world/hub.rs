@@ -175,7 +175,7 @@ impl World {
             Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } => {
                 self.check(Err(Violation::new("protocol", format!("among honest agents: {alarm:?}"))));
             }
-            Alarm::Gap(..) | Alarm::Full => {}
+            Alarm::Gap(..) | Alarm::Full | Alarm::Evicting => {}
         }
     }
 

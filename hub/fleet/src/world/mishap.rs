@@ -143,6 +143,8 @@ impl World {
     fn wipe(&mut self, place: usize) {
         self.cut_power(place);
         self.excuse(place, &Mirror::new(), "wiped");
+        // A copy that was wiped before it spoke to the hub can be noticed by nobody.
+        self.branches.retain(|branch| branch.site != place);
         if let Some(site) = self.sites.get_mut(place) {
             site.image = None;
             site.mirror = Mirror::new();
