@@ -25,12 +25,11 @@ use millrace_agent_engine::{Command, Config, Engine, Event, Policy};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{AckLevel, Durable, HubId, Lane, Moment, RangeSet, Record, RecordCheck, Topic, Wall};
+use millrace_sim::transcript::{Subject, number, range, value};
 use millrace_wire::{
     Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Lodging, Verdict,
     Welcome,
 };
-
-use millrace_sim::transcript::{Subject, number, range, value};
 
 use crate::lines::Names;
 use crate::store::{DEVICE, Store};

@@ -1,7 +1,6 @@
 //! Plays the events of a transcript and writes down what the engine asks for.
 //!
-//! A transcript is a text: lines with `#` are words for people, lines with `>` are events, and what follows an event is what
-//! the engine asked for. The first event is `hub`, with settings. Devices are letters, links are numbers; `inc=N` names
+//! What a transcript is stands in [`millrace_sim::transcript`]. The first event is `hub`, with settings. Devices are letters, links are numbers; `inc=N` names
 //! an incarnation other than 1.
 //!
 //! | event | meaning |
@@ -28,6 +27,7 @@ use millrace_model::{
     AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, RecordCheck, SegmentHash,
     SegmentName, SeqRange, Wall,
 };
+use millrace_sim::transcript::{Subject, number, range};
 use millrace_wire::{
     Acks, Compare, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, RunFrame, Seal,
 };
@@ -46,56 +46,12 @@ pub(crate) struct Script {
     out: Vec<String>,
 }
 
-/// The transcript with what the engine asks for now.
-pub(crate) fn play(text: &str) -> String {
-    let mut script: Option<Script> = None;
-    let mut written = String::new();
-    for line in text.lines() {
-        if line.starts_with('#') || line.is_empty() {
-            written.push_str(line);
-            written.push('\n');
-        }
-        let Some(event) = line.strip_prefix("> ") else { continue };
-        let words: Vec<&str> = event.split_whitespace().collect();
-        let script = match (&mut script, words[0]) {
-            (slot, "hub") => slot.insert(Script::new(&words[1..])),
-            (Some(script), _) => {
-                script.event(words[0], &words[1..]);
-                script
-            }
-            (None, _) => panic!("the first event must be `hub`, not `{event}`"),
-        };
-        written.push_str(line);
-        written.push('\n');
-        for said in script.drain() {
-            written.push_str("  ");
-            written.push_str(&said);
-            written.push('\n');
-        }
-    }
-    written
-}
-
 fn hours(count: u64) -> Duration {
     Duration::from_secs(count * 3_600)
 }
 
-fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
-    words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-}
-
-fn number(words: &[&str], key: &str) -> Option<u64> {
-    value(words, key).map(|text| text.parse().unwrap())
-}
-
 fn size(words: &[&str], key: &str, otherwise: usize) -> usize {
     number(words, key).map_or(otherwise, |number| usize::try_from(number).unwrap())
-}
-
-fn range(text: &str) -> SeqRange {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let seq = |text: &str| if text == "max" { u64::MAX } else { text.parse().unwrap() };
-    SeqRange::new(seq(first), seq(last)).unwrap()
 }
 
 fn device(text: &str) -> DeviceId {
@@ -129,8 +85,10 @@ fn run(words: &[&str]) -> RunFrame {
     }
 }
 
-impl Script {
-    fn new(words: &[&str]) -> Self {
+impl Subject for Script {
+    const FIRST: &'static str = "hub";
+
+    fn begin(words: &[&str]) -> Self {
         let mut config = Config::new(HubId::from_bytes([9; 16]), "hub", "north");
         config.links_max = size(words, "links", config.links_max);
         config.incarnations_online_max = size(words, "online", config.incarnations_online_max);
@@ -156,29 +114,6 @@ impl Script {
             devices: std::collections::BTreeMap::new(),
             out: Vec::new(),
         }
-    }
-
-    fn handle(&mut self, event: Event) {
-        self.engine.handle_event(event, self.now);
-    }
-
-    fn receive(&mut self, link: LinkId, frame: Frame) {
-        self.handle(Event::Received { link, frame });
-    }
-
-    fn drain(&mut self) -> Vec<String> {
-        while let Some(command) = self.engine.poll_command() {
-            self.out.push(lines::command(&command));
-            match command {
-                Command::Commit { commit, changes } => {
-                    assert!(self.commit.is_none(), "one commit at a time");
-                    self.commit = Some((commit, changes));
-                }
-                Command::Check { journal, range } => self.checks.push_back((journal, range)),
-                _ => {}
-            }
-        }
-        std::mem::take(&mut self.out)
     }
 
     fn event(&mut self, name: &str, words: &[&str]) {
@@ -246,6 +181,31 @@ impl Script {
             }
             other => panic!("`{other}` is no event"),
         }
+    }
+
+    fn said(&mut self) -> Vec<String> {
+        while let Some(command) = self.engine.poll_command() {
+            self.out.push(lines::command(&command));
+            match command {
+                Command::Commit { commit, changes } => {
+                    assert!(self.commit.is_none(), "one commit at a time");
+                    self.commit = Some((commit, changes));
+                }
+                Command::Check { journal, range } => self.checks.push_back((journal, range)),
+                _ => {}
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+}
+
+impl Script {
+    fn handle(&mut self, event: Event) {
+        self.engine.handle_event(event, self.now);
+    }
+
+    fn receive(&mut self, link: LinkId, frame: Frame) {
+        self.handle(Event::Received { link, frame });
     }
 
     fn hello(&mut self, link: LinkId, words: &[&str]) {

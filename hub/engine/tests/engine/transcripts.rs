@@ -1,49 +1,8 @@
 //! One named test for each file in `tests/transcripts`. `MILLRACE_REWRITE=1` writes the files anew; read the difference.
 
-use std::path::PathBuf;
+use crate::script::Script;
 
-use crate::script::play;
-
-fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
-}
-
-fn compare(name: &str) {
-    let path = directory().join(format!("{name}.txt"));
-    let expected = std::fs::read_to_string(&path).unwrap();
-    let found = play(&expected);
-    if std::env::var_os("MILLRACE_REWRITE").is_some() {
-        std::fs::write(&path, &found).unwrap();
-        return;
-    }
-    for (at, (expected, found)) in expected.lines().zip(found.lines()).enumerate() {
-        assert_eq!(found, expected, "line {} of {name}.txt, found on the left", at + 1);
-    }
-    assert_eq!(found, expected, "{name}.txt is longer or shorter");
-}
-
-macro_rules! transcripts {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                compare(stringify!($name));
-            }
-        )*
-
-        #[test]
-        fn every_transcript_is_played() {
-            let known: std::collections::BTreeSet<&str> = [$(stringify!($name)),*].into();
-            let files = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
-            let found: Vec<String> =
-                files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
-            assert_eq!(found.len(), known.len());
-            assert!(found.iter().all(|name| known.contains(name.as_str())), "{found:?}");
-        }
-    };
-}
-
-transcripts! {
+millrace_sim::transcripts! { Script:
     an_ack_waits_for_the_flush
     a_session_is_superseded_by_a_newer_one
     a_greeting_waits_for_what_the_older_session_sent
