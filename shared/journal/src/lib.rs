@@ -13,6 +13,7 @@
 //! | `quarantine`, `opening`, `wal` | damage: moved aside, found at start, found in the write-ahead log |
 //! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
 //! | `relief` | what a full disk leads to |
+//! | [`decisions`] | the log and the state of a consensus, beside the journals |
 //! | `writer` | the thread that a daemon commits through |
 
 mod append;
@@ -20,6 +21,7 @@ mod codec;
 mod commit;
 mod connection;
 mod cursor;
+pub mod decisions;
 mod disk;
 mod error;
 mod gaps;
