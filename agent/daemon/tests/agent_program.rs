@@ -132,10 +132,11 @@ async fn sigterm_ends_it_in_good_order_and_verify_finds_nothing_wrong() {
 #[test]
 fn commands_that_cannot_work_say_why_and_how_to_go_on() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], i32, &str); 4] = [
+    let cases: [(&[&str], i32, &str); 5] = [
         (&["run", "--data"], 78, "millrace-agent enroll"),
         (&["status", "--data"], 69, "no agent runs"),
-        (&["verify", "--data"], 74, "--data"),
+        (&["verify", "--data"], 78, "--data"),
+        (&["query", "--data"], 78, "there is no journal"),
         (&["enroll", "--token", "millrace1.x", "--data"], 64, "copy the whole line"),
     ];
     for (arguments, code, words) in cases {
@@ -143,4 +144,73 @@ fn commands_that_cannot_work_say_why_and_how_to_go_on() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
         assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
     }
+}
+
+#[tokio::test]
+async fn the_status_says_what_waits_and_how_long_the_certificate_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    enrolled(directory.path());
+    let agent = start(directory.path());
+    publish(agent.mqtt, 20).await;
+    let status = status(directory.path());
+    assert_eq!(status["backlog"]["records"], 21, "{status}");
+    assert!(status["backlog"]["bytes"].as_u64().unwrap() > 0, "{status}");
+    assert!(
+        status["backlog"]["oldest"].is_string() && status["backlog"]["oldest_age_s"].is_u64(),
+        "{status}"
+    );
+    assert_eq!(status["certificate"]["state"], "fresh");
+    let left = status["certificate"]["left_s"].as_u64().unwrap();
+    assert!((86_000..=86_400).contains(&left), "{left}");
+    assert!(
+        status["link"].get("last_error").is_some() && status["mqtt"].get("clients").is_some(),
+        "{status}"
+    );
+    let page = self::agent().args(["status", "--data"]).arg(directory.path()).output().unwrap();
+    let page = String::from_utf8(page.stdout).unwrap();
+    assert!(
+        page.contains("backlog      21 records, about ") && page.contains("certificate  23h 5"),
+        "{page}"
+    );
+
+    let runtime = std::fs::read(directory.path().join("runtime.json")).unwrap();
+    let runtime: Value = serde_json::from_slice(&runtime).unwrap();
+    let mut stream = std::net::TcpStream::connect(runtime["http"].as_str().unwrap()).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut metrics = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut metrics).unwrap();
+    for name in ["backlog_records 21", "backlog_bytes ", "backlog_oldest_age_seconds ", "mqtt_connected 1"] {
+        assert!(metrics.contains(&format!("\nmillrace_agent_{name}")), "{name} is not in {metrics}");
+    }
+    let until = status["certificate"]["not_after_s"].as_u64().unwrap();
+    assert!(metrics.contains("\nmillrace_agent_certificate_expiry_timestamp_seconds "), "{until}: {metrics}");
+}
+
+#[tokio::test]
+async fn what_it_stores_is_its_owners_alone_and_older_files_are_closed() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    enrolled(directory.path());
+    let mode =
+        |name: &str| std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode() & 0o777;
+    drop(start(directory.path()));
+    let stored = ["journal.db", "journal.db-lock", "journal.db-reserve"];
+    assert_eq!(stored.map(mode), [0o600; 3]);
+    for name in stored {
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(directory.path().join(name), open).unwrap();
+    }
+    let _agent = start(directory.path());
+    assert_eq!(stored.map(mode), [0o600; 3], "an older version left them open");
+}
+
+#[tokio::test]
+async fn a_second_agent_on_the_same_directory_is_told_so_once() {
+    let directory = tempfile::tempdir().unwrap();
+    enrolled(directory.path());
+    let _first = start(directory.path());
+    let file = directory.path().join("agent.toml");
+    let second = agent().args(["run", "--config"]).arg(&file).output().unwrap();
+    assert_eq!(second.status.code(), Some(75), "{}", said(&second));
+    assert_eq!(said(&second).matches("in use by another process").count(), 1, "{}", said(&second));
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use millrace_host::terminal::{say, say_json};
 use millrace_host::{Exit, Failure};
 use serde_json::json;
 
@@ -33,16 +34,16 @@ impl ConfigCommand {
     /// The first mistake in the file.
     pub fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Example => print!("{EXAMPLE}"),
+            Self::Example => say(EXAMPLE)?,
             Self::Check { file, json } => {
                 let checked = Config::read(&file);
                 if json {
                     let error = checked.as_ref().err().map(ToString::to_string);
-                    println!("{}", json!({ "file": file, "valid": error.is_none(), "error": error }));
+                    say_json(&json!({ "file": file, "valid": error.is_none(), "error": error }))?;
                 }
                 checked.map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
                 if !json {
-                    println!("{} is valid", file.display());
+                    say(&format!("{} is valid\n", file.display()))?;
                 }
             }
         }

@@ -2,10 +2,12 @@
 //!
 //! Promise: the key is made here and never leaves; the secret is sent only to a hub whose CA the token names.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
+use millrace_host::terminal::{note, say, say_json, visible};
 use millrace_host::{Clock, Exit, Failure};
 use millrace_link::enrolment::EnrolmentRefusal;
 use millrace_link::{CertificateRequest, ClientOptions, CloseCode, Dialer, EnrollError, Identity, JoinToken};
@@ -78,15 +80,12 @@ impl Enroll {
         let device = own.device().map(|device| device.to_string()).unwrap_or_default();
         if self.json {
             let until = own.not_after.unix_seconds();
-            println!(
-                "{}",
-                json!({ "device": device, "name": own.name, "hubs": token.addresses, "not_after": until })
+            return say_json(
+                &json!({ "device": device, "name": own.name, "hubs": token.addresses, "not_after": until }),
             );
-        } else {
-            println!("enrolled as {} ({device})", own.name);
-            println!("next: millrace-agent run --data {}", places.root().display());
         }
-        Ok(())
+        let next = format!("next: millrace-agent run --data {}", places.root().display());
+        say(&format!("enrolled as {} ({device})\n{next}\n", visible(&own.name)))
     }
 
     /// Asks the token's hubs in turn, with one key: a hub that granted it and was not heard grants it again.
@@ -96,6 +95,10 @@ impl Enroll {
         let labels = self.labels.iter().cloned().collect();
         let mut failure = Failure::new(Exit::Usage, "the token names no hub").hint("ask for a new token");
         for hub in &token.addresses {
+            // A hub that is not there takes its time to be missed.
+            if std::io::stderr().is_terminal() {
+                note(&format!("asking the hub at {hub}"));
+            }
             let found: Vec<SocketAddr> = match tokio::net::lookup_host(hub).await {
                 Ok(found) => found.collect(),
                 Err(error) => {
@@ -122,7 +125,7 @@ impl Enroll {
 
 fn refused(error: &EnrollError) -> Failure {
     let (exit, hint) = match error {
-        EnrollError::Refused { why, .. } => (Exit::Permission, hint_for(*why)),
+        EnrollError::Refused { why, .. } => verdict(*why),
         EnrollError::WrongCluster { .. } => (
             Exit::Permission,
             "another machine answers at this address: check the token and the road to the hub",
@@ -132,6 +135,49 @@ fn refused(error: &EnrollError) -> Failure {
     Failure::new(exit, error.to_string()).hint(hint)
 }
 
-fn hint_for(_why: EnrolmentRefusal) -> &'static str {
-    "create a new token with `millrace-hub token create`"
+/// What to do about a hub's refusal.
+const fn verdict(why: EnrolmentRefusal) -> (Exit, &'static str) {
+    match why {
+        EnrolmentRefusal::UnknownSecret => (
+            Exit::Permission,
+            "is the token whole, and from this hub? If so it was withdrawn: create another with `millrace-hub token create`",
+        ),
+        EnrolmentRefusal::Expired => (
+            Exit::Permission,
+            "create a new token with `millrace-hub token create`; --expires gives it more time. If it is fresh, one of \
+             the two clocks is wrong",
+        ),
+        EnrolmentRefusal::Used => (
+            Exit::Permission,
+            "each token enrols one machine: create another with `millrace-hub token create`, or one for many with --uses",
+        ),
+        EnrolmentRefusal::NotPermitted => (
+            Exit::Permission,
+            "choose another --name, or other --label values: the token may fix them, and a name belongs to one device",
+        ),
+        EnrolmentRefusal::Unavailable => {
+            (Exit::Temporary, "the token is still good: try again in a minute, and look at the hub's disk")
+        }
+        _ => (Exit::Permission, "the hub may be newer than this agent; its own log says more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_a_hint_of_its_own() {
+        let all = [
+            EnrolmentRefusal::UnknownSecret,
+            EnrolmentRefusal::Expired,
+            EnrolmentRefusal::Used,
+            EnrolmentRefusal::NotPermitted,
+            EnrolmentRefusal::Unavailable,
+            EnrolmentRefusal::Other,
+        ];
+        let hints: std::collections::BTreeSet<_> = all.into_iter().map(|why| verdict(why).1).collect();
+        assert_eq!(hints.len(), all.len());
+        assert_eq!(verdict(EnrolmentRefusal::Unavailable).0, Exit::Temporary, "a script may try again");
+    }
 }

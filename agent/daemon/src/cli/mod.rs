@@ -20,7 +20,9 @@ pub mod verify;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use millrace_host::{Exit, Failure};
+use millrace_host::{Exit, Failure, privacy, terminal};
+
+use crate::places::Places;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +38,7 @@ Exit codes:
 
 /// Takes sensor readings from MQTT, stores them, and syncs them to a hub.
 #[derive(Debug, Parser)]
-#[command(name = "millrace-agent", version, about, after_help = EXAMPLES, propagate_version = true)]
+#[command(name = "millrace-agent", version, after_help = EXAMPLES, propagate_version = true)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -78,6 +80,7 @@ pub struct DataArgument {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> Exit {
+    privacy::begin();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -94,14 +97,28 @@ pub fn main() -> Exit {
         Command::Config(config) => config.run(),
         Command::Completions { shell } => {
             let name = "millrace-agent";
-            clap_complete::generate(shell, &mut Arguments::command(), name, &mut std::io::stdout());
-            Ok(())
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), name, &mut text);
+            terminal::say(&String::from_utf8_lossy(&text))
         }
     };
     match ended {
         Ok(()) => Exit::Ok,
         Err(failure) => failure.report(),
     }
+}
+
+/// Where the journal of `data` stands, if there is one to read.
+fn journal(data: &DataArgument) -> Result<PathBuf, Failure> {
+    let places = Places::new(&data.directory);
+    let path = places.journal();
+    // Anything but "not there" is said better by whoever opens it.
+    if path.try_exists().unwrap_or(true) {
+        return Ok(path);
+    }
+    let what = format!("there is no journal in {}", places.root().display());
+    Err(Failure::new(Exit::Config, what)
+        .hint("name the agent's directory with --data; its first `run` makes the journal"))
 }
 
 /// A runtime for a command that talks to others.

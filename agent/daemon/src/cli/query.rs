@@ -1,15 +1,14 @@
 //! `query`: the records that this device still keeps. Never writes; the agent may run meanwhile.
 
 use clap::Args;
-use millrace_host::terminal::{Align, Table};
+use millrace_host::terminal::{Authors, note, record_table, say, say_json};
 use millrace_host::{Clock, Exit, Failure, rows, times};
 use millrace_journal::{Cursor, Options, Order, Query, Reader};
 use millrace_model::{Lane, Wall};
 use serde_json::{Value, json};
 
-use super::DataArgument;
+use super::{DataArgument, journal};
 use crate::mqtt::Filter;
-use crate::places::Places;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,10 +64,10 @@ impl QueryCommand {
     /// # Errors
     /// When there is nothing to read, or the cursor is not one.
     pub fn run(self) -> Result<(), Failure> {
-        let path = Places::new(&self.data.directory).journal();
+        let path = journal(&self.data)?;
         let unreadable = |error: &dyn std::fmt::Display| {
             Failure::new(Exit::Io, format!("{} cannot be read: {error}", path.display()))
-                .hint("name the agent's directory with --data")
+                .hint("is it this agent's, and may you read it? Name its directory with --data")
         };
         let cursor = self.cursor.as_deref().map(str::parse::<Cursor>).transpose();
         let cursor = cursor.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
@@ -88,32 +87,12 @@ impl QueryCommand {
             page.rows.iter().map(|row| rows::row(&row.journal, row.seq, &row.record, None)).collect();
         let next = page.next.map(|cursor| cursor.to_string());
         if self.json {
-            println!("{}", json!({ "records": records, "next": next }));
-            return Ok(());
+            return say_json(&json!({ "records": records, "next": next }));
         }
-        print!("{}", picture(&records));
+        say(&record_table(&records, Authors::One).to_string())?;
         if let Some(next) = next {
-            eprintln!("more: --cursor {next}");
+            note(&format!("more: --cursor {next}"));
         }
         Ok(())
     }
-}
-
-fn picture(records: &[Value]) -> String {
-    let heads = [
-        ("time", Align::Left),
-        ("lane", Align::Left),
-        ("seq", Align::Right),
-        ("topic", Align::Left),
-        ("payload", Align::Left),
-    ];
-    let mut table = Table::new(&heads);
-    for record in records {
-        let text = |key: &str| record.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let payload = ["payload", "text", "base64"].iter().find_map(|key| record.get(key));
-        let payload = payload.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        let seq = record.get("seq").map(ToString::to_string).unwrap_or_default();
-        table.row([text("time"), text("lane"), seq, text("topic"), payload.unwrap_or_default()]);
-    }
-    table.to_string()
 }

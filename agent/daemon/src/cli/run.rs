@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use millrace_host::config::ConfigError;
-use millrace_host::{Exit, Failure, Shutdown, logs};
+use millrace_host::{Exit, Failure, Shutdown, logs, privacy};
 use millrace_journal::OpenError;
 
 use crate::config::Config;
 use crate::daemon::{self, StoreFailed};
+use crate::places::Places;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +32,9 @@ pub struct Run {
 /// Threads of the runtime: the driver, and room for sockets beside it. Each thread costs memory.
 const THREADS: usize = 2;
 
+/// What the names of its files begin with, apart from those of the identity, which have a stricter guard.
+const FILES: [&str; 3] = ["journal.db", "hubs.json", "runtime.json"];
+
 impl Run {
     /// Runs the agent.
     ///
@@ -39,6 +43,11 @@ impl Run {
     pub fn run(self) -> Result<(), Failure> {
         let config = self.config().map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
         logs::init(&config.log).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        let places = Places::new(&config.data_dir);
+        if !places.identity().try_exists().unwrap_or(true) {
+            return Err(strange(&places));
+        }
+        privacy::tighten_aloud(places.root(), &FILES);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
         let runtime =
@@ -47,10 +56,7 @@ impl Run {
             let (shutdown, _reload) = Shutdown::install()?;
             daemon::run(config, shutdown).await
         });
-        ended.map_err(|error| {
-            tracing::error!("{error:#}");
-            Failure::new(exit_of(&error), format!("{error:#}"))
-        })
+        ended.map_err(|error| Failure::new(exit_of(&error), format!("{error:#}")))
     }
 
     fn config(&self) -> Result<Config, ConfigError> {
@@ -64,6 +70,15 @@ impl Run {
         }
         Ok(config)
     }
+}
+
+/// The directory of a machine that never enrolled.
+fn strange(places: &Places) -> Failure {
+    let directory = places.root().display();
+    Failure::new(Exit::Config, format!("there is no enrolled agent in {directory}")).hint(format!(
+        "run `millrace-agent enroll --token TOKEN --data {directory}` with a token of `millrace-hub token create`, or \
+         name another directory"
+    ))
 }
 
 /// Which exit code fits. systemd restarts the unit on all of them but a wrong configuration.

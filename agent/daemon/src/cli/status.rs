@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_host::terminal::{self, Align, Table};
+use millrace_host::terminal::{Align, Table, bytes, duration, remaining, say, say_json, visible};
 use millrace_host::{Exit, Failure};
 use serde_json::Value;
 
@@ -50,12 +50,7 @@ impl StatusCommand {
             let what = format!("the agent (process {}) does not answer: {error}", running.pid);
             Failure::new(Exit::Unavailable, what).hint("see its log: journalctl -u millrace-agent")
         })?;
-        if self.json {
-            println!("{status}");
-        } else {
-            print!("{}", picture(&status));
-        }
-        Ok(())
+        if self.json { say_json(&status) } else { say(&picture(&status)) }
     }
 }
 
@@ -74,39 +69,152 @@ fn ask(address: std::net::SocketAddr) -> std::io::Result<Value> {
     Ok(serde_json::from_str(body)?)
 }
 
-fn picture(status: &Value) -> String {
-    let text = |key: &str| status.pointer(key).and_then(Value::as_str).unwrap_or("–").to_owned();
-    let number = |key: &str| status.pointer(key).and_then(Value::as_u64).unwrap_or(0);
-    let yes = |key: &str| status.pointer(key).and_then(Value::as_bool).unwrap_or(false);
-    let session = match text("/session").as_str() {
-        "open" => format!("open with {} ({})", text("/hub"), text("/region")),
-        other => match text("/trouble").as_str() {
-            "–" => other.to_owned(),
-            trouble => format!("{other}: {trouble}"),
-        },
-    };
-    let mqtt = if yes("/mqtt/connected") { "connected".to_owned() } else { text("/mqtt/last_error") };
-    let disk = format!(
-        "{} of {}",
-        terminal::bytes(number("/disk_used_bytes")),
-        terminal::bytes(number("/disk_budget_bytes"))
-    );
-    let mut out = format!(
-        "device   {} ({})\nsession  {session}\nmqtt     {mqtt}\ndisk     {disk}\nledger   {}\n\n",
-        text("/name"),
-        text("/device"),
-        if yes("/balanced") { "balanced" } else { "DOES NOT BALANCE: report this as a bug" },
-    );
-    let columns = ["ingested", "acked", "pending", "evicted", "rejected"];
-    let mut heads = vec![("lane", Align::Left)];
-    heads.extend(columns.map(|column| (column, Align::Right)));
-    let mut table = Table::new(&heads);
-    for lane in status.get("lanes").and_then(Value::as_array).into_iter().flatten() {
-        let name = lane.get("lane").and_then(Value::as_str).unwrap_or("–").to_owned();
-        let count =
-            |column: &str| lane.pointer(&format!("/ledger/{column}")).and_then(Value::as_u64).unwrap_or(0);
-        table.row(std::iter::once(name).chain(columns.map(|column| count(column).to_string())));
+/// A status as people read it. Names and reasons come from hubs and brokers.
+struct Picture<'a>(&'a Value);
+
+impl Picture<'_> {
+    fn some(&self, at: &str) -> Option<String> {
+        self.0.pointer(at).and_then(Value::as_str).map(|text| visible(text).into_owned())
     }
-    out += &table.to_string();
-    out
+
+    fn text(&self, at: &str) -> String {
+        self.some(at).unwrap_or_else(|| "–".to_owned())
+    }
+
+    fn number(&self, at: &str) -> u64 {
+        self.0.pointer(at).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    fn is(&self, at: &str) -> bool {
+        self.0.pointer(at).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    fn session(&self) -> String {
+        let session = self.text("/session");
+        if session != "open" {
+            return self.some("/trouble").map_or(session.clone(), |trouble| format!("{session}: {trouble}"));
+        }
+        let millis = self.0.pointer("/link/rtt_ms").and_then(Value::as_f64).unwrap_or(0.0);
+        let rtt = duration(Duration::try_from_secs_f64(millis / 1_000.0).unwrap_or_default());
+        format!("open with {} ({}), round trip {rtt}", self.text("/hub"), self.text("/region"))
+    }
+
+    fn backlog(&self) -> String {
+        let records = self.number("/backlog/records");
+        if records == 0 {
+            return "nothing waits".to_owned();
+        }
+        let age = duration(Duration::from_secs(self.number("/backlog/oldest_age_s")));
+        let held = if self.is("/paused") { "; held to a rate, or to urgent readings" } else { "" };
+        format!(
+            "{records} records, about {}, the oldest {age} old{held}",
+            bytes(self.number("/backlog/bytes"))
+        )
+    }
+
+    fn mqtt(&self) -> String {
+        let state = if self.is("/mqtt/connected") { "connected" } else { "not connected" };
+        let clients = match self.number("/mqtt/clients") {
+            0 => String::new(),
+            1 => ", 1 client".to_owned(),
+            clients => format!(", {clients} clients"),
+        };
+        let error =
+            self.some("/mqtt/last_error").map_or_else(String::new, |error| format!("; last error: {error}"));
+        format!("{state}{clients}{error}")
+    }
+
+    fn disk(&self) -> String {
+        let blocked = if self.is("/blocked") { "; FULL: publications of a lane are held back" } else { "" };
+        format!(
+            "{} of {}{blocked}",
+            bytes(self.number("/disk_used_bytes")),
+            bytes(self.number("/disk_budget_bytes"))
+        )
+    }
+
+    fn certificate(&self) -> String {
+        let left = self.0.pointer("/certificate/left_s").and_then(Value::as_i64).unwrap_or(0);
+        let what_then = match self.text("/certificate/state").as_str() {
+            "due" | "grace" => "; it is renewed in the next session",
+            "lost" => "; enrol this device again",
+            _ => "",
+        };
+        format!("{}, until {}{what_then}", remaining(left), self.text("/certificate/not_after"))
+    }
+
+    fn lanes(&self) -> Table {
+        let columns = ["ingested", "acked", "pending", "evicted", "rejected"];
+        let mut heads = vec![("lane", Align::Left)];
+        heads.extend(columns.map(|column| (column, Align::Right)));
+        let mut table = Table::new(&heads);
+        for lane in self.0.get("lanes").and_then(Value::as_array).into_iter().flatten() {
+            let name = Picture(lane).text("/lane");
+            let count = |column: &str| Picture(lane).number(&format!("/ledger/{column}"));
+            table.row(std::iter::once(name).chain(columns.map(|column| count(column).to_string())));
+        }
+        table
+    }
+}
+
+fn picture(status: &Value) -> String {
+    let page = Picture(status);
+    let ledger = if page.is("/balanced") { "balanced" } else { "DOES NOT BALANCE: report this as a bug" };
+    let mut lines = vec![
+        ("device", format!("{} ({}), {}", page.text("/name"), page.text("/device"), page.text("/software"))),
+        ("session", page.session()),
+        ("backlog", page.backlog()),
+        ("mqtt", page.mqtt()),
+        ("disk", page.disk()),
+        ("certificate", page.certificate()),
+        ("ledger", ledger.to_owned()),
+    ];
+    if let Some(error) = page.some("/link/last_error") {
+        lines.insert(2, ("last error", format!("{error}, at {}", page.text("/link/last_error_at"))));
+    }
+    let lines = lines.into_iter().map(|(name, line)| format!("{name:<13}{line}\n"));
+    format!("{}\n{}", lines.collect::<String>(), page.lanes())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_page_says_what_waits_what_failed_and_when_the_certificate_ends() {
+        let page = picture(&json!({
+            "name": "press-7", "device": "01", "software": "millrace-agent 1", "session": "open", "hub": "hub-1",
+            "region": "north", "paused": true, "balanced": true,
+            "link": { "rtt_ms": 12.5, "last_error": "reset\u{1b}[31m", "last_error_at": "2026-11-23T08:00:00Z" },
+            "backlog": { "records": 12, "bytes": 2048, "oldest_age_s": 200 },
+            "mqtt": { "connected": true, "clients": 2, "last_error": null },
+            "disk_used_bytes": 1536, "disk_budget_bytes": 1 << 30,
+            "certificate": { "state": "due", "not_after": "2026-12-01T00:00:00Z", "left_s": 690_000 },
+            "lanes": [{ "lane": "urgent", "ledger": { "pending": 12 } }],
+        }));
+        for line in [
+            "device       press-7 (01), millrace-agent 1",
+            "session      open with hub-1 (north), round trip 12.5ms",
+            "last error   reset\\u{1b}[31m, at 2026-11-23T08:00:00Z",
+            "backlog      12 records, about 2.00 KiB, the oldest 3m 20s old; held to a rate, or to urgent readings",
+            "mqtt         connected, 2 clients",
+            "disk         1.50 KiB of 1.00 GiB",
+            "certificate  7d 23h left, until 2026-12-01T00:00:00Z; it is renewed in the next session",
+            "ledger       balanced",
+            "lane    ingested  acked  pending  evicted  rejected",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn an_offline_agent_says_why() {
+        let page = picture(&json!({ "session": "offline", "trouble": "no hub answers",
+            "mqtt": { "connected": false, "last_error": "wrong password" } }));
+        assert!(page.contains("session      offline: no hub answers\n"), "{page}");
+        assert!(page.contains("mqtt         not connected; last error: wrong password\n"), "{page}");
+        assert!(page.contains("backlog      nothing waits\n"), "{page}");
+    }
 }

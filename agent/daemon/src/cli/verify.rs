@@ -7,8 +7,7 @@ use millrace_host::{Exit, Failure, terminal};
 use millrace_journal::{Options, Reader};
 use serde_json::json;
 
-use super::DataArgument;
-use crate::places::Places;
+use super::{DataArgument, journal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,10 +36,11 @@ impl Verify {
     /// # Errors
     /// When there is nothing to read, or anything is damaged.
     pub fn run(self) -> Result<(), Failure> {
-        let path = Places::new(&self.data.directory).journal();
+        let path = journal(&self.data)?;
         let failed = |error: String| {
             let what = format!("{} cannot be verified: {error}", path.display());
-            Failure::new(Exit::Io, what).hint("name the agent's directory with --data")
+            Failure::new(Exit::Io, what)
+                .hint("is it this agent's, and may you read it? Name its directory with --data")
         };
         let reader = Reader::open(&path, &Options::hub()).map_err(|error| failed(error.to_string()))?;
         let shown = std::io::stderr().is_terminal() && !self.json;
@@ -60,17 +60,14 @@ impl Verify {
         if self.json {
             let findings: Vec<_> =
                 report.findings.iter().map(|finding| json!({ "what": finding.what })).collect();
-            println!(
-                "{}",
-                json!({
-                    "clean": report.is_clean(), "journals": report.journals, "segments": report.read.segments,
-                    "records": report.read.records, "bytes": report.read.bytes, "quarantined": report.quarantined,
-                    "found": report.found, "findings": findings,
-                })
-            );
+            terminal::say_json(&json!({
+                "clean": report.is_clean(), "journals": report.journals, "segments": report.read.segments,
+                "records": report.read.records, "bytes": report.read.bytes, "quarantined": report.quarantined,
+                "found": report.found, "findings": findings,
+            }))?;
         } else {
-            println!(
-                "{} records in {} journals read, {}; {} in quarantine from earlier; {} found damaged",
+            let mut text = format!(
+                "{} records in {} journals read, {}; {} in quarantine from earlier; {} found damaged\n",
                 report.read.records,
                 report.journals,
                 terminal::bytes(report.read.bytes),
@@ -78,8 +75,9 @@ impl Verify {
                 report.found
             );
             for finding in &report.findings {
-                println!("  {}", finding.what);
+                text += &format!("  {}\n", terminal::visible(&finding.what));
             }
+            terminal::say(&text)?;
         }
         if report.is_clean() {
             return Ok(());

@@ -15,7 +15,8 @@ use millrace_host::terminal;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::uplink::{LinkFigures, Uplink};
+use super::backlog::{Backlog, Gauging};
+use super::uplink::{CertificateFigures, LinkFigures, Uplink};
 use crate::mqtt::{MqttStatus, StatusHandle};
 
 /// What the routes speak of.
@@ -31,8 +32,10 @@ pub struct Subject {
     pub asks: mpsc::Sender<oneshot::Sender<Status>>,
     /// MQTT's counters.
     pub mqtt: StatusHandle,
-    /// The link's figures.
+    /// The link's figures, and the certificate.
     pub uplink: Arc<Uplink>,
+    /// Measures what waits for a hub.
+    pub gauging: Gauging,
     /// Bandwidth windows.
     pub schedules: Schedules,
 }
@@ -46,6 +49,8 @@ struct Page {
     engine: Status,
     mqtt: MqttStatus,
     link: LinkFigures,
+    backlog: Backlog,
+    certificate: CertificateFigures,
     windows: Vec<Line>,
 }
 
@@ -83,6 +88,8 @@ async fn status(State(subject): State<Subject>) -> Response {
         engine,
         mqtt: subject.mqtt.snapshot(),
         link: subject.uplink.figures(),
+        backlog: subject.gauging.now().await,
+        certificate: subject.uplink.certificate(),
         windows: lines.collect(),
     };
     Json(page).into_response()

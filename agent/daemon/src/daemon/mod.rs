@@ -7,13 +7,16 @@
 //! | [`uplink`] | QUIC to a hub |
 //! | [`sources`] | MQTT |
 //! | [`windows`] | bandwidth by hour |
-//! | [`http`], [`gauges`] | what is shown |
+//! | [`backlog`] | how much waits for a hub |
+//! | [`http`], [`gauges`], [`scrape`] | what is shown |
 
+pub mod backlog;
 pub mod disk;
 pub mod driver;
 pub mod gauges;
 pub mod http;
 mod open_receipts;
+pub mod scrape;
 pub mod sources;
 pub mod uplink;
 pub mod windows;
@@ -33,10 +36,12 @@ use millrace_model::store::Change;
 use millrace_model::{DeviceId, Incarnation, Lane, Record};
 use tokio::sync::mpsc;
 
+use self::backlog::Gauging;
 use self::disk::Disk;
 use self::driver::{Driver, Ears, Stages};
 use self::gauges::Gauges;
 use self::http::{Fitness, Subject};
+use self::scrape::Scrape;
 use self::sources::Source;
 use self::uplink::Uplink;
 use crate::config::Config;
@@ -87,6 +92,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         clock.moment(),
     );
     let disk = Disk::start(store, &places.journal(), &options, events.clone(), fatal)?;
+    let gauging = Gauging::open(&places.journal(), &options, clock.clone())?;
     let uplink = Arc::new(Uplink::new(identity, places.clone(), clock.clone(), &config.hub));
     let schedules = windows::start(config.uplink.clone(), clock.clone(), events.clone()).await?;
 
@@ -104,6 +110,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let http = listener.local_addr()?;
     let source = Source::start(config.mqtt, device, entropy::seed_u64()?, arrivals).await?;
     let mqtt = source.status.clone();
+    Scrape { uplink: Arc::clone(&uplink), mqtt: mqtt.clone(), gauging: gauging.clone() }.show_on(&metrics);
     let subject = Subject {
         device: device.to_string(),
         name: name.clone(),
@@ -111,6 +118,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         asks,
         mqtt: mqtt.clone(),
         uplink,
+        gauging: gauging.clone(),
         schedules: schedules.clone(),
     };
     let fitness = Arc::new(Fitness { watchdog: watchdog.clone(), latest, mqtt });
@@ -121,6 +129,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         shutdown.clone(),
     ));
     let feeding = tokio::spawn(watchdog.run(shutdown.clone()));
+    let measuring = tokio::spawn(gauging.run(shutdown.clone()));
     places.announce(&Runtime { pid: std::process::id(), http, mqtt: source.address })?;
     systemd::ready();
     tracing::info!(%device, name, %incarnation, %http, mqtt = ?source.address, "the agent runs");
@@ -139,7 +148,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     shutdown.trigger();
     places.withdraw();
     schedules.shutdown().await;
-    let _served = tokio::join!(serving, feeding);
+    let _served = tokio::join!(serving, feeding, measuring);
     ended.map_err(|why| StoreFailed(why).into())
 }
 

@@ -8,6 +8,7 @@
 //! Promise: one session at a time; its end is told exactly once, by `Disconnected`. Certificates renew themselves here.
 //! Absent: what frames mean, when to dial again.
 
+mod figures;
 mod hubs;
 mod renewal;
 mod streams;
@@ -23,6 +24,9 @@ use millrace_wire::Frame;
 use millrace_wire::limits::FRAME_MAX;
 use tokio::sync::{mpsc, watch};
 
+pub use self::figures::{CertificateFigures, LinkFigures};
+
+use self::figures::Met;
 use self::hubs::Hubs;
 use self::streams::{write, write_control};
 use crate::config::HubSettings;
@@ -45,6 +49,7 @@ pub struct Uplink {
     fixed: bool,
     figures: Mutex<Option<Connection>>,
     before: Mutex<(u64, u64)>,
+    met: Mutex<Option<Met>>,
 }
 
 /// How a session, or the attempt at one, ended.
@@ -62,17 +67,6 @@ impl End {
 /// Whether hubs will not have this device any more, until an operator acts.
 const fn is_unwelcome(code: CloseCode) -> bool {
     matches!(code, CloseCode::Revoked | CloseCode::NotAdmitted | CloseCode::Expired)
-}
-
-/// What the link itself knows.
-#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize)]
-pub struct LinkFigures {
-    /// Smoothed round trip, milliseconds; 0 without a connection.
-    pub rtt_ms: f64,
-    /// UDP bytes sent since the process began.
-    pub bytes_sent: u64,
-    /// UDP bytes received since the process began.
-    pub bytes_received: u64,
 }
 
 /// A session from the driver's side.
@@ -99,6 +93,7 @@ impl Uplink {
             fixed,
             figures: Mutex::default(),
             before: Mutex::default(),
+            met: Mutex::default(),
         }
     }
 
@@ -111,7 +106,9 @@ impl Uplink {
         let uplink = Arc::clone(self);
         tokio::spawn(async move {
             let outboxes = [control_out, live_out, backlog_out];
-            let End { reason, unwelcome } = uplink.session(&events, outboxes, ended).await;
+            let end = uplink.session(&events, outboxes, ended).await;
+            uplink.remember(&end);
+            let End { reason, unwelcome } = end;
             // The driver lives as long as the process; when it is gone nobody needs to be told.
             let _stopped = events.send(Event::Disconnected { reason, unwelcome }).await;
         });
@@ -130,20 +127,6 @@ impl Uplink {
                 tracing::warn!(%error, "the list of hubs could not be kept for the next start");
             }
             *hubs = Hubs::new(addresses);
-        }
-    }
-
-    /// What the link itself knows now.
-    #[must_use]
-    pub fn figures(&self) -> LinkFigures {
-        let (sent, received) = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.figures.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(connection) => LinkFigures {
-                rtt_ms: connection.rtt().as_secs_f64() * 1_000.0,
-                bytes_sent: sent + connection.bytes_sent(),
-                bytes_received: received + connection.bytes_received(),
-            },
-            None => LinkFigures { rtt_ms: 0.0, bytes_sent: sent, bytes_received: received },
         }
     }
 
@@ -174,14 +157,6 @@ impl Uplink {
         self.keep_figures(None);
         tracing::info!(hub = %connection.peer().name, reason = end.reason, "the session with the hub ended");
         end
-    }
-
-    fn keep_figures(&self, connection: Option<Connection>) {
-        let mut current = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = std::mem::replace(&mut *current, connection) {
-            let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-            *before = (before.0 + old.bytes_sent(), before.1 + old.bytes_received());
-        }
     }
 
     async fn dial(&self) -> Result<Connection, End> {
