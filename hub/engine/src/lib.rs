@@ -28,6 +28,7 @@
 //! | [`credit`], [`bucket`] | how much each agent may send, and each device |
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
+//! | [`placement`] | which hubs keep which partition |
 
 pub mod bucket;
 pub mod clones;
@@ -39,6 +40,7 @@ pub mod engine;
 pub mod event;
 pub mod greeting;
 pub mod link;
+pub mod placement;
 pub mod reception;
 pub mod retention;
 pub mod shelf;

@@ -11,6 +11,7 @@
 //! | [`record`], [`notice`] | one reading or event, and the payloads that Millrace itself writes |
 //! | [`canon`], [`block`] | their canonical bytes: one record, and a run of records |
 //! | [`hash`] | what is hashed, and how a run is bound to its place |
+//! | [`partition`] | which hubs keep which devices' readings |
 //! | [`ranges`] | sets of sequence numbers |
 //! | [`run`] | consecutive records on their way from one store to another |
 //! | [`ledger`] | the count that proves that nothing was lost |
@@ -25,6 +26,7 @@ pub mod lane;
 pub mod ledger;
 pub mod limits;
 pub mod notice;
+pub mod partition;
 pub mod ranges;
 pub mod record;
 pub mod run;
@@ -37,6 +39,7 @@ pub use hash::{RecordCheck, SegmentHash};
 pub use id::{BootId, DeviceId, Fence, HubId, Incarnation, JournalId, Ordinal, Seq};
 pub use lane::{AckLevel, Lane};
 pub use ledger::Ledger;
+pub use partition::{NodeId, Partition};
 pub use ranges::{RangeSet, SeqRange};
 pub use record::{Flags, Kind, Record};
 pub use run::{Encoding, Run, SegmentName};
