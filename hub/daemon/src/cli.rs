@@ -14,13 +14,12 @@ mod tail;
 mod token;
 mod verify;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use millrace_host::Exit;
-use serde_json::Value;
+use millrace_host::terminal::say;
+use millrace_host::{Exit, privacy};
 
 use crate::client::{Client, Target};
 use crate::hub::identity::missing;
@@ -106,6 +105,7 @@ impl Which {
 /// Runs the program; what the process is to end with.
 #[must_use]
 pub fn main() -> ExitCode {
+    privacy::begin();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -116,7 +116,6 @@ pub fn main() -> ExitCode {
     };
     match cli.command.perform() {
         Ok(exit) => exit.into(),
-        Err(failure) if failure.exit == Exit::Ok => Exit::Ok.into(),
         Err(failure) => failure.report().into(),
     }
 }
@@ -146,22 +145,6 @@ impl Command {
 fn wait_for(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::internal(&error))?.block_on(work)
-}
-
-/// Writes the answer. A reader that has gone (`| head`) ends the program without a complaint.
-pub(crate) fn say(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Ok, "nobody reads the answer any more"))
-        }
-        written => written.map_err(|error| Failure::io("the answer could not be written", &error)),
-    }
-}
-
-/// Writes a JSON document.
-pub(crate) fn say_json(value: &Value) -> Result<(), Failure> {
-    say(&format!("{value:#}\n"))
 }
 
 #[cfg(test)]

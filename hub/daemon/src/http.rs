@@ -27,6 +27,7 @@ use serde_json::Value;
 use crate::alarms::AlarmBoard;
 use crate::driver::DriverHandle;
 use crate::meters::Meters;
+use crate::places::Places;
 use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::registrar::Registrar;
@@ -43,6 +44,8 @@ pub struct ApiParts {
     pub quic: SocketAddr,
     /// Where it listens for callers.
     pub http: SocketAddr,
+    /// Where everything stands.
+    pub places: Places,
     /// Bytes that the store may take.
     pub store_budget_bytes: u64,
     /// Time.

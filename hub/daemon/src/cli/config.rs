@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 use millrace_host::Exit;
 use serde_json::json;
 
-use super::{say, say_json};
 use crate::config;
 use millrace_host::Failure;
+use millrace_host::terminal::{say, say_json};
 
 /// Check a config file, or print a complete example.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use millrace_host::terminal::{Align, Table, bytes, count};
+use millrace_host::terminal::{Align, Table, bytes, count, say, say_json};
 use millrace_host::{Clock, Exit};
 use millrace_hub_engine::{DeviceSummary, Engine};
 use millrace_journal::{Options, Reader};
@@ -11,8 +11,8 @@ use millrace_model::store::Usage;
 use millrace_model::{DeviceId, HubId, Moment};
 use serde_json::{Value, json};
 
-use super::look::{number, text};
-use super::{Which, say, say_json};
+use super::Which;
+use super::look::{number, shown, text};
 use crate::client::encoded;
 use crate::http::merged_devices;
 use crate::hub;
@@ -61,7 +61,8 @@ impl Devices {
             self.which.client()?.get("/v1/devices").await?
         } else {
             let registry = open(&self.which)?;
-            json!({ "devices": merged_devices(registry.devices(), held(&self.which)?) })
+            let now = Clock::system().wall();
+            json!({ "devices": merged_devices(registry.devices(), held(&self.which)?, now) })
         };
         if self.which.json {
             say_json(&answer)?;
@@ -93,15 +94,15 @@ fn table(devices: &[Value]) -> String {
         return "no devices yet: `millrace-hub token create` makes what the first one needs\n".to_owned();
     }
     let mut table = Table::new(&[
-        ("NAME", Align::Left),
-        ("ID", Align::Left),
-        ("STATE", Align::Left),
-        ("RECORDS", Align::Right),
-        ("MISSING", Align::Right),
-        ("DECLARED", Align::Right),
-        ("SIZE", Align::Right),
-        ("LAST SEEN", Align::Left),
-        ("LABELS", Align::Left),
+        ("name", Align::Left),
+        ("id", Align::Left),
+        ("state", Align::Left),
+        ("records", Align::Right),
+        ("missing", Align::Right),
+        ("declared", Align::Right),
+        ("size", Align::Right),
+        ("last seen", Align::Left),
+        ("labels", Align::Left),
     ]);
     for device in devices {
         let online = device.get("online").and_then(Value::as_array).map_or(0, Vec::len);
@@ -122,7 +123,7 @@ fn table(devices: &[Value]) -> String {
             count(number(device, "missing")),
             count(number(device, "declared")),
             bytes(number(device, "stored_bytes")),
-            text(device, "last_seen").to_owned(),
+            if online > 0 { "now".to_owned() } else { text(device, "last_seen").to_owned() },
             labels.join(","),
         ]);
     }
@@ -146,7 +147,7 @@ impl Revoke {
         if self.which.json {
             say_json(&answer)?;
         } else {
-            let (name, id) = (text(&answer, "name"), text(&answer, "id"));
+            let (name, id) = (shown(&answer, "name"), shown(&answer, "id"));
             say(&format!("{name} ({id}) is revoked: its session is cut and it is not let in again\n"))?;
         }
         Ok(Exit::Ok)

@@ -6,10 +6,11 @@ use clap::Args;
 use millrace_host::{Clock, Exit};
 use serde_json::json;
 
-use super::{DATA_DEFAULT, say, say_json};
+use super::DATA_DEFAULT;
 use crate::hub::founding::{Founded, found};
 use crate::places::About;
 use millrace_host::Failure;
+use millrace_host::terminal::{say, say_json};
 
 /// Make a new hub: the cluster's CA, the hub's identity and an empty store.
 ///

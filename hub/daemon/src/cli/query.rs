@@ -4,10 +4,10 @@ use clap::Args;
 use millrace_host::Exit;
 use serde_json::Value;
 
-use super::look::{cells, records};
-use super::{Which, say, say_json};
+use super::Which;
 use crate::client::encoded;
 use millrace_host::Failure;
+use millrace_host::terminal::{Authors, note, record_table, say, say_json};
 
 /// Which records.
 #[derive(Debug, Clone, Args)]
@@ -80,12 +80,10 @@ impl Query {
             say_json(&answer)?;
             return Ok(Exit::Ok);
         }
-        let mut table = records();
         let found = answer.get("records").and_then(Value::as_array).into_iter().flatten();
-        found.for_each(|record| table.row(cells(record)));
-        say(&table.to_string())?;
+        say(&record_table(found, Authors::Many).to_string())?;
         if let Some(next) = answer.get("next").and_then(Value::as_str) {
-            say(&format!("more: --cursor {next}\n"))?;
+            note(&format!("more: --cursor {next}"));
         }
         Ok(Exit::Ok)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_host::{Clock, Exit, Shutdown, logs};
+use millrace_host::{Clock, Exit, Shutdown, logs, privacy};
 
 use crate::config::{self, Config};
 use crate::hub::Hub;
@@ -18,19 +18,23 @@ const BLOCKING_MAX: usize = 160;
 /// How long threads that block may take to end with the process.
 const THREADS_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Run the hub until SIGTERM or SIGINT. SIGHUP reads its identity again.
+/// What the names of its files begin with, apart from those of CA and identity, which have a stricter guard.
+const FILES: [&str; 5] = ["journal.db", "registry.jsonl", "retention.json", "about.json", "runtime.json"];
+
+/// Run the hub until SIGTERM or SIGINT. SIGHUP reads its identity again, and of the config [quota] and [retention].
 ///
 /// When everything listens, DIR/runtime.json says where.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  millrace-hub run --config /etc/millrace/hub.toml\n  millrace-hub run --data ./hub --listen 127.0.0.1:0 --http 127.0.0.1:0"
 )]
+#[group(required = true, multiple = true, id = "where")]
 pub(super) struct Run {
     /// The config file; `millrace-hub config example` prints one.
-    #[arg(long, value_name = "FILE", env = "MILLRACE_HUB_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "MILLRACE_HUB_CONFIG", group = "where")]
     config: Option<PathBuf>,
     /// The data directory; wins over the config's.
-    #[arg(long, value_name = "DIR", env = "MILLRACE_HUB_DATA", required_unless_present = "config")]
+    #[arg(long, value_name = "DIR", env = "MILLRACE_HUB_DATA", group = "where")]
     data: Option<PathBuf>,
     /// UDP address for agents; wins over `quic.listen`.
     #[arg(long, value_name = "ADDR")]
@@ -44,6 +48,7 @@ impl Run {
     pub(super) fn perform(self) -> Result<Exit, Failure> {
         let config = self.settled()?;
         logs::init(&config.log).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        privacy::tighten_aloud(config.places.root(), &FILES);
         let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from).max(WORKERS_MIN);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers)
@@ -55,13 +60,14 @@ impl Run {
             let signals = Shutdown::install();
             let (shutdown, reload) = signals.map_err(|error| Failure::io("no signal handlers", &error))?;
             let hub = Hub::start(config, Clock::system(), shutdown).await?;
+            let hub = hub.rereading(move || self.settled());
             Ok(hub.run(Some(reload)).await)
         });
         runtime.shutdown_timeout(THREADS_PATIENCE);
         ended
     }
 
-    fn settled(self) -> Result<Config, Failure> {
+    fn settled(&self) -> Result<Config, Failure> {
         let wrong = |error: millrace_host::config::ConfigError| Failure::new(Exit::Config, error.to_string());
         let mut config = match (&self.config, &self.data) {
             (Some(file), _) => config::read(file).map_err(wrong)?,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_host::Exit;
-use millrace_host::terminal::{Tone, bytes, colours, count, duration, toned};
+use millrace_host::terminal::{Tone, bytes, colours, count, duration, remaining, say, say_json, toned};
 use serde_json::Value;
 
-use super::look::{number, text};
-use super::{Which, say, say_json};
+use super::Which;
+use super::look::{number, shown, text};
 use millrace_host::Failure;
 
 /// Alarms that are shown; `--json` shows all that the hub keeps.
@@ -47,36 +47,43 @@ fn page(status: &Value, colours: bool) -> String {
     let state = if ready {
         toned("ready", Tone::Good, colours)
     } else {
-        toned(&format!("not ready: {}", text(status, "problem")), Tone::Bad, colours)
+        toned(&format!("not ready: {}", shown(status, "problem")), Tone::Bad, colours)
     };
     let mut out = format!(
         "hub      {} in {}  {state}\nup       {}, {}\nlistens  agents {}, callers {}\n",
-        text(status, "name"),
-        text(status, "region"),
+        shown(status, "name"),
+        shown(status, "region"),
         duration(Duration::from_secs(number(status, "uptime_s"))),
-        text(status, "software"),
-        text(status, "quic"),
-        text(status, "http"),
+        shown(status, "software"),
+        shown(status, "quic"),
+        shown(status, "http"),
     );
     out.push_str(&format!(
-        "devices  {} enrolled, {} online, {} revoked\nrecords  {}, {} missing, {} declared lost\nstore    {} of {}\n",
+        "devices  {} enrolled, {} online, {} revoked; {} sessions\nrecords  {}, {} missing, {} declared lost\n\
+         store    {} of {}{}\n",
         number(devices, "enrolled"),
         number(devices, "online"),
         number(devices, "revoked"),
+        number(status, "sessions"),
         count(number(status, "records")),
         count(number(status, "missing")),
         count(number(status, "declared")),
         bytes(number(store, "used_bytes")),
         bytes(number(store, "budget_bytes")),
+        if store.get("full") == Some(&Value::Bool(true)) { ", FULL" } else { "" },
     ));
+    let certificate = part("certificate");
+    if let Some(left) = certificate.get("left_s").and_then(Value::as_i64) {
+        out.push_str(&format!("cert     {}, until {}\n", remaining(left), shown(certificate, "not_after")));
+    }
     let alarms = part("alarms").as_array().map(Vec::as_slice).unwrap_or_default();
     for alarm in alarms.iter().take(ALARMS_SHOWN) {
         let tone = if text(alarm, "severity") == "error" { Tone::Bad } else { Tone::Warning };
-        let who = text(alarm, "name");
-        let kind = toned(text(alarm, "kind"), tone, colours);
-        let line = format!("alarm    {} {kind} {who} {}\n", text(alarm, "at"), text(alarm, "message"));
+        let who = shown(alarm, "name");
+        let kind = toned(&shown(alarm, "kind"), tone, colours);
+        let line = format!("alarm    {} {kind} {who} {}\n", shown(alarm, "at"), shown(alarm, "message"));
         out.push_str(&line);
-        out.push_str(&format!("         {}\n", text(alarm, "hint")));
+        out.push_str(&format!("         {}\n", shown(alarm, "hint")));
     }
     if alarms.len() > ALARMS_SHOWN {
         out.push_str(&format!("         and {} more: --json\n", alarms.len() - ALARMS_SHOWN));
@@ -93,8 +100,16 @@ mod tests {
     #[test]
     fn a_page_says_what_is_wrong() {
         let status = json!({"name": "hub-1", "region": "north", "ready": false, "problem": "the disk is full",
-            "devices": {"enrolled": 3}, "alarms": [{"kind": "full", "severity": "error", "hint": "make room"}]});
+            "devices": {"enrolled": 3}, "sessions": 2, "store": {"used_bytes": 512, "budget_bytes": 1024, "full": true},
+            "certificate": {"not_after": "2026-12-01T00:00:00Z", "left_s": 690_000},
+            "alarms": [{"kind": "full", "severity": "error", "name": "x\u{1b}[32m", "hint": "make room"}]});
         let page = page(&status, false);
+        assert!(
+            page.contains("; 2 sessions\n") && page.contains("store    512 B of 1.00 KiB, FULL\n"),
+            "{page}"
+        );
+        assert!(page.contains("cert     7d 23h left, until 2026-12-01T00:00:00Z\n"), "{page}");
+        assert!(page.contains("x\\u{1b}[32m") && !page.contains('\u{1b}'), "{page}");
         assert!(page.contains("not ready: the disk is full") && page.contains("3 enrolled"), "{page}");
         assert!(page.contains("make room"), "{page}");
     }

@@ -6,10 +6,11 @@ use clap::Args;
 use millrace_host::Exit;
 use serde_json::Value;
 
-use super::look::{line, number, text};
+use super::Which;
+use super::look::{number, text};
 use super::query::Filter;
-use super::{Which, say};
 use millrace_host::Failure;
+use millrace_host::terminal::{note, record_line, say, say_json_line};
 
 /// Show the latest records and, with -f, those that arrive, one per line.
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ impl Tail {
         let Some(events) = &mut events else { return Ok(Exit::Ok) };
         while let Some((name, data)) = events.next().await? {
             if name == "missed" {
-                note("some records came too fast to be shown; `millrace-hub query` has them");
+                note("note: some records came too fast to be shown; `millrace-hub query` has them");
                 continue;
             }
             let Ok(record) = serde_json::from_str::<Value>(&data) else { continue };
@@ -66,18 +67,11 @@ impl Tail {
     }
 
     fn show(&self, record: &Value) -> Result<(), Failure> {
-        if self.which.json { say(&format!("{record}\n")) } else { say(&format!("{}\n", line(record))) }
+        if self.which.json { say_json_line(record) } else { say(&format!("{}\n", record_line(record))) }
     }
 }
 
 fn place(record: &Value) -> Place {
     let of = |key: &str| text(record, key).to_owned();
     (of("device"), of("incarnation"), of("lane"), number(record, "seq"))
-}
-
-/// Says something that is not an answer.
-fn note(text: &str) {
-    use std::io::Write;
-    // Fails only when nobody reads it.
-    let _ = writeln!(std::io::stderr(), "note: {text}");
 }

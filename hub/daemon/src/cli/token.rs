@@ -7,13 +7,14 @@ use millrace_host::config::Span;
 use millrace_host::{Clock, Exit};
 use serde_json::{Value, json};
 
-use super::{Which, say, say_json};
+use super::Which;
 use crate::config;
 use crate::http::{TokenRequest, shown_token};
 use crate::hub;
 use crate::registrar::{TokenMakingError, TokenOrder, make_token};
 use crate::registry::Registry;
 use millrace_host::Failure;
+use millrace_host::terminal::{say, say_json};
 
 /// Make join tokens.
 #[derive(Debug, Args)]

@@ -4,13 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use millrace_host::terminal::{bytes, count};
+use millrace_host::terminal::{bytes, count, say, say_json, visible};
 use millrace_host::{Clock, Exit};
 use millrace_journal::{Progress, Report};
 use millrace_model::SeqRange;
 use serde_json::json;
 
-use super::{DATA_DEFAULT, say, say_json};
+use super::DATA_DEFAULT;
 use crate::config::defaults;
 use crate::places::Places;
 use crate::registry::Registry;
@@ -107,7 +107,7 @@ impl Verify {
                 (Some(journal), None) => format!("{journal}: "),
                 _ => String::new(),
             };
-            text.push_str(&format!("damaged: {place}{}\n", finding.what));
+            text.push_str(&format!("damaged: {place}{}\n", visible(&finding.what)));
         }
         if report.is_clean() {
             text.push_str("all is well\n");

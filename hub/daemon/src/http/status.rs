@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use millrace_host::http::Health;
-use serde_json::json;
+use millrace_host::times::rfc3339;
+use millrace_link::Identity;
+use serde_json::{Value, json};
 
-use super::{Answer, Api, stopping};
+use super::{Answer, Api, ApiParts, stopping};
 
 pub(super) async fn show(State(api): State<Api>) -> Answer {
     let api = &api.0;
@@ -20,7 +22,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "region": api.endpoint.region,
         "addresses": api.endpoint.addresses,
         "software": crate::SOFTWARE,
-        "time": millrace_host::times::rfc3339(api.clock.wall()),
+        "time": rfc3339(api.clock.wall()),
         "uptime_s": api.clock.moment().0 / 1_000_000,
         "quic": api.quic.to_string(),
         "http": api.http.to_string(),
@@ -42,6 +44,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
             "budget_bytes": api.store_budget_bytes,
             "full": now.full,
         },
+        "certificate": certificate(api).await,
         "commits": api.meters.commits.get(),
         "busy": now.busy,
         "door": {
@@ -53,4 +56,17 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         },
         "alarms": api.board.latest(),
     })))
+}
+
+/// The hub's own certificate as it stands on disk, which is the one that it shows; null when it cannot be read.
+async fn certificate(api: &ApiParts) -> Value {
+    let directory = api.places.identity();
+    let read = tokio::task::spawn_blocking(move || Identity::load(&directory)).await;
+    let Ok(Ok(identity)) = read else { return Value::Null };
+    let end = identity.own().not_after;
+    json!({
+        "not_after": rfc3339(end),
+        "not_after_s": end.unix_seconds(),
+        "left_s": end.unix_seconds().saturating_sub(api.clock.wall().unix_seconds()),
+    })
 }

@@ -118,6 +118,7 @@ impl Hub {
             endpoint,
             quic: doors.quic,
             http: doors.http,
+            places: config.places.clone(),
             store_budget_bytes: config.store_budget_bytes,
             clock: clock.clone(),
             registry,
