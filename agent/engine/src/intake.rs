@@ -88,9 +88,15 @@ impl Intake {
     }
 
     /// Whether more publications may be handed in. When not, the daemon stops reading MQTT.
+    ///
+    /// A lane that blocks holds its own publishers back by their windows. What waits for it may take half of the room here;
+    /// beyond that, nothing is read for any lane until it moves.
     #[must_use]
     pub fn has_room(&self, config: &Config) -> bool {
-        !self.blocked
+        let held = self.blocked
+            && (self.waiting.len() * 2 >= config.intake_records_max
+                || self.waiting_bytes * 2 >= config.intake_bytes_max);
+        !held
             && self.waiting.len() + self.in_commit.len() < config.intake_records_max
             && self.waiting_bytes + self.in_commit_bytes < config.intake_bytes_max
             && self.refused.len() + self.refused_in_commit.len() < config.intake_records_max

@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_agent_engine::{Command, Config, Engine, Event};
 use millrace_model::notice::GapReason;
-use millrace_model::store::{Change, JournalState, Refusal, Usage};
-use millrace_model::{Incarnation, JournalId, Lane, Ledger, Moment, RangeSet, Record, SeqRange, Topic, Wall};
+use millrace_model::store::{Change, JournalState, Outcome, Refusal, Usage};
+use millrace_model::{
+    Durable, Incarnation, JournalId, Lane, Ledger, Moment, RangeSet, Record, SeqRange, Topic, Wall,
+};
 use millrace_wire::Frame;
 use millrace_wire::limits::JOURNALS_MAX;
 
@@ -73,6 +75,41 @@ fn publications_that_wait_for_a_full_disk_have_a_limit_even_when_all_are_refused
         engine.handle_event(Event::Timer, now);
     }
     assert!((10..=20).contains(&taken), "{taken} publications wait");
+}
+
+#[test]
+fn a_lane_that_blocks_holds_only_its_own_publications_until_they_take_half_of_the_room() {
+    let mut config = Config::new(DEVICE, "test 1");
+    (config.disk_budget_bytes, config.disk_reserve_bytes, config.intake_records_max) = (10_000, 0, 100);
+    let full = Usage { used_bytes: 10_000, ..Usage::default() };
+    let mut engine = Engine::new(config, Incarnation::new(1), Vec::new(), full, 1, Moment(0));
+    let record = |text: &'static str| {
+        Record::data(Topic::new("t").unwrap(), Bytes::from_static(text.as_bytes()), Wall(0), 0)
+    };
+    let (mut ticket, mut appended) = (0, Vec::new());
+    let mut hand_in = |engine: &mut Engine, lane| {
+        ticket += 1;
+        let record = record("x");
+        engine.handle_event(Event::Arrived { ticket, lane, record }, Moment(0));
+        for command in commands(engine) {
+            let Command::Commit { commit, changes } = command else { continue };
+            let outcomes = changes.iter().map(|_| Outcome::Done).collect();
+            appended.extend(changes);
+            let durable = Durable::attest(commit);
+            engine.handle_event(Event::Committed { durable, outcomes, usage: full }, Moment(0));
+        }
+    };
+    for _ in 0..49 {
+        hand_in(&mut engine, Lane::Urgent);
+        assert!(engine.has_room(), "urgent blocks, the others go on");
+    }
+    hand_in(&mut engine, Lane::Bulk);
+    assert!(engine.has_room());
+    hand_in(&mut engine, Lane::Urgent);
+    assert!(!engine.has_room(), "half of the room is taken");
+    let bulk = |change: &Change| matches!(change, Change::Append { lane: Lane::Bulk, .. });
+    let urgent = |change: &Change| matches!(change, Change::Append { lane: Lane::Urgent, .. });
+    assert_eq!((appended.iter().filter(|c| bulk(c)).count(), appended.iter().any(urgent)), (1, false));
 }
 
 #[test]
