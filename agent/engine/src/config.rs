@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use millrace_model::{AckLevel, DeviceId, Lane};
 
+/// The largest part of the budget that is kept free, as a divisor. An eighth holds the log (a thirty-second) and what one
+/// commit writes twice, into the log and into the database.
+const RESERVE_SHARE: u64 = 8;
+
+/// The largest part of the budget that one commit may bring, as a divisor: it stands in the log and in the database at once,
+/// before anything can go for it.
+const COMMIT_SHARE: u64 = 32;
+
+/// What a commit may bring whatever the budget is. The smallest budget that a daemon allows has room for it.
+const COMMIT_BYTES_MIN: usize = 64 << 10;
+
 /// What a lane does when the disk budget is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
@@ -29,7 +40,8 @@ pub struct Config {
     pub level: AckLevel,
     /// Bytes that the store may take on disk, write-ahead log included.
     pub disk_budget_bytes: u64,
-    /// Part of the budget that is kept free for gap records and for making room, in bytes.
+    /// Part of the budget that is kept free for gap records and for making room, in bytes; at most an eighth of the budget,
+    /// or a small one would hold more air than records.
     pub disk_reserve_bytes: u64,
     /// Fill at which lanes with [`Policy::Thin`] begin to thin, in hundredths of the budget.
     pub thin_at: u64,
@@ -100,6 +112,15 @@ impl Config {
     /// Bytes at which room must be made: the budget without its reserve.
     #[must_use]
     pub const fn high_water_bytes(&self) -> u64 {
-        self.disk_budget_bytes.saturating_sub(self.disk_reserve_bytes)
+        let most = self.disk_budget_bytes / RESERVE_SHARE;
+        let reserve = if self.disk_reserve_bytes < most { self.disk_reserve_bytes } else { most };
+        self.disk_budget_bytes - reserve
+    }
+
+    /// Bytes of records that one commit may bring.
+    #[must_use]
+    pub fn commit_bytes_max(&self) -> usize {
+        let share = usize::try_from(self.disk_budget_bytes / COMMIT_SHARE).unwrap_or(usize::MAX);
+        share.clamp(COMMIT_BYTES_MIN, self.intake_bytes_max.max(COMMIT_BYTES_MIN))
     }
 }

@@ -114,11 +114,13 @@ impl Intake {
             self.fill_refused(committing);
             return;
         }
+        let bytes_max = config.commit_bytes_max();
         let mut lanes: [Vec<Record>; Lane::ALL.len()] = Default::default();
         let mut blocked = [false; Lane::ALL.len()];
         let mut held = VecDeque::new();
         while let Some(waiting) = self.waiting.pop_front() {
-            if self.in_commit.len() >= COMMIT_RECORDS_MAX {
+            let enough = self.in_commit.len() >= COMMIT_RECORDS_MAX || self.in_commit_bytes >= bytes_max;
+            if enough {
                 held.push_back(waiting);
                 break;
             }

@@ -138,7 +138,7 @@ impl Shelf {
     /// Records are not here any more, dropped or put aside as damaged; the store counted `evicted` of them as evicted, and its count stands: where the hubs
     /// have records whose acks it had not heard of then, it has opened a gap, and only a gap too many can come of that.
     pub fn gone(&mut self, ranges: &RangeSet, evicted: u64) {
-        let unacked = self.present.intersection(&ranges).difference(&self.acked).count();
+        let unacked = self.present.intersection(ranges).difference(&self.acked).count();
         for range in ranges.iter() {
             let sets =
                 [&mut self.present, &mut self.acked, &mut self.unwritten, &mut self.graced, &mut self.sent];

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use millrace_agent_engine::{Command, Config, Engine, Event};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
-use millrace_model::{Durable, JournalId, Lane, Moment, Record, Seq, SeqRange, Topic, Wall};
+use millrace_model::{Durable, Lane, Moment, Record, Seq, SeqRange, Topic, Wall};
 use millrace_wire::{Frame, Lodging};
 
 use crate::hub::Hub;
