@@ -168,10 +168,7 @@ async fn the_status_says_what_waits_and_how_long_the_certificate_lives() {
     );
     let page = self::agent().args(["status", "--data"]).arg(directory.path()).output().unwrap();
     let page = String::from_utf8(page.stdout).unwrap();
-    assert!(
-        page.contains("backlog      21 records, about ") && page.contains("certificate  23h 5"),
-        "{page}"
-    );
+    assert!(page.contains("backlog      21 records, about ") && page.contains(" left, until "), "{page}");
 
     let runtime = std::fs::read(directory.path().join("runtime.json")).unwrap();
     let runtime: Value = serde_json::from_slice(&runtime).unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use millrace_agent_engine::Status;
 use millrace_host::times::rfc3339;
 use millrace_host::{Clock, Shutdown};
 use millrace_journal::{Options, ReadError, Reader};
@@ -39,12 +40,26 @@ fn as_text<S: serde::Serializer>(wall: &Option<Wall>, serializer: S) -> Result<S
     wall.map(rfc3339).serialize(serializer)
 }
 
+impl Backlog {
+    /// Without what hubs have acknowledged and the store has not noted yet: it notes acks with the next commit, and the
+    /// engine, by which `pending` records wait, knows them at once.
+    #[must_use]
+    fn of(self, pending: u64) -> Self {
+        if pending == 0 {
+            return Self::default();
+        }
+        let records = self.records.min(pending);
+        let bytes = u128::from(self.bytes) * u128::from(records) / u128::from(self.records.max(1));
+        Self { records, bytes: u64::try_from(bytes).unwrap_or(u64::MAX), ..self }
+    }
+}
+
 /// Measures the backlog. Cheap to clone.
 #[derive(Clone)]
 pub struct Gauging {
     reader: Arc<Mutex<Reader>>,
     clock: Clock,
-    latest: Arc<Mutex<Backlog>>,
+    latest: Arc<Mutex<Option<Backlog>>>,
 }
 
 impl Gauging {
@@ -62,36 +77,41 @@ impl Gauging {
         Ok(Self { reader, clock, latest: Arc::default() })
     }
 
-    /// The backlog when it was measured last.
+    /// The backlog when it was measured last, if it was.
     #[must_use]
-    pub fn latest(&self) -> Backlog {
+    pub fn latest(&self) -> Option<Backlog> {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The backlog now; the latest measure when the store cannot be read.
-    pub async fn now(&self) -> Backlog {
+    /// The backlog now, by an engine for which `pending` records wait; the latest measure when the store cannot be read.
+    pub async fn now(&self, pending: u64) -> Backlog {
         let gauging = self.clone();
         let measured = tokio::task::spawn_blocking(move || {
             let reader = gauging.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            measure(&reader, gauging.clock.wall())
+            measure(&reader, gauging.clock.wall()).map(|backlog| backlog.of(pending))
         });
         match measured.await {
-            Ok(Ok(backlog)) => *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = backlog,
+            Ok(Ok(backlog)) => *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(backlog),
             Ok(Err(error)) => tracing::warn!(%error, "the backlog cannot be measured"),
             // Only when the process ends.
             Err(_) => {}
         }
-        self.latest()
+        self.latest().unwrap_or_default()
     }
 
-    /// Measures again and again, until `shutdown`.
-    pub async fn run(self, shutdown: Shutdown) {
+    /// Measures again and again, until `shutdown`; `status` is the engine's.
+    pub async fn run(self, status: Arc<Mutex<Status>>, shutdown: Shutdown) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        // Not at once: the engine's status is renewed every second, and the first one knows of nothing.
+        ticks.reset();
         loop {
             tokio::select! {
                 () = shutdown.triggered() => return,
-                _ = ticks.tick() => { self.now().await; }
+                _ = ticks.tick() => {
+                    let pending = status.lock().unwrap_or_else(PoisonError::into_inner).ledger.pending;
+                    self.now(pending).await;
+                }
             }
         }
     }
@@ -164,5 +184,8 @@ mod tests {
         assert_eq!((rest.records, rest.oldest, rest.oldest_age_s), (14, Some(Wall(12_000_000)), Some(88)));
         assert!(rest.bytes > 0 && rest.bytes < whole.bytes, "{rest:?} of {whole:?}");
         assert_eq!(measure(&reader, Wall(0)).unwrap().oldest_age_s, Some(0), "a clock that was set back");
+        let acked = rest.of(7);
+        assert_eq!((acked.records, acked.bytes), (7, rest.bytes / 2), "acks that are not noted yet");
+        assert_eq!((rest.of(0), rest.of(99)), (Backlog::default(), rest));
     }
 }

@@ -81,6 +81,7 @@ async fn status(State(subject): State<Subject>) -> Response {
         open: listed.open.unwrap_or(false),
         next_us: listed.next.map(|wall| wall.0),
     });
+    let backlog = subject.gauging.now(engine.ledger.pending).await;
     let page = Page {
         device: subject.device,
         name: subject.name,
@@ -88,7 +89,7 @@ async fn status(State(subject): State<Subject>) -> Response {
         engine,
         mqtt: subject.mqtt.snapshot(),
         link: subject.uplink.figures(),
-        backlog: subject.gauging.now().await,
+        backlog,
         certificate: subject.uplink.certificate(),
         windows: lines.collect(),
     };

@@ -121,6 +121,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         gauging: gauging.clone(),
         schedules: schedules.clone(),
     };
+    let measuring = tokio::spawn(gauging.run(Arc::clone(&latest), shutdown.clone()));
     let fitness = Arc::new(Fitness { watchdog: watchdog.clone(), latest, mqtt });
     let serving = tokio::spawn(millrace_host::http::serve(
         listener,
@@ -129,7 +130,6 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         shutdown.clone(),
     ));
     let feeding = tokio::spawn(watchdog.run(shutdown.clone()));
-    let measuring = tokio::spawn(gauging.run(shutdown.clone()));
     places.announce(&Runtime { pid: std::process::id(), http, mqtt: source.address })?;
     systemd::ready();
     tracing::info!(%device, name, %incarnation, %http, mqtt = ?source.address, "the agent runs");

@@ -32,16 +32,8 @@ impl Scrape {
 
     /// Name without prefix, meaning, value; what is not known is left out, since a zero would be a lie.
     fn figures(&self) -> Vec<(&'static str, &'static str, f64)> {
-        let (backlog, link) = (self.gauging.latest(), self.uplink.figures());
-        let mqtt = self.mqtt.snapshot();
+        let (link, mqtt) = (self.uplink.figures(), self.mqtt.snapshot());
         let mut figures = vec![
-            ("backlog_records", "Records that no hub has acknowledged", float(backlog.records)),
-            ("backlog_bytes", "Bytes that they take in the store, about", float(backlog.bytes)),
-            (
-                "backlog_oldest_age_seconds",
-                "Age of the oldest of them",
-                float(backlog.oldest_age_s.unwrap_or(0)),
-            ),
             (
                 "certificate_expiry_timestamp_seconds",
                 "When this device's certificate ends, seconds since 1970",
@@ -50,6 +42,14 @@ impl Scrape {
             ("mqtt_connected", "1 while MQTT is connected, or listens", f64::from(u8::from(mqtt.connected))),
             ("mqtt_clients", "Clients of the embedded broker", float(mqtt.clients)),
         ];
+        if let Some(backlog) = self.gauging.latest() {
+            let age = float(backlog.oldest_age_s.unwrap_or(0));
+            figures.extend([
+                ("backlog_records", "Records that no hub has acknowledged", float(backlog.records)),
+                ("backlog_bytes", "Bytes that they take in the store, about", float(backlog.bytes)),
+                ("backlog_oldest_age_seconds", "Age of the oldest of them", age),
+            ]);
+        }
         if link.rtt_ms > 0.0 {
             figures.push(("hub_rtt_seconds", "Smoothed round trip to the hub", link.rtt_ms / 1_000.0));
         }
