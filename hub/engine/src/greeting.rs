@@ -2,13 +2,18 @@
 //!
 //! Promise: one session for each incarnation of a device, the newest; a rollback or a fork is named before any record flows.
 
-use millrace_model::{DeviceId, Incarnation, JournalId, Moment, RecordCheck, Seq, SeqRange};
+use millrace_model::limits::RANGES_MAX;
+use millrace_model::{DeviceId, Incarnation, JournalId, Moment, RangeSet, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Frame, GoodbyeCode, Hello, Holding, JournalSummary, Lodging, Verdict, Welcome};
 
 use crate::credit::Account;
 use crate::link::{Greeting, Link, Stage};
 use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine, LinkId};
+
+/// Ranges in one Welcome: as many as one set may have on the wire. Journals with more holes than that name the largest runs;
+/// what is left out is sent once more, and known.
+const HELD_RANGES_MAX: usize = RANGES_MAX;
 
 impl Engine {
     pub(crate) fn opened(&mut self, link: LinkId, device: DeviceId, now: Moment) {
@@ -171,8 +176,14 @@ impl Engine {
             },
         );
         let incarnation = greeting.hello.incarnation;
-        let holdings =
-            greeting.hello.journals.iter().map(|summary| self.holding(device, summary, &greeting)).collect();
+        let mut room = HELD_RANGES_MAX;
+        let mut holdings = Vec::with_capacity(greeting.hello.journals.len());
+        for summary in &greeting.hello.journals {
+            let mut holding = self.holding(device, summary, &greeting);
+            holding.held = largest(holding.held, room);
+            room -= holding.held.iter().len();
+            holdings.push(holding);
+        }
         self.fence += 1;
         let fence = self.fence;
         let credit = self.first_credit(device, now);
@@ -266,6 +277,54 @@ impl Engine {
     }
 }
 
+/// The `count` largest ranges of `held`, all when there are no more.
+fn largest(held: RangeSet, count: usize) -> RangeSet {
+    if held.iter().len() <= count {
+        return held;
+    }
+    let mut ranges: Vec<SeqRange> = held.iter().collect();
+    ranges.sort_by_key(|range| (std::cmp::Reverse(range.count()), range.first()));
+    ranges.truncate(count);
+    ranges.into_iter().collect()
+}
+
 const fn journal_of(device: DeviceId, summary: &JournalSummary) -> JournalId {
     JournalId { device, incarnation: summary.incarnation, lane: summary.lane }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_welcome_for_journals_full_of_holes_still_fits_into_its_frame() {
+        let far = u64::MAX / 2;
+        let holes: RangeSet =
+            (0..100_000).filter_map(|n| SeqRange::new(far + 3 * n, far + 3 * n + 1)).collect();
+        let long: RangeSet = SeqRange::new(1, 1_000).into_iter().collect();
+        let held: RangeSet = holes.iter().chain(long.iter()).collect();
+        let kept = largest(held, HELD_RANGES_MAX);
+        assert!(kept.contains(1_000), "the longest one is among them");
+        let holding = |held| Holding {
+            incarnation: Incarnation::new(u64::MAX),
+            lane: millrace_model::Lane::Bulk,
+            held,
+            head: u64::MAX,
+            head_check: Some(RecordCheck(u64::MAX)),
+            verdict: Verdict::Continues,
+        };
+        let none = (1..millrace_wire::limits::JOURNALS_MAX).map(|_| holding(RangeSet::new()));
+        let welcome = Welcome {
+            session: u64::MAX,
+            hub: millrace_model::HubId::from_bytes([255; 16]),
+            name: "x".repeat(512),
+            region: "x".repeat(512),
+            time: millrace_model::Wall(i64::MAX),
+            holdings: std::iter::once(holding(kept)).chain(none).collect(),
+            credit: u64::MAX,
+            hubs: Vec::new(),
+        };
+        let bytes = millrace_wire::encode(&Frame::Welcome(Box::new(welcome))).unwrap();
+        assert!(millrace_wire::decode(&bytes).is_ok(), "{:?}", millrace_wire::decode(&bytes).err());
+    }
 }
