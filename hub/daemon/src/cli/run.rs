@@ -28,7 +28,8 @@ const FILES: [&str; 5] = ["journal.db", "registry.jsonl", "retention.json", "abo
 #[command(
     after_help = "Examples:\n  millrace-hub run --config /etc/millrace/hub.toml\n  millrace-hub run --data ./hub --listen 127.0.0.1:0 --http 127.0.0.1:0"
 )]
-#[group(required = true, multiple = true, id = "where")]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("where").required(true).multiple(true))]
 pub(super) struct Run {
     /// The config file; `millrace-hub config example` prints one.
     #[arg(long, value_name = "FILE", env = "MILLRACE_HUB_CONFIG", group = "where")]
