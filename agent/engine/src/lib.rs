@@ -15,7 +15,7 @@
 //!
 //! Promise: a publication is acknowledged, and a record trimmed, only with a proof that a flush happened. Memory is
 //! bounded by [`config::Config`], not by the backlog.
-//! Absent: MQTT, SQLite, QUIC; how hubs are found.
+//! Absent: MQTT, SQLite, QUIC; hubs' names and addresses.
 //!
 //! | room | what is decided there |
 //! |---|---|
@@ -25,6 +25,7 @@
 //! | [`committing`] | what goes into the next commit, one at a time |
 //! | [`intake`] | which publications are stored, refused or held back |
 //! | [`shelf`] | what is known of one journal: present, acked, sent |
+//! | [`routing`] | which hub to dial, and when to move |
 //! | [`session`] | when to dial, greet, back off |
 //! | [`shipping`] | which records go next, on which channel |
 //! | [`allowance`] | how many bytes may go: credit and bandwidth |
@@ -41,6 +42,7 @@ pub mod event;
 pub mod intake;
 pub mod recovery;
 pub mod retention;
+pub mod routing;
 pub mod session;
 pub mod shelf;
 pub mod shipping;
