@@ -26,6 +26,9 @@ const REASONS: [(GapReason, i64); 6] = [
     (GapReason::Topic, 5),
 ];
 
+/// In place of a reason: an unknown number of records is lost to damage after the one before `first_seq`.
+const UNKNOWN: i64 = 6;
+
 fn code(reason: GapReason) -> i64 {
     REASONS.iter().find(|(known, _)| *known == reason).map_or(-1, |(_, code)| *code)
 }
@@ -78,6 +81,23 @@ pub(crate) fn open(
     Ok(())
 }
 
+/// Notes that an unknown number of records after `after` is lost to damage; `wall` is the last arrival that is known.
+pub(crate) fn open_unknown(conn: &Connection, id: i64, after: Seq, wall: Wall) -> Result<(), Fault> {
+    let next = signed(after.saturating_add(1));
+    let sql = "INSERT INTO gap (journal, reason, first_seq, last_seq, count, from_wall, to_wall) \
+               VALUES (?1, ?2, ?3, ?3, 0, ?4, ?4) ON CONFLICT (journal, reason, first_seq) DO NOTHING";
+    conn.prepare_cached(sql)?.execute((id, UNKNOWN, next, wall.0))?;
+    Ok(())
+}
+
+/// Whether such a loss is open in a journal that is still written to: then a start that found it did not come as far as a
+/// new incarnation.
+pub(crate) fn any_unknown(conn: &Connection) -> Result<bool, Fault> {
+    let sql =
+        "SELECT 1 FROM gap JOIN journal ON journal.id = gap.journal WHERE reason = ? AND retired = 0 LIMIT 1";
+    Ok(conn.prepare_cached(sql)?.exists([UNKNOWN])?)
+}
+
 /// The open gap that a loss beginning at `first` is merged into, if there is one.
 fn open_before(conn: &Connection, id: i64, code: i64, first: i64) -> Result<Option<i64>, Fault> {
     let before: Option<(i64, i64)> = conn
@@ -106,7 +126,11 @@ pub(crate) fn any(conn: &Connection) -> Result<bool, rusqlite::Error> {
 pub(crate) fn declare(work: &mut Work<'_>, wall: Wall, mono: u64) -> Result<Outcome, Fault> {
     let journal = work.current(Lane::Urgent)?;
     let mut records: Vec<Record> = Vec::new();
-    for gap in all(work.conn)? {
+    for mut gap in all(work.conn)? {
+        if gap.after.is_some() {
+            // Whatever is lost came before this moment.
+            gap.to = gap.to.max(wall);
+        }
         let record =
             gap.to_record(wall, mono).ok_or_else(|| Fault::Invalid("a gap that cannot be written".into()))?;
         records.push(record);
@@ -124,7 +148,9 @@ fn all(conn: &Connection) -> Result<Vec<Gap>, Fault> {
     let mut gaps = Vec::new();
     while let Some(row) = rows.next()? {
         let lane = u8::try_from(row.get::<_, i64>(1)?).ok().and_then(Lane::from_code);
-        let reason = from_code(row.get(2)?);
+        let code: i64 = row.get(2)?;
+        let unknown = code == UNKNOWN;
+        let reason = if unknown { Some(GapReason::Damaged) } else { from_code(code) };
         let (Some(lane), Some(reason)) = (lane, reason) else {
             return Err(Fault::Invalid("an open gap has no lane or no reason".into()));
         };
@@ -132,7 +158,8 @@ fn all(conn: &Connection) -> Result<Vec<Gap>, Fault> {
         gaps.push(Gap {
             incarnation: Incarnation::new(row.get::<_, i64>(0)?.cast_unsigned()),
             lane,
-            range: (first > 0).then_some((first, last)),
+            range: (first > 0 && !unknown).then_some((first, last)),
+            after: unknown.then(|| first.saturating_sub(1)),
             count: unsigned(row.get(5)?),
             reason,
             from: Wall(row.get(6)?),
@@ -175,6 +202,10 @@ pub(crate) fn reopen(
             let journal = millrace_model::JournalId { device, incarnation: gap.incarnation, lane: gap.lane };
             let known = work.row(&journal).filter(|_| journal != row.journal);
             let id = known.map_or(row.id, |known| known.id);
+            if let Some(after) = gap.after {
+                open_unknown(work.conn, id, after, gap.from)?;
+                return Ok(true);
+            }
             let range = gap.range.and_then(|(first, last)| SeqRange::new(first, last));
             open(work.conn, id, gap.reason, range, gap.count, (gap.from, gap.to))?;
             Ok(true)

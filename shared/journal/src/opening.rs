@@ -24,6 +24,8 @@ pub struct OpenReport {
     pub migrated_from: u32,
     /// Commits that the write-ahead log holds and SQLite dropped, because something before them is damaged. They were
     /// flushed once, so their numbers may be known elsewhere: an author must begin a new incarnation. The log was copied aside.
+    /// What they held is an open gap of unknown size in each journal that is written to. 1 when an earlier start found that and
+    /// no new incarnation has begun since.
     pub lost_commits: u64,
     /// Records that were noted as stored and are not there. Where this store is the author, they are open gaps now.
     pub missing: Vec<(JournalId, RangeSet)>,
@@ -100,7 +102,31 @@ pub(crate) fn prepare(store: &mut Store) -> Result<(), OpenError> {
         }
         check_ledger(store, &journal)?;
     }
-    Ok(())
+    note_lost_commits(store)
+}
+
+/// What stood in lost commits cannot be counted, but it can be said: an open gap after the last record of each journal that is
+/// written to. It also reminds the next start when this one ends before a new incarnation has begun.
+fn note_lost_commits(store: &mut Store) -> Result<(), OpenError> {
+    if store.report.lost_commits == 0 {
+        let reminded = crate::gaps::any_unknown(&store.conn).map_err(explain_fault)?;
+        store.report.lost_commits = u64::from(reminded);
+        return Ok(());
+    }
+    let noted = store.transact(|work| {
+        for row in work.journals.values().filter(|row| row.own && !row.retired) {
+            let sealed = crate::segment::neighbour(work.conn, row, row.head, false)?;
+            let sealed = sealed.map(|segment| segment.max_wall);
+            let last = row.tail_walls.map(|(_, last)| last).max(sealed).unwrap_or_default();
+            crate::gaps::open_unknown(work.conn, row.id, row.head, last)?;
+        }
+        Ok(())
+    });
+    match noted {
+        // The report says it in any case; a full disk keeps nobody from starting.
+        Ok(()) | Err(CommitError::Refused(_)) => Ok(()),
+        Err(error) => Err(explain_commit(error)),
+    }
 }
 
 fn check_ledger(store: &Store, journal: &JournalId) -> Result<(), OpenError> {

@@ -212,6 +212,44 @@ fn a_flipped_bit_in_the_log_is_told_and_the_log_is_kept() {
 }
 
 #[test]
+fn records_that_were_lost_with_the_log_are_declared_though_nobody_can_count_them() {
+    let live = tempfile::tempdir().unwrap();
+    let after = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&live.path().join("journal.db"), &author()).unwrap();
+    for n in 0..20 {
+        append(&mut store, NORMAL, readings(1 + n * 5, 5));
+    }
+    for suffix in ["", "-wal"] {
+        let name = format!("journal.db{suffix}");
+        std::fs::copy(live.path().join(&name), after.path().join(&name)).unwrap();
+    }
+    let log = after.path().join("journal.db-wal");
+    let middle = std::fs::metadata(&log).unwrap().len() / 2;
+    flip(&log, usize::try_from(middle).unwrap(), 4);
+    let path = after.path().join("journal.db");
+    let found = Store::open(&path, &author()).unwrap();
+    let head = found.journal(&journal(NORMAL)).unwrap().head;
+    assert!((5..95).contains(&head) && found.opened().lost_commits > 1, "head {head}");
+    drop(found);
+
+    let mut store = Store::open(&path, &author()).unwrap();
+    assert_eq!(store.opened().lost_commits, 1, "until a new incarnation begins, each start says it");
+    let open = Box::new(reading(1));
+    let incarnation = millrace_model::Incarnation::new(0x2222);
+    let declare = Change::DeclareGaps { wall: Wall(500_000_000), mono: 1 };
+    store.commit(1, &[Change::Reincarnate { incarnation, open }, declare]).unwrap();
+    let urgent = millrace_model::JournalId { incarnation, ..journal(Lane::Urgent) };
+    let gaps: Vec<Gap> = contents(&store, &urgent).iter().filter_map(|(_, r)| Gap::from_record(r)).collect();
+    let said = |gap: &Gap| (gap.incarnation, gap.lane, gap.range, gap.after, gap.count, gap.reason);
+    let unknown = |lane, last| (plant::INCARNATION, lane, None, Some(last), 0, GapReason::Damaged);
+    let expected = [unknown(Lane::Urgent, 0), unknown(NORMAL, head), unknown(Lane::Bulk, 0)];
+    assert_eq!(gaps.iter().map(said).collect::<Vec<_>>(), expected);
+    assert_eq!((gaps[1].from, gaps[1].to), (reading(head).wall, Wall(500_000_000)));
+    drop(store);
+    assert_eq!(Store::open(&path, &author()).unwrap().opened().lost_commits, 0);
+}
+
+#[test]
 fn a_flipped_bit_anywhere_in_the_file_never_gives_wrong_records() {
     let (_dir, path) = closed();
     let good = std::fs::read(&path).unwrap();

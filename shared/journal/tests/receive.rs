@@ -228,6 +228,7 @@ fn gap_records_declare_losses_of_their_own_device() {
         incarnation: Incarnation::new(5),
         lane: Lane::Bulk,
         range: Some((10, 19)),
+        after: None,
         count: 10,
         reason: GapReason::DropOldest,
         from: Wall(1),

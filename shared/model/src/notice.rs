@@ -73,7 +73,11 @@ pub struct Gap {
     /// never had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<(Seq, Seq)>,
-    /// How many records were lost.
+    /// Nobody knows how many records after this number are lost: what held them was itself damaged. `count` is 0 then,
+    /// there is no range, and what a hub holds beyond this number is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Seq>,
+    /// How many records were lost, as far as that is known.
     pub count: u64,
     /// Why.
     pub reason: GapReason,
@@ -122,6 +126,7 @@ mod tests {
             incarnation: Incarnation::new(9),
             lane: Lane::Bulk,
             range: Some((5, 9)),
+            after: None,
             count: 5,
             reason: GapReason::DropOldest,
             from: Wall(1),
@@ -129,7 +134,9 @@ mod tests {
         };
         let record = gap.to_record(Wall(3), 4).unwrap();
         assert_eq!(record.topic.as_str(), "$millrace/gap");
-        assert_eq!(Gap::from_record(&record), Some(gap));
+        assert_eq!(Gap::from_record(&record), Some(gap.clone()));
+        let unknown = Gap { range: None, after: Some(9), count: 0, ..gap };
+        assert_eq!(Gap::from_record(&unknown.to_record(Wall(3), 4).unwrap()), Some(unknown));
         assert_eq!(Gap::from_record(&Record { kind: Kind::DATA, ..record }), None);
     }
 }

@@ -25,6 +25,7 @@ fn records() -> Vec<Record> {
         incarnation: Incarnation::new(1),
         lane: Lane::Bulk,
         range: Some((5, 9)),
+        after: None,
         count: 5,
         reason: GapReason::DropOldest,
         from: Wall(10),

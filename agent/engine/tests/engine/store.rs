@@ -257,7 +257,16 @@ impl Store {
         let gaps = std::mem::take(&mut self.open_gaps).into_iter().map(|((of, reason), count)| {
             let (incarnation, lane) = (of.incarnation, of.lane);
             let (from, to) = (wall, wall);
-            millrace_model::notice::Gap { incarnation, lane, range: None, count, reason, from, to }
+            millrace_model::notice::Gap {
+                incarnation,
+                lane,
+                range: None,
+                after: None,
+                count,
+                reason,
+                from,
+                to,
+            }
         });
         let records: Vec<Record> = gaps.filter_map(|gap| gap.to_record(wall, mono)).collect();
         if records.is_empty() {

@@ -260,6 +260,7 @@ async fn a_declared_loss_is_an_alarm_and_a_figure() {
         incarnation: agent.incarnation,
         lane: Lane::Bulk,
         range: Some((5, 9)),
+        after: None,
         count: 5,
         reason: GapReason::DropOldest,
         from: NOON,

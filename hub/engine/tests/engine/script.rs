@@ -235,6 +235,7 @@ impl Script {
             incarnation,
             lane,
             range: Some((lost.first(), lost.last())),
+            after: None,
             count: lost.count(),
             reason: GapReason::DropOldest,
             from: Wall(0),
