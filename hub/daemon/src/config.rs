@@ -8,7 +8,7 @@ use std::path::Path;
 
 use millrace_host::config::{ConfigError, Source};
 
-pub use checked::{Config, Quota, valid_address};
+pub use checked::{Config, Quota, Retention, valid_address};
 pub use raw::Raw;
 
 /// A complete, commented file.
@@ -35,6 +35,8 @@ pub fn defaults(data: &Path) -> Result<Config, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use millrace_hub_engine::WhenFull;
+
     use super::*;
 
     fn check(text: &str) -> Result<Config, ConfigError> {
@@ -73,6 +75,18 @@ mod tests {
         assert_eq!(config.quota.memory_bytes, engine.memory_budget_bytes);
         assert_eq!(config.quota.device_memory_bytes, engine.credit_max_bytes);
         assert_eq!(config.quota.device_bytes, engine.device_bytes_max);
+        assert_eq!((config.retention.keep, config.retention.when_full), (engine.keep, engine.when_full));
+        assert_eq!(engine.idle_timeout, millrace_link::limits::HUB_IDLE_TIMEOUT);
+    }
+
+    #[test]
+    fn retention_says_how_long_records_stay_and_what_goes_when_the_store_is_full() {
+        let text =
+            "[retention]\nkeep = \"365days\"\nwhen_full = \"drop-oldest\"\nkeep_at_least = \"7days\"\n";
+        let retention = check(text).unwrap().retention;
+        let days = |count: u64| std::time::Duration::from_secs(count * 86_400);
+        assert_eq!(retention.keep, Some(days(365)));
+        assert_eq!(retention.when_full, WhenFull::DropOldest { keep_at_least: days(7) });
     }
 
     #[test]
@@ -85,6 +99,13 @@ mod tests {
             ("[quota]\ndevice_journals = 1000\n", "quota.device_journals"),
             ("[store]\nbudget = \"1KiB\"\n", "store.budget"),
             ("region = \"a\\u0007b\"\n", "region"),
+            ("[retention]\nkeep = \"a while\"\n", "retention.keep"),
+            ("[retention]\nkeep = \"1m\"\n", "retention.keep"),
+            ("[retention]\nschedule = \"hourly\"\n", "retention.schedule"),
+            (
+                "[retention]\nkeep = \"7days\"\nwhen_full = \"drop-oldest\"\nkeep_at_least = \"8days\"\n",
+                "retention.keep_at_least",
+            ),
         ] {
             let error = check(text).unwrap_err();
             let mistake = error.mistake().unwrap();

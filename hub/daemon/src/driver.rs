@@ -13,15 +13,20 @@
 
 mod carrying;
 pub mod input;
+mod keeping;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_host::systemd::Progress;
 use millrace_host::{Clock, Shutdown};
-use millrace_hub_engine::{Engine, Event, LinkId};
+use millrace_hub_engine::{Engine, Event, LinkId, Retained};
 use millrace_journal::WriterHandle;
+use millrace_model::store::Change;
 use millrace_model::{JournalId, Moment, SeqRange};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
@@ -31,6 +36,7 @@ use crate::meters::Meters;
 use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::registry::Registry;
+use crate::retention::Looking;
 use input::{Answer, Input, Line, Seen, Snapshot, Stored};
 
 /// Inputs that wait for the engine. When full, sessions stop reading from their agents. What the runs among them hold
@@ -54,6 +60,8 @@ const TICK: Duration = Duration::from_secs(2);
 const LOOP_DEADLINE: Duration = Duration::from_secs(20);
 /// Longest commit before it counts as stuck: a slow disk that carries a long log over.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(25);
+/// Pause before a commit is offered again to a queue that was full.
+const HELD_RETRY: Duration = Duration::from_millis(20);
 /// How long goodbyes and the last commits may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -75,6 +83,10 @@ pub struct Parts {
     pub checking: Reading,
     /// What the hub says about itself.
     pub pulse: Arc<Pulse>,
+    /// Whether it is time for retention to look.
+    pub looking: Looking,
+    /// Where retention's memory stands.
+    pub memory: PathBuf,
 }
 
 /// Why the driver ended.
@@ -136,6 +148,13 @@ pub struct Driver {
     checks: VecDeque<(JournalId, SeqRange)>,
     checking: usize,
     commit_asked: Moment,
+    /// A commit that the journal's queue had no room for.
+    held: Option<(u64, Arc<Vec<Change>>)>,
+    busy: bool,
+    /// What of retention's work is counted in the figures.
+    counted: Retained,
+    saving: bool,
+    saved_at: Option<Moment>,
     turning: Progress,
     committing: Progress,
     ended: Option<Ended>,
@@ -153,6 +172,7 @@ impl Driver {
         let handle = DriverHandle { inputs: send, stored: stored.clone() };
         let (turning, committing) =
             (parts.pulse.watchdog.stage("engine"), parts.pulse.watchdog.stage("commit"));
+        let counted = parts.engine.retained();
         let driver = Self {
             parts,
             inputs,
@@ -164,6 +184,11 @@ impl Driver {
             checks: VecDeque::new(),
             checking: 0,
             commit_asked: Moment(0),
+            held: None,
+            busy: false,
+            counted,
+            saving: false,
+            saved_at: None,
             turning,
             committing,
             ended: None,
@@ -199,6 +224,7 @@ impl Driver {
                 return ended;
             }
             if stop_by.is_some_and(|by| self.is_done() || by <= self.parts.clock.moment()) {
+                self.remember_last().await;
                 return Ended::Asked;
             }
         }
@@ -210,6 +236,9 @@ impl Driver {
 
     /// How long to sleep when nothing happens.
     fn pause(&self, stop_by: Option<Moment>) -> Duration {
+        if self.held.is_some() {
+            return HELD_RETRY;
+        }
         let wake = self.parts.engine.poll_timeout().map(|(at, _)| at);
         let next = wake.into_iter().chain(stop_by).min();
         next.map_or(TICK, |at| at.since(self.parts.clock.moment()))
@@ -225,6 +254,10 @@ impl Driver {
         self.parts.pulse.full(self.parts.engine.is_full());
         self.parts.meters.sessions.set(signed(self.parts.engine.sessions()));
         self.parts.meters.waiting_events.set(signed(self.inputs.len()));
+        if self.parts.looking.take() {
+            self.look();
+        }
+        self.remember();
     }
 
     fn take_more(&mut self) {
@@ -248,11 +281,14 @@ impl Driver {
                 }
             }
             Input::Event(Event::Closed { link }) => {
-                self.lines.remove(&link);
+                if let Some(line) = self.lines.remove(&link).filter(|line| line.greeted) {
+                    self.saw(Seen::Left { device: line.device });
+                }
                 self.feed(Event::Closed { link });
             }
             Input::Event(event) => self.feed(event),
             Input::Violation { link, reason } => self.violated(link, &reason),
+            Input::Reconfigure(config) => self.feed(Event::Reconfigured(config)),
             Input::Ask(reply) => {
                 let snapshot = self.snapshot();
                 // Whoever asked may have gone.
@@ -270,15 +306,24 @@ impl Driver {
             usage: engine.usage(),
             full: engine.is_full(),
             busy: engine.is_busy(),
+            retained: engine.retained(),
         }
+    }
+
+    /// Has the registry note that a device is, or was just, here. One that does not fit is dropped: it is a hint.
+    fn saw(&self, seen: Seen) {
+        let _ = self.seen.try_send(seen);
     }
 }
 
 /// Writes sightings into the registry, on a thread that may wait for the disk.
 fn note_sightings(registry: Arc<Registry>, clock: Clock, mut sightings: mpsc::Receiver<Seen>) {
     tokio::task::spawn_blocking(move || {
-        while let Some(Seen { device, software, key }) = sightings.blocking_recv() {
-            registry.seen(device, &software, key, clock.wall());
+        while let Some(seen) = sightings.blocking_recv() {
+            match seen {
+                Seen::Came { device, software, key } => registry.seen(device, &software, key, clock.wall()),
+                Seen::Left { device } => registry.left(device, clock.wall()),
+            }
         }
     });
 }

@@ -12,16 +12,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_host::{Clock, Exit, Reload, Shutdown, systemd};
+use millrace_host::schedules::Schedules;
+use millrace_host::{Clock, Exit, Failure, Reload, Shutdown, systemd};
 use millrace_journal::Writer;
 use millrace_link::{CloseCode, Identity, Listener};
+use millrace_model::HubId;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::config::Config;
+use crate::driver::input::Input;
 use crate::driver::{DriverHandle, Ended};
 use crate::pulse::Pulse;
 use crate::registrar::Registrar;
+use crate::retention::{self, Looking};
 
 pub(crate) use start::{load_ca, registry_failure, store_failure};
 
@@ -46,9 +50,23 @@ pub struct Hub {
     tasks: Vec<JoinHandle<()>>,
     quic: SocketAddr,
     http: SocketAddr,
+    schedules: Schedules,
+    looking: Looking,
+    hub: HubId,
+    rereading: Option<Rereading>,
 }
 
+/// Reads the config again, as it stands now.
+type Rereading = Arc<dyn Fn() -> Result<Config, Failure> + Send + Sync>;
+
 impl Hub {
+    /// Has each reload read the config again with `read`. Without this a reload reads the identity only.
+    #[must_use]
+    pub fn rereading(mut self, read: impl Fn() -> Result<Config, Failure> + Send + Sync + 'static) -> Self {
+        self.rereading = Some(Arc::new(read));
+        self
+    }
+
     /// Where it listens for agents.
     #[must_use]
     pub const fn quic(&self) -> SocketAddr {
@@ -62,7 +80,7 @@ impl Hub {
     }
 
     /// Runs until the shutdown starts or the store fails, then closes everything. Each request of `reload` reads the
-    /// identity again.
+    /// identity again, and of the config the quotas and retention; see [`Hub::rereading`].
     pub async fn run(mut self, mut reload: Option<Reload>) -> Exit {
         let mut identity = ticks(IDENTITY_CHECK);
         let mut status = ticks(STATUS_EVERY);
@@ -94,6 +112,7 @@ impl Hub {
             tracing::error!(%ended, exit = exit.code(), "the hub ends");
         }
         self.shutdown.trigger();
+        self.schedules.shutdown().await;
         self.listener.close(code, text).await;
         for task in self.tasks {
             // What has not ended by then is cut with the process.
@@ -109,9 +128,16 @@ impl Hub {
         exit
     }
 
-    /// Reads the hub's identity again, as it stands on disk.
-    async fn reload(&self) {
+    /// Reads the hub's identity again, as it stands on disk, and what of the config can change while it runs.
+    async fn reload(&mut self) {
         systemd::reloading();
+        if let Some(read) = self.rereading.clone() {
+            match tokio::task::spawn_blocking(move || read()).await {
+                Ok(Ok(config)) => self.reconfigure(config).await,
+                Ok(Err(failure)) => tracing::error!(%failure, "the config cannot be used: the old one stays"),
+                Err(error) => tracing::error!(%error, "the config could not be read"),
+            }
+        }
         let directory = self.config.places.identity();
         let loaded = tokio::task::spawn_blocking(move || Identity::load(&directory)).await;
         match loaded {
@@ -120,6 +146,26 @@ impl Hub {
             Err(error) => tracing::error!(%error, "the identity could not be read"),
         }
         systemd::ready();
+    }
+
+    /// Takes over quotas and retention. Whatever else differs needs a restart, and that is said.
+    async fn reconfigure(&mut self, new: Config) {
+        if new.retention.schedule != self.config.retention.schedule
+            && let Err(error) =
+                retention::schedule(&self.schedules, &new.retention.schedule, &self.looking).await
+        {
+            tracing::error!(%error, "the retention's schedule cannot be used: nothing is dropped until the next reload");
+        }
+        (self.config.quota, self.config.retention) = (new.quota.clone(), new.retention.clone());
+        if new != self.config {
+            tracing::warn!(
+                "the config says more that is new: quotas and retention count from now on, the rest after a restart"
+            );
+        }
+        let numbers = start::numbers(&self.config, self.hub);
+        self.handle.tell(Input::Reconfigure(Box::new(numbers))).await;
+        self.looking.ask();
+        tracing::info!("quotas and retention are read again");
     }
 
     async fn renew_own(&self) {

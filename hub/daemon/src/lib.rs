@@ -33,6 +33,7 @@ pub mod reading;
 pub mod reception;
 pub mod registrar;
 pub mod registry;
+pub mod retention;
 pub mod session;
 
 pub use config::Config;

@@ -14,6 +14,13 @@ pub struct ByLane {
     pub lane: &'static str,
 }
 
+/// By the reason why records were dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, LabelSet)]
+pub struct ByReason {
+    /// `age` or `budget`.
+    pub reason: &'static str,
+}
+
 /// By kind of alarm.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, LabelSet)]
 pub struct ByKind {
@@ -47,6 +54,10 @@ pub struct Meters {
     pub commit_changes: Histogram,
     /// From asking for a commit to its flush.
     pub commit_seconds: Histogram,
+    /// Times that the journal's queue was full.
+    pub writer_busy: Counter,
+    /// Records that retention dropped, by reason.
+    pub dropped: Family<ByReason, Counter>,
     /// Alarms, by kind.
     pub alarms: Family<ByKind, Counter>,
     /// Records that devices declared as lost.
@@ -87,6 +98,12 @@ impl Meters {
                 "commit_seconds",
                 "Time of a commit until its flush",
                 &SECONDS,
+            )?,
+            writer_busy: metrics
+                .counter("writer_busy", "Commits that waited because the journal's queue was full")?,
+            dropped: metrics.counters(
+                "records_dropped",
+                "Records dropped by retention: their time was over (age), or the budget used up (budget)",
             )?,
             alarms: metrics.counters("alarms", "Alarms, by kind")?,
             declared: metrics.counter("gap_records", "Records that devices declared as lost")?,

@@ -7,6 +7,7 @@
 //!   about.json           name, region and addresses, as `init` was told
 //!   registry.jsonl       devices and join tokens
 //!   journal.db …         the records
+//!   retention.json       since when they are here
 //!   admin.sock           0600, while the hub runs
 //!   runtime.json         process and ports, while the hub runs
 //! ```
@@ -76,6 +77,12 @@ impl Places {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal.db")
+    }
+
+    /// Since when records are here.
+    #[must_use]
+    pub fn retention(&self) -> PathBuf {
+        self.0.join("retention.json")
     }
 
     /// Devices and join tokens.

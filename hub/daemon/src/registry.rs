@@ -8,6 +8,7 @@ pub mod entry;
 mod error;
 mod log;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -88,6 +89,12 @@ impl Registry {
         (book.devices().len(), book.devices().filter(|device| device.revoked.is_some()).count())
     }
 
+    /// The devices that never come back: those that are revoked.
+    #[must_use]
+    pub fn gone(&self) -> BTreeSet<DeviceId> {
+        self.read().devices().filter(|device| device.revoked.is_some()).map(|device| device.id).collect()
+    }
+
     /// Why the device is revoked, if it is.
     #[must_use]
     pub fn revocation(&self, id: &DeviceId) -> Option<Revocation> {
@@ -148,7 +155,18 @@ impl Registry {
 
     /// Notes that a device opened a session with this key. What is noted is not flushed: it is a hint for people.
     pub fn seen(&self, device: DeviceId, software: &str, key: KeyHash, now: Wall) {
+        self.note(&mut self.lock(), device, software, key, now);
+    }
+
+    /// Notes that a device was here until now. What it runs and the key that it came with stay as they are known.
+    pub fn left(&self, device: DeviceId, now: Wall) {
         let mut log = self.lock();
+        if let Some(Device { software, key, .. }) = self.device(&device) {
+            self.note(&mut log, device, &software, key, now);
+        }
+    }
+
+    fn note(&self, log: &mut Log, device: DeviceId, software: &str, key: KeyHash, now: Wall) {
         let news = self.read().device(&device).is_some_and(|found| {
             let recently = found.last_seen.is_some_and(|at| now.0.saturating_sub(at.0).abs() < SEEN_EVERY_US);
             !recently || found.software != software || found.key != key

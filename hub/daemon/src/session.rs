@@ -74,7 +74,8 @@ impl Sessions {
         if connection.must_renew() {
             return session.renew_only(&connection, outgoing).await;
         }
-        let line = Line { device, key, outbox: session.outbox.clone(), connection: connection.clone() };
+        let (outbox, way) = (session.outbox.clone(), connection.clone());
+        let line = Line { device, key, greeted: false, outbox, connection: way };
         let driver = session.shared.driver.clone();
         if !driver.tell(Input::Opened { link, line }).await {
             return connection.close(CloseCode::Shutdown, "the hub stops");

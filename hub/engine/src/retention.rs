@@ -150,13 +150,14 @@ fn melt(noted: &mut Vec<Arrival>) {
 
 impl Engine {
     /// Takes over what an earlier process remembered. What the store does not have is forgotten: an older copy of the
-    /// store may have come back, and what fills it again is not as old as what was there.
-    pub fn recall(&mut self, memory: Memory) {
+    /// store may have come back, and what fills it again is not as old as what was there. `gone` is as in
+    /// [`crate::Event::Retain`].
+    pub fn recall(&mut self, memory: Memory, gone: &BTreeSet<DeviceId>) {
         let Memory { arrivals, aged, evicted } = memory;
         (self.retention.memory.aged, self.retention.memory.evicted) = (aged, evicted);
         for (journal, noted) in arrivals {
             let Some(shelf) = self.shelves.get(&journal) else { continue };
-            let here = shelf.frontier();
+            let here = if gone.contains(&journal.device) { shelf.head } else { shelf.frontier() };
             let noted = noted.into_iter().map(|a| Arrival { at: a.at, through: a.through.min(here) });
             for arrival in noted {
                 self.retention.note(journal, arrival, shelf.floor);

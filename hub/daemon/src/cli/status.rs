@@ -49,6 +49,7 @@ fn page(status: &Value, colours: bool) -> String {
     } else {
         toned(&format!("not ready: {}", shown(status, "problem")), Tone::Bad, colours)
     };
+    let evicting = part("retention").get("evicting") == Some(&Value::Bool(true));
     let mut out = format!(
         "hub      {} in {}  {state}\nup       {}, {}\nlistens  agents {}, callers {}\n",
         shown(status, "name"),
@@ -59,8 +60,8 @@ fn page(status: &Value, colours: bool) -> String {
         shown(status, "http"),
     );
     out.push_str(&format!(
-        "devices  {} enrolled, {} online, {} revoked; {} sessions\nrecords  {}, {} missing, {} declared lost\n\
-         store    {} of {}{}\n",
+        "devices  {} enrolled, {} online, {} revoked; {} sessions\nrecords  {}, {} missing, {} declared lost{}\n\
+         store    {} of {}{}{}\n",
         number(devices, "enrolled"),
         number(devices, "online"),
         number(devices, "revoked"),
@@ -68,9 +69,14 @@ fn page(status: &Value, colours: bool) -> String {
         count(number(status, "records")),
         count(number(status, "missing")),
         count(number(status, "declared")),
+        match number(status, "dropped") {
+            0 => String::new(),
+            dropped => format!(", {} dropped by retention", count(dropped)),
+        },
         bytes(number(store, "used_bytes")),
         bytes(number(store, "budget_bytes")),
         if store.get("full") == Some(&Value::Bool(true)) { ", FULL" } else { "" },
+        if evicting { ", the oldest records are dropped" } else { "" },
     ));
     let certificate = part("certificate");
     if let Some(left) = certificate.get("left_s").and_then(Value::as_i64) {
@@ -101,15 +107,18 @@ mod tests {
     fn a_page_says_what_is_wrong() {
         let status = json!({"name": "hub-1", "region": "north", "ready": false, "problem": "the disk is full",
             "devices": {"enrolled": 3}, "sessions": 2, "store": {"used_bytes": 512, "budget_bytes": 1024, "full": true},
+            "dropped": 7, "retention": {"evicting": true},
             "certificate": {"not_after": "2026-12-01T00:00:00Z", "left_s": 690_000},
             "alarms": [{"kind": "full", "severity": "error", "name": "x\u{1b}[32m", "hint": "make room"}]});
         let page = page(&status, false);
         assert!(
-            page.contains("; 2 sessions\n") && page.contains("store    512 B of 1.00 KiB, FULL\n"),
+            page.contains("; 2 sessions\n")
+                && page.contains("store    512 B of 1.00 KiB, FULL, the oldest records are dropped\n"),
             "{page}"
         );
         assert!(page.contains("cert     7d 23h left, until 2026-12-01T00:00:00Z\n"), "{page}");
         assert!(page.contains("x\\u{1b}[32m") && !page.contains('\u{1b}'), "{page}");
+        assert!(page.contains("0 declared lost, 7 dropped by retention\n"), "{page}");
         assert!(page.contains("not ready: the disk is full") && page.contains("3 enrolled"), "{page}");
         assert!(page.contains("make room"), "{page}");
     }

@@ -5,14 +5,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use millrace_host::config::{ConfigError, Loaded, Source};
+use millrace_host::config::{ConfigError, Loaded, Source, Span};
 use millrace_host::logs::LogOptions;
+use millrace_host::schedules::Expression;
+use millrace_hub_engine::WhenFull;
 
-use super::raw::Raw;
+use super::raw::{self, Raw};
 use crate::places::Places;
 
 /// Shortest life of a certificate: less would be renewed all day long.
 const LIFE_MIN: Duration = Duration::from_secs(3_600);
+/// Shortest time that records are kept: they go within a sixteenth of it and an hour.
+const KEEP_MIN: Duration = Duration::from_secs(3_600);
 /// Longest life; the same as the CA's own bound.
 const LIFE_MAX: Duration = millrace_link::ca::LEAF_LIFE_MAX;
 
@@ -45,6 +49,19 @@ pub struct Config {
     pub quota: Quota,
     /// Bytes that the store may take.
     pub store_budget_bytes: u64,
+    /// How long records stay.
+    pub retention: Retention,
+}
+
+/// How long records stay; see the example for what each means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// How long after their arrival; `None`: for ever.
+    pub keep: Option<Duration>,
+    /// What happens when the store's budget is used up.
+    pub when_full: WhenFull,
+    /// When to look: a checked cron expression.
+    pub schedule: String,
 }
 
 /// Limits of devices; see the example for what each means.
@@ -106,6 +123,7 @@ impl Config {
             certificate_grace: raw.certificates.grace.duration(),
             quota: quota(source, raw)?,
             store_budget_bytes: at_least(source, "store.budget", raw.store.budget.as_u64(), 16 << 20)?,
+            retention: retention(source, raw)?,
         })
     }
 }
@@ -137,6 +155,40 @@ fn life(source: &Source, raw: &Raw) -> Result<Duration, ConfigError> {
     }
     let problem = format!("a certificate cannot live {}", raw.certificates.life);
     Err(source.mistake("certificates.life", problem, "write \"1h\" to \"1825days\""))
+}
+
+fn retention(source: &Source, raw: &Raw) -> Result<Retention, ConfigError> {
+    let retention = &raw.retention;
+    let keep = match retention.keep.trim() {
+        "forever" => None,
+        text => {
+            let span = text.parse::<Span>().ok().map(Span::duration).filter(|span| *span >= KEEP_MIN);
+            let mistake = || {
+                let problem = format!("`{text}` is not a time to keep records for");
+                source.mistake(
+                    "retention.keep",
+                    problem,
+                    "write \"forever\", or at least \"1h\": \"365days\"",
+                )
+            };
+            Some(span.ok_or_else(mistake)?)
+        }
+    };
+    let least = retention.keep_at_least.duration();
+    let when_full = match retention.when_full {
+        raw::WhenFull::Refuse => WhenFull::Refuse,
+        raw::WhenFull::DropOldest => WhenFull::DropOldest { keep_at_least: least },
+    };
+    if retention.when_full == raw::WhenFull::DropOldest && keep.is_some_and(|keep| keep < least) {
+        let problem = format!("it is longer than retention.keep = \"{}\"", retention.keep);
+        let fix = "write a shorter time, or let retention.keep be longer";
+        return Err(source.mistake("retention.keep_at_least", problem, fix));
+    }
+    if let Err(error) = Expression::new(&retention.schedule) {
+        let fix = "write six fields, for example \"0 0 * * * *\" for every hour";
+        return Err(source.mistake("retention.schedule", error.to_string(), fix));
+    }
+    Ok(Retention { keep, when_full, schedule: retention.schedule.clone() })
 }
 
 fn quota(source: &Source, raw: &Raw) -> Result<Quota, ConfigError> {

@@ -32,6 +32,8 @@ pub struct Raw {
     pub quota: Quota,
     /// The disk.
     pub store: Store,
+    /// How long records stay.
+    pub retention: Retention,
 }
 
 /// Where agents connect.
@@ -96,6 +98,41 @@ pub struct Store {
     pub budget: ByteSize,
 }
 
+/// How long records stay.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// How long after its arrival a record is dropped: a time, or `forever`.
+    pub keep: String,
+    /// What happens when the store's budget is used up.
+    pub when_full: WhenFull,
+    /// What `drop-oldest` never touches: records that arrived less than this ago.
+    pub keep_at_least: Span,
+    /// When to look, as a cron expression in UTC.
+    pub schedule: String,
+}
+
+/// What happens when the store's budget is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// Agents are told to go elsewhere, and keep their records.
+    Refuse,
+    /// The records that arrived first go.
+    DropOldest,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            keep: "forever".to_owned(),
+            when_full: WhenFull::Refuse,
+            keep_at_least: Span::days(30),
+            schedule: "0 0 * * * *".to_owned(),
+        }
+    }
+}
+
 impl Default for Raw {
     fn default() -> Self {
         Self {
@@ -109,6 +146,7 @@ impl Default for Raw {
             certificates: Certificates::default(),
             quota: Quota::default(),
             store: Store::default(),
+            retention: Retention::default(),
         }
     }
 }

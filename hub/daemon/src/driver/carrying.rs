@@ -1,9 +1,12 @@
 //! Carrying out what the engine asks for.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use millrace_hub_engine::{Alarm, Command, Event, LinkId};
 use millrace_journal::{Busy, CommitError, ReadError, Store};
 use millrace_link::CloseCode;
-use millrace_model::store::{Change, Refusal};
+use millrace_model::store::{Change, Outcome};
 use millrace_model::{JournalId, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
@@ -17,6 +20,9 @@ const VIOLATION_PAUSE_MS: u64 = 5_000;
 
 impl Driver {
     pub(super) fn carry_out(&mut self) {
+        if let Some((commit, changes)) = self.held.take() {
+            self.hand_over(commit, changes);
+        }
         while let Some(command) = self.parts.engine.poll_command() {
             match command {
                 Command::Commit { commit, changes } => self.commit(commit, changes),
@@ -25,9 +31,10 @@ impl Driver {
                 Command::Check { journal, range } => self.checks.push_back((journal, range)),
                 Command::SessionOpened { link, device, fence, software } => {
                     tracing::info!(%device, link, fence, software, "a session began");
-                    let Some(line) = self.lines.get(&link) else { continue };
-                    // A sighting that does not fit is dropped: it is a hint, and comes again with the next session.
-                    let _ = self.seen.try_send(Seen { device, software, key: line.key });
+                    let Some(line) = self.lines.get_mut(&link) else { continue };
+                    line.greeted = true;
+                    let key = line.key;
+                    self.saw(Seen::Came { device, software, key });
                 }
                 Command::Stored { journal, ranges } => {
                     let lane = ByLane { lane: journal.lane.name() };
@@ -50,7 +57,7 @@ impl Driver {
     }
 
     /// Hands a commit to the journal's thread, which answers with the proof of its flush.
-    fn commit(&mut self, commit: u64, changes: Vec<Change>) {
+    pub(super) fn commit(&mut self, commit: u64, changes: Vec<Change>) {
         let bytes = changes.iter().map(|change| match change {
             Change::Receive(run) => run.body.len() as u64,
             _ => 0,
@@ -60,11 +67,19 @@ impl Driver {
         self.parts.meters.commit_changes.observe(changes.len() as f64);
         self.commit_asked = self.parts.clock.moment();
         self.committing.busy(COMMIT_DEADLINE);
-        let answer = self.answer.clone();
+        self.hand_over(commit, Arc::new(changes));
+    }
+
+    /// Queues a commit. A queue that is full of other jobs is no full disk: the commit waits here, nothing is lost, and
+    /// agents are held back by their credit until it is their turn.
+    fn hand_over(&mut self, commit: u64, changes: Arc<Vec<Change>>) {
+        let (answer, taken) = (self.answer.clone(), Arc::clone(&changes));
         let work = move |store: &mut Store| {
-            let answered = match store.commit(commit, &changes) {
+            let answered = match store.commit(commit, &taken) {
                 Ok((durable, outcomes)) => {
-                    Answer::Event(Event::Committed { durable, outcomes, usage: store.usage() })
+                    let stored = measured(store, &outcomes);
+                    let event = Event::Committed { durable, outcomes, usage: store.usage() };
+                    Answer::Committed { event, stored }
                 }
                 Err(CommitError::Refused(refusal)) => Answer::Event(Event::CommitRefused { commit, refusal }),
                 Err(error @ (CommitError::Poisoned(_) | CommitError::Invalid(_))) => {
@@ -75,10 +90,15 @@ impl Driver {
             let _ = answer.blocking_send(answered);
         };
         match self.parts.writer.visit(work) {
-            Ok(()) => {}
-            // Quarantines fill the queue. Nothing was acknowledged; the agents send it again.
+            Ok(()) => self.busy = false,
             Err(Busy::Full) => {
-                self.answered(Answer::Event(Event::CommitRefused { commit, refusal: Refusal::Full }));
+                if !std::mem::replace(&mut self.busy, true) {
+                    self.parts.meters.writer_busy.inc();
+                    tracing::warn!(
+                        "the journal's thread has as many jobs as may wait: the next commit waits with them"
+                    );
+                }
+                self.held = Some((commit, changes));
             }
             Err(Busy::Stopped) => self.ended = Some(Ended::WriterGone),
         }
@@ -86,6 +106,12 @@ impl Driver {
 
     pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
+            Answer::Committed { event, stored } => {
+                self.answered(Answer::Event(event));
+                self.feed(Event::Measured { stored });
+            }
+            Answer::Measured(stored) => self.feed(Event::Measured { stored }),
+            Answer::Saved => self.saving = false,
             Answer::Event(event) => {
                 self.committing.tick();
                 self.committing.idle();
@@ -97,6 +123,7 @@ impl Driver {
                     self.parts.meters.written_bytes.set(usage.written_bytes.cast_signed());
                 }
                 self.feed(event);
+                self.count_dropped();
             }
             Answer::Checked { journal, range, checks } => {
                 self.checking = self.checking.saturating_sub(1);
@@ -167,6 +194,21 @@ impl Driver {
         self.send(link, Outgoing::Frame(Frame::Goodbye(goodbye)));
         self.send(link, Outgoing::Close { code, reason });
     }
+}
+
+/// What the journals that a commit changed take now.
+fn measured(store: &Store, outcomes: &[Outcome]) -> Vec<(JournalId, u64)> {
+    let changed: BTreeSet<JournalId> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Outcome::Received { journal, .. }
+            | Outcome::Sealed { journal, .. }
+            | Outcome::Dropped { journal, .. } => Some(*journal),
+            _ => None,
+        })
+        .collect();
+    let stored = |journal| store.journal(&journal).map(|state| (journal, state.stored_bytes));
+    changed.into_iter().filter_map(stored).collect()
 }
 
 /// Reads checks. Damage reads as "not here": then the agent sends those records again.

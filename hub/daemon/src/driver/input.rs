@@ -1,6 +1,6 @@
 //! What the driver is told, and what it tells.
 
-use millrace_hub_engine::{DeviceSummary, Event, LinkId};
+use millrace_hub_engine::{Config, DeviceSummary, Event, LinkId, Retained};
 use millrace_link::{Connection, KeyHash};
 use millrace_model::store::Usage;
 use millrace_model::{DeviceId, JournalId, RangeSet, RecordCheck, Seq, SeqRange};
@@ -26,6 +26,8 @@ pub enum Input {
         /// What it did.
         reason: String,
     },
+    /// The numbers that the engine works with have changed.
+    Reconfigure(Box<Config>),
     /// How do things stand?
     Ask(oneshot::Sender<Snapshot>),
 }
@@ -37,6 +39,8 @@ pub struct Line {
     pub device: DeviceId,
     /// The key that it came with.
     pub key: KeyHash,
+    /// Whether it has, or had, a session.
+    pub greeted: bool,
     /// What it is to send.
     pub outbox: mpsc::Sender<Outgoing>,
     /// The connection itself, to be cut when its outbox is full.
@@ -81,20 +85,36 @@ pub struct Snapshot {
     pub full: bool,
     /// Whether changes wait for a flush.
     pub busy: bool,
+    /// What retention has dropped, and whether it drops now.
+    pub retained: Retained,
 }
 
-/// A device opened a session.
+/// A device was here.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) device: DeviceId,
-    pub(super) software: String,
-    pub(super) key: KeyHash,
+pub(super) enum Seen {
+    /// It opened a session.
+    Came { device: DeviceId, software: String, key: KeyHash },
+    /// Its session ended. With which key it came says nothing any more: a later session may have come with a newer one.
+    Left { device: DeviceId },
 }
 
 /// What the journal's thread or a reader found.
 #[derive(Debug)]
 pub(super) enum Answer {
     Event(Event),
-    Checked { journal: JournalId, range: SeqRange, checks: Option<Vec<(Seq, RecordCheck)>> },
+    /// A commit was flushed, and this is what the journals that it changed take now.
+    Committed {
+        event: Event,
+        stored: Vec<(JournalId, u64)>,
+    },
+    /// What all journals take.
+    Measured(Vec<(JournalId, u64)>),
+    /// What retention must know after a restart was written, or not.
+    Saved,
+    Checked {
+        journal: JournalId,
+        range: SeqRange,
+        checks: Option<Vec<(Seq, RecordCheck)>>,
+    },
     Poisoned(String),
 }

@@ -38,6 +38,12 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "records": sum(|device| device.records),
         "declared": sum(|device| device.declared),
         "missing": sum(|device| device.missing),
+        "dropped": sum(|device| device.dropped),
+        "retention": {
+            "aged": now.retained.aged,
+            "evicted": now.retained.evicted,
+            "evicting": now.retained.evicting,
+        },
         "store": {
             "used_bytes": now.usage.used_bytes,
             "written_bytes": now.usage.written_bytes,

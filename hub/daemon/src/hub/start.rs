@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
+use millrace_host::schedules::{Schedules, Zone};
 use millrace_host::systemd::{self, Watchdog};
 use millrace_host::{Clock, Exit, Shutdown};
 use millrace_hub_engine::Engine;
@@ -30,6 +31,7 @@ use crate::reading::Reading;
 use crate::reception;
 use crate::registrar::Registrar;
 use crate::registry::{Registry, RegistryError};
+use crate::retention::{self, Looking};
 use crate::session::{RENEWALS_AT_ONCE, Sessions};
 use millrace_host::Failure;
 
@@ -95,6 +97,14 @@ impl Hub {
 
         let doors = Doors::open(&config, opened.identity, &registry, &clock).await?;
         let endpoint = endpoint(&config, hub, &opened.about, doors.quic);
+        for address in misdirected(&endpoint.addresses, doors.quic) {
+            tracing::warn!(
+                address,
+                listens = %doors.quic,
+                "agents are sent to another port than this hub listens on: set `quic.listen` to that port, or \
+                 `quic.advertise` to where agents reach it; ignore this when the port is forwarded"
+            );
+        }
         let writer = Writer::start(opened.store, WRITER_QUEUE_MAX);
         let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
         let reading = Reading::new(opened.readers, writer.handle());
@@ -102,7 +112,9 @@ impl Hub {
         let meters = Meters::new(clock.clone()).map_err(|error| Failure::internal(&error))?;
         let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
         let board = AlarmBoard::new(Arc::clone(&registry));
-        let engine = engine(&config, &endpoint, opened.fence, &writer, &clock).await?;
+        let engine = engine(&config, &endpoint, opened.fence, &writer, (&clock, &registry)).await?;
+        let looking = Looking::default();
+        let schedules = look_on_schedule(&config, &clock, &looking).await?;
         let (driver, handle) = Driver::new(Parts {
             engine,
             clock: clock.clone(),
@@ -112,6 +124,8 @@ impl Hub {
             writer: writer.handle(),
             checking,
             pulse: Arc::clone(&pulse),
+            looking: looking.clone(),
+            memory: config.places.retention(),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
         let api = Api::new(ApiParts {
@@ -147,6 +161,7 @@ impl Hub {
         #[rustfmt::skip]
         let hub = Self {
             config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, tasks, quic, http,
+            schedules, looking, hub, rereading: None,
         };
         hub.announce()?;
         Ok(hub)
@@ -278,12 +293,21 @@ fn endpoint(config: &Config, hub: HubId, about: &About, quic: SocketAddr) -> Hub
     }
 }
 
+/// The addresses that name another port than the one that the hub listens on.
+fn misdirected(addresses: &[String], quic: SocketAddr) -> impl Iterator<Item = &str> {
+    let elsewhere = move |address: &&String| {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        port.is_some_and(|port| port != quic.port())
+    };
+    addresses.iter().filter(elsewhere).map(String::as_str)
+}
+
 async fn engine(
     config: &Config,
     endpoint: &HubEndpoint,
     fence: Fence,
     writer: &Writer,
-    clock: &Clock,
+    (clock, registry): (&Clock, &Registry),
 ) -> Result<Engine, Failure> {
     let (send, found) = tokio::sync::oneshot::channel();
     let asked = writer.handle().visit(move |store| {
@@ -292,10 +316,21 @@ async fn engine(
     });
     asked.map_err(|error| Failure::internal(&error))?;
     let (journals, usage) = found.await.map_err(|error| Failure::internal(&error))?;
-    let mut numbers = millrace_hub_engine::Config::new(endpoint.hub, &endpoint.name, &endpoint.region);
-    let quota = &config.quota;
+    let mut numbers = numbers(config, endpoint.hub);
+    (numbers.name, numbers.region) = (endpoint.name.clone(), endpoint.region.clone());
     numbers.hubs = vec![endpoint.clone()];
     numbers.fence_base = fence;
+    let memory_at = config.places.retention();
+    let memory = tokio::task::spawn_blocking(move || retention::load(&memory_at)).await;
+    let mut engine = Engine::new(numbers, &journals, usage, clock.moment());
+    engine.recall(memory.map_err(|error| Failure::internal(&error))?, &registry.gone());
+    Ok(engine)
+}
+
+/// The numbers of the config that the engine works with.
+pub(super) fn numbers(config: &Config, hub: HubId) -> millrace_hub_engine::Config {
+    let mut numbers = millrace_hub_engine::Config::new(hub, "", "");
+    let quota = &config.quota;
     numbers.links_max = quota.sessions;
     numbers.incarnations_online_max = quota.device_incarnations;
     numbers.memory_budget_bytes = quota.memory_bytes;
@@ -305,7 +340,20 @@ async fn engine(
     numbers.device_journals_max = quota.device_journals;
     numbers.journal_ranges_max = quota.journal_holes;
     numbers.disk_budget_bytes = config.store_budget_bytes;
-    Ok(Engine::new(numbers, &journals, usage, clock.moment()))
+    (numbers.keep, numbers.when_full) = (config.retention.keep, config.retention.when_full);
+    numbers.idle_timeout = millrace_link::limits::HUB_IDLE_TIMEOUT;
+    numbers
+}
+
+/// Looks at the start, so that a hub that is restarted often looks at all, and then by the calendar.
+async fn look_on_schedule(config: &Config, clock: &Clock, looking: &Looking) -> Result<Schedules, Failure> {
+    let schedules = Schedules::new(clock.clone(), Zone::Utc).await;
+    let schedules = schedules.map_err(|error| Failure::internal(&error))?;
+    let entered = retention::schedule(&schedules, &config.retention.schedule, looking).await;
+    entered
+        .map_err(|error| Failure::new(Exit::Config, error.to_string()).hint("see `retention.schedule`"))?;
+    looking.ask();
+    Ok(schedules)
 }
 
 fn serve_web(listener: TcpListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
@@ -325,4 +373,28 @@ fn serve_socket(listener: UnixListener, api: &Api, shutdown: &Shutdown) -> tokio
             tracing::error!(%error, "the admin socket is closed");
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_another_port_is_told_and_port_0_is_the_port_that_is_listened_on() {
+        let about = |addresses: &[&str]| About {
+            name: "hub-1".into(),
+            region: "north".into(),
+            addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+        };
+        let config = crate::config::defaults(std::path::Path::new("hub")).unwrap();
+        let quic: SocketAddr = "0.0.0.0:7443".parse().unwrap();
+        let told = |config: &Config, addresses: &[&str]| -> Vec<String> {
+            let endpoint = endpoint(config, HubId::default(), &about(addresses), quic);
+            misdirected(&endpoint.addresses, quic).map(str::to_owned).collect()
+        };
+        assert_eq!(told(&config, &["hub.example:0", "hub.example:7443", "[::1]:7443"]), [""; 0]);
+        assert_eq!(told(&config, &["hub.example:8443", "hub.example:7443"]), ["hub.example:8443"]);
+        let advertised = Config { advertise: vec!["hub.example:7443".into()], ..config };
+        assert_eq!(told(&advertised, &["hub.example:8443"]), [""; 0], "the config's word counts");
+    }
 }

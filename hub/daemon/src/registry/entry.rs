@@ -28,7 +28,7 @@ pub struct Device {
     pub certificates: Vec<Certificate>,
     /// When it was enrolled.
     pub enrolled_at: Wall,
-    /// When it last opened a session, if it ever did.
+    /// When it last opened a session or left one, if it ever did.
     #[serde(default)]
     pub last_seen: Option<Wall>,
     /// What it ran then.
@@ -101,7 +101,7 @@ pub(crate) enum Entry {
     Enrolled { device: Device, fingerprint: String },
     /// A certificate was issued to a known device.
     Renewed { device: DeviceId, certificate: Certificate },
-    /// A device opened a session.
+    /// A device opened a session, or left one.
     Seen { device: DeviceId, at: Wall, software: String, key: KeyHash },
     /// A device was revoked.
     Revoked { device: DeviceId, at: Wall, reason: String },

@@ -132,3 +132,21 @@ fn the_door_knows_current_old_revoked_and_unknown_keys() {
         Err(RegistryError::Unknown { .. })
     ));
 }
+
+#[test]
+fn leaving_is_noted_and_brings_no_older_key_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.jsonl");
+    let registry = Registry::open(&path, NOW).unwrap();
+    registry.add_token(token("a", 1), NOW).unwrap();
+    registry.enrol(device(1, "press-1"), "a").unwrap();
+    let id = DeviceId::from_bytes([1; 16]);
+    registry.seen(id, "agent 1", key(1), NOW);
+    registry.seen(id, "agent 2", key(2), NOW);
+    let later = Wall(NOW.0 + 3_600_000_000);
+    registry.left(id, later);
+    registry.left(DeviceId::from_bytes([9; 16]), later);
+    drop(registry);
+    let found = Registry::open(&path, later).unwrap().device(&id).unwrap();
+    assert_eq!((found.last_seen, found.software.as_str(), found.key), (Some(later), "agent 2", key(2)));
+}

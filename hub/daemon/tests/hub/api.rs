@@ -139,7 +139,7 @@ async fn new_records_are_followed_as_they_arrive() {
 }
 
 /// Status line, headers and body.
-async fn raw(to: std::net::SocketAddr, path: &str) -> String {
+pub async fn raw(to: std::net::SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(to).await.unwrap();
     let ask = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");

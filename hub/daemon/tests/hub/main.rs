@@ -12,5 +12,6 @@ mod agent;
 mod api;
 mod enrolment;
 mod process;
+mod retention;
 mod sessions;
 mod world;

@@ -289,3 +289,43 @@ async fn a_damaged_registry_stops_the_start_and_names_the_line() {
     assert_eq!(output.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 1 of"));
 }
+
+#[tokio::test]
+async fn sighup_reads_quotas_and_retention_again_and_keeps_the_old_ones_when_they_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("hub"), dir.path().join("hub.toml"));
+    let data_text = data.to_str().unwrap();
+    answer(&["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:0"]);
+    std::fs::write(&file, "").unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.env("MILLRACE_HUB_CONFIG", &file);
+    let (process, runtime) = run_as(command, &data).await;
+    let token = answer(&["token", "create", "--data", data_text, "--name", "press-7"]);
+    let request = CertificateRequest::fresh().unwrap();
+    let none = std::collections::BTreeMap::new();
+    let token = token.trim().parse().unwrap();
+    let identity = dialer().enroll(runtime.quic, &token, &request, None, &none).await.unwrap();
+    let credit = async || {
+        let connection = dialer().connect(runtime.quic, &identity).await.unwrap();
+        let mut agent = Agent::over(connection, &identity, 1).await;
+        agent.hello(&[]).await;
+        agent.welcome().await.credit
+    };
+    let until = async |wanted: u64| {
+        soon(async {
+            while credit().await != wanted {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    };
+    assert_eq!(credit().await, 8 << 20);
+    std::fs::write(&file, "[quota]\ndevice_rate = \"1KiB/s\"\n").unwrap();
+    signal(&process, "HUP");
+    until(128 << 10).await;
+    std::fs::write(&file, "[quota]\ndevice_rate = \"fast\"\n").unwrap();
+    signal(&process, "HUP");
+    std::fs::write(&file, "[quota]\ndevice_memory = \"2MiB\"\n").unwrap();
+    signal(&process, "HUP");
+    until(2 << 20).await;
+}

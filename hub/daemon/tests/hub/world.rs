@@ -67,8 +67,12 @@ impl World {
     }
 
     pub async fn restarted(self) -> Self {
+        self.restarted_with(|_| {}).await
+    }
+
+    pub async fn restarted_with(self, change: impl FnOnce(&mut Config)) -> Self {
         let clock = self.clock.clone();
-        Self::on(self.stop().await, clock, |_| {}).await
+        Self::on(self.stop().await, clock, change).await
     }
 
     pub fn places(&self) -> Places {

@@ -12,7 +12,7 @@
 //! | `gap LINK LANE SEQ RANGE` | a record that declares a loss |
 //! | `acks LINK`, `goodbye LINK` | a frame that is out of turn; a farewell |
 //! | `flush`, `refuse`, `read` | the commit under way was flushed; the disk was full; all checks are answered |
-//! | `revoke DEVICE`, `shutdown`, `wake`, `devices`, `restart` | as they say |
+//! | `revoke DEVICE`, `shutdown`, `wake`, `devices`, `restart [DEVICE]…` | as they say |
 //! | `hours N`, `retain [DEVICE]…` | time passes; the daily look, with devices that never come back |
 //! | `measured DEVICE LANE BYTES` | what the store has for a journal |
 
@@ -176,7 +176,8 @@ impl Subject for Script {
                 let remembered = self.engine.remembered();
                 let (states, usage) = (self.store.states(), self.store.usage());
                 self.engine = Engine::new(self.config.clone(), &states, usage, self.now);
-                self.engine.recall(remembered.unwrap_or_default());
+                let gone = words.iter().map(|word| device(word)).collect();
+                self.engine.recall(remembered.unwrap_or_default(), &gone);
                 self.handle(Event::Clock { wall: Wall(i64::try_from(self.now.0).unwrap()) });
             }
             other => panic!("`{other}` is no event"),
