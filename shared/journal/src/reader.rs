@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use millrace_model::{JournalId, RecordCheck, Run, Seq, SeqRange};
+use millrace_model::{JournalId, Record, RecordCheck, Run, Seq, SeqRange};
 use rusqlite::Connection;
 
 use crate::error::{Fault, OpenError, ReadError};
@@ -62,6 +62,22 @@ impl Reader {
         self.at_one_moment(|conn| {
             let Some(row) = JournalRow::load(conn, journal)? else { return Ok(Vec::new()) };
             Ok(load::load(conn, &row, range, bytes_max, self.level)?)
+        })
+    }
+
+    /// Shows `visit` the records that are here in `range`, oldest first, until it says that it has enough (`false`).
+    ///
+    /// # Errors
+    /// As [`Reader::load`]. What was shown before was right.
+    pub fn each(
+        &self,
+        journal: &JournalId,
+        range: SeqRange,
+        mut visit: impl FnMut(Seq, &Record) -> bool,
+    ) -> Result<(), ReadError> {
+        self.at_one_moment(|conn| {
+            let Some(row) = JournalRow::load(conn, journal)? else { return Ok(()) };
+            Ok(load::each(conn, &row, range, |seq, record| Ok(visit(seq, &record)))?)
         })
     }
 

@@ -6,13 +6,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use millrace_agent_engine::Status;
 use millrace_host::times::rfc3339;
 use millrace_host::{Clock, Shutdown};
 use millrace_journal::{Options, ReadError, Reader};
-use millrace_model::limits::SEGMENT_BYTES_MAX;
-use millrace_model::{Encoding, JournalId, Run, Seq, SeqRange, Wall, block};
+use millrace_model::{JournalId, Seq, SeqRange, Wall};
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -138,17 +136,17 @@ fn measure(reader: &Reader, now: Wall) -> Result<Backlog, ReadError> {
 
 /// When the record at `seq` arrived. A damaged one has no time; whoever ships it will see to the damage.
 fn arrival(reader: &Reader, journal: &JournalId, seq: Seq) -> Option<Wall> {
-    let runs = reader.load(journal, SeqRange::only(seq), 1).ok()?;
-    let Run { encoding, body, .. } = runs.into_iter().next()?;
-    let block = match encoding {
-        Encoding::Plain => body,
-        Encoding::Zstd => Bytes::from(zstd::bulk::decompress(&body, SEGMENT_BYTES_MAX).ok()?),
-    };
-    block::decode(&block).ok()?.first().map(|record| record.wall)
+    let mut arrived = None;
+    let read = reader.each(journal, SeqRange::only(seq), |_, record| {
+        arrived = Some(record.wall);
+        false
+    });
+    read.ok().and(arrived)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use millrace_journal::{Author, Store};
     use millrace_model::store::Change;
     use millrace_model::{DeviceId, Incarnation, Lane, RangeSet, Record, Topic};

@@ -152,7 +152,7 @@ impl Desk {
                 let events = self.events.clone();
                 self.put_aside(journal, range, &what, move |aside| match aside {
                     Some(aside) if !aside.ranges.is_empty() => {
-                        tell(&events, Event::Damaged { request: Some(request), aside })
+                        tell(&events, Event::Damaged { request: Some(request), aside });
                     }
                     // The disk is too full for it. The records count as sent, and wait for the next session.
                     _ => tell(&events, Event::Loaded { request, runs: Vec::new() }),

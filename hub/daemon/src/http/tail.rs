@@ -16,7 +16,7 @@ use bytes::Bytes;
 use millrace_host::http::Problem;
 use millrace_host::rows;
 use millrace_journal::{Query, Reader};
-use millrace_model::{Encoding, JournalId, Run, SeqRange, block};
+use millrace_model::{JournalId, SeqRange};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
@@ -149,31 +149,18 @@ fn events(
     query: &Query,
     name: Option<&str>,
 ) -> Result<(String, Option<SeqRange>), millrace_journal::ReadError> {
-    let (mut text, mut last) = (String::new(), None);
-    for run in reader.load(&journal, range, READ_BYTES_MAX)? {
-        last = run.range().map(SeqRange::last);
-        for (record, seq) in records(&run).into_iter().zip(run.first..) {
-            let fits = range.contains(seq)
-                && (query.kinds.is_empty() || query.kinds.contains(&record.kind))
-                && (query.topics.is_empty()
-                    || query.topics.iter().any(|filter| record.topic.matches(filter)));
-            if fits {
-                let shown = rows::row(&journal, seq, &record, name);
-                text.push_str(&format!("data: {shown}\n\n"));
-            }
+    let (mut text, mut last, mut read_bytes) = (String::new(), None, 0);
+    reader.each(&journal, range, |seq, record| {
+        let fits = (query.kinds.is_empty() || query.kinds.contains(&record.kind))
+            && (query.topics.is_empty() || query.topics.iter().any(|filter| record.topic.matches(filter)));
+        if fits {
+            let shown = rows::row(&journal, seq, record, name);
+            text.push_str(&format!("data: {shown}\n\n"));
         }
-    }
+        last = Some(seq);
+        read_bytes += record.weight();
+        read_bytes < READ_BYTES_MAX
+    })?;
     let rest = last.and_then(|last| SeqRange::new(last.saturating_add(1), range.last()));
     Ok((text, rest))
-}
-
-/// The records of a run that the store has verified.
-fn records(run: &Run) -> Vec<millrace_model::Record> {
-    let plain = match run.encoding {
-        Encoding::Plain => Some(run.body.clone()),
-        Encoding::Zstd => {
-            zstd::bulk::decompress(&run.body, millrace_model::limits::SEGMENT_BYTES_MAX).ok().map(Bytes::from)
-        }
-    };
-    plain.and_then(|plain| block::decode(&plain).ok()).unwrap_or_default()
 }
