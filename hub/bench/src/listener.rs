@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -16,6 +18,7 @@ const PUBLISH: u8 = 3;
 pub(crate) struct Listener {
     stream: TcpStream,
     held: Vec<u8>,
+    taken: Arc<AtomicU64>,
 }
 
 impl Listener {
@@ -36,7 +39,12 @@ impl Listener {
         let mut answer = [0; 5];
         stream.read_exact(&mut answer)?;
         ensure!(answer.last() == Some(&1), "the broker refused the subscription: {answer:02x?}");
-        Ok(Self { stream, held: Vec::new() })
+        Ok(Self { stream, held: Vec::new(), taken: Arc::default() })
+    }
+
+    /// How many publications have reached it so far; goes on counting while it takes more.
+    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken)
     }
 
     /// Takes publications until the broker closes the connection.
@@ -58,6 +66,7 @@ impl Listener {
                 rest = after;
                 if first >> 4 == PUBLISH {
                     seen += 1;
+                    self.taken.fetch_add(1, Ordering::Relaxed);
                     acks.extend(id_of(first, body).into_iter().flat_map(|[a, b]| [0x40, 2, a, b]));
                 }
             }
