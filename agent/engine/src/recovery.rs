@@ -100,6 +100,14 @@ impl Engine {
                     self.recovery.probes.push_back(Probe { journal, head: holding.head, check, held });
                     self.commands.push_back(Command::Check { journal, range });
                 }
+                // Its head is not here to compare with. Trimmed, or evicted after it was sent: that is the hub's copy of ours. If this
+                // directory never got so far with it, as a restored one that wrote on and evicted what it wrote, it is not.
+                _ if holding.head > 0
+                    && !shelf.present.contains(holding.head)
+                    && !shelf.vouches_for(holding.head) =>
+                {
+                    self.begin_incarnation(journal, Break::Forked, now);
+                }
                 _ => {
                     shelf.verified = true;
                     self.safe(journal, &holding.held, now);
@@ -152,7 +160,14 @@ impl Engine {
 
     fn proved(&mut self, probe: &Probe, checks: &[(Seq, RecordCheck)], now: Moment) {
         let ours = checks.iter().find(|(at, _)| *at == probe.head).map(|(_, check)| *check);
-        if ours.is_some_and(|ours| ours != probe.check) {
+        // It may have gone since it was asked for.
+        let known =
+            |shelf: &crate::shelf::Shelf| shelf.present.contains(probe.head) || shelf.vouches_for(probe.head);
+        let same = match ours {
+            Some(ours) => ours == probe.check,
+            None => self.shelves.get(&probe.journal).is_some_and(known),
+        };
+        if !same {
             self.begin_incarnation(probe.journal, Break::Forked, now);
         } else if let Some(shelf) = self.shelves.get_mut(&probe.journal) {
             shelf.verified = true;

@@ -11,6 +11,9 @@ use millrace_model::{JournalId, Ledger, Moment, Ordinal, RangeSet, RecordCheck, 
 /// waiting acks stays short.
 const GRACE_STEPS: u32 = 8;
 
+/// Ranges kept of what was ever acked or sent. A hub's head lies among the newest.
+const VOUCHED_RANGES_MAX: usize = 1_024;
+
 /// One journal, as far as deciding needs it.
 #[derive(Clone, Debug)]
 pub struct Shelf {
@@ -44,6 +47,9 @@ pub struct Shelf {
     pub inherited: Ordinal,
     /// Of those, the hub was told of the ones below this again.
     pub renewed: Ordinal,
+    /// What the hubs may hold of this journal by this directory's own doing, whether or not it is still here: acked at any time, or
+    /// sent by this process.
+    vouched: RangeSet,
     graced: RangeSet,
     waiting: Vec<(Moment, RangeSet)>,
 }
@@ -53,6 +59,7 @@ impl Shelf {
     #[must_use]
     pub fn new(state: JournalState, now: Moment) -> Self {
         let acked = state.acked.intersection(&state.present);
+        let vouched = state.acked;
         let waiting = if acked.is_empty() { Vec::new() } else { vec![(now, acked.clone())] };
         Self {
             journal: state.journal,
@@ -70,6 +77,7 @@ impl Shelf {
             seals: Vec::new(),
             inherited: state.next_ordinal,
             renewed: 0,
+            vouched,
             graced: RangeSet::new(),
             waiting,
         }
@@ -114,6 +122,7 @@ impl Shelf {
         }
         let count = fresh.count();
         self.acked.extend(&fresh);
+        self.vouch(&fresh);
         self.unwritten.extend(&fresh);
         self.ledger.acked += count;
         self.ledger.pending = self.ledger.pending.saturating_sub(count);
@@ -139,6 +148,8 @@ impl Shelf {
     /// have records whose acks it had not heard of then, it has opened a gap, and only a gap too many can come of that.
     pub fn gone(&mut self, ranges: &RangeSet, evicted: u64) {
         let unacked = self.present.intersection(ranges).difference(&self.acked).count();
+        let sent = self.sent.intersection(ranges);
+        self.vouch(&sent);
         for range in ranges.iter() {
             let sets =
                 [&mut self.present, &mut self.acked, &mut self.unwritten, &mut self.graced, &mut self.sent];
@@ -180,9 +191,25 @@ impl Shelf {
         self.present.count().saturating_sub(self.acked.count())
     }
 
+    /// Whether the hubs can have record `seq` from this directory. When they hold one that is not here and cannot, then another
+    /// history used this journal's name.
+    #[must_use]
+    pub fn vouches_for(&self, seq: Seq) -> bool {
+        self.vouched.contains(seq) || self.sent.contains(seq)
+    }
+
+    fn vouch(&mut self, ranges: &RangeSet) {
+        self.vouched.extend(ranges);
+        while self.vouched.range_count() > VOUCHED_RANGES_MAX {
+            let Some(oldest) = self.vouched.iter().next() else { break };
+            self.vouched.remove(oldest);
+        }
+    }
+
     /// Forgets what belongs to a session.
     pub fn session_ended(&mut self) {
-        self.sent = RangeSet::new();
+        let sent = std::mem::take(&mut self.sent);
+        self.vouch(&sent);
         self.verified = false;
     }
 }

@@ -19,6 +19,8 @@ millrace_sim::transcripts! { Script:
     a_damaged_record_is_declared_and_the_rest_goes_on
     damage_that_a_commit_meets_is_counted_and_declared
     an_ack_that_comes_after_the_damage_counts_nothing_twice
+    a_restored_agent_that_evicted_past_the_hubs_head_is_no_continuation
+    a_hubs_head_that_was_sent_and_evicted_is_our_own
     acked_records_are_trimmed_after_their_grace
     a_hub_that_never_answers_the_greeting_is_left
     recovery_goes_on_in_the_next_session
