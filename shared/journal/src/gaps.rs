@@ -10,11 +10,13 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::append;
 use crate::error::Fault;
+use crate::row::JournalRow;
 use crate::schema::{signed, unsigned};
 use crate::work::Work;
 
-/// Separate ranges that one journal keeps open per reason. A loss beyond that is merged into the last one, which then
-/// also spans records that were not lost: a gap may say too much, never too little.
+/// Separate ranges that one journal keeps open per reason. A loss beyond that is merged into the last one when nothing in between
+/// still waits for a hub: what a gap names is never sent. (A gap may name what a hub has; that stays there.) So there are never
+/// more than this and the holes among what waits.
 const OPEN_GAPS_MAX: i64 = 64;
 
 const REASONS: [(GapReason, i64); 6] = [
@@ -52,7 +54,7 @@ pub(crate) fn reject(
     work.change(&journal, |work, row| {
         row.ingested += count;
         row.rejected += count;
-        open(work.conn, row.id, reason, None, count, walls)
+        open(work.conn, row, reason, None, count, walls)
     })?;
     Ok(Outcome::Done)
 }
@@ -60,7 +62,7 @@ pub(crate) fn reject(
 /// Adds a loss of `count` records to the open gaps of a journal; `range` when they had numbers.
 pub(crate) fn open(
     conn: &Connection,
-    id: i64,
+    row: &JournalRow,
     reason: GapReason,
     range: Option<SeqRange>,
     count: u64,
@@ -71,13 +73,13 @@ pub(crate) fn open(
     // One without numbers stands under 0; one with numbers grows when the next one touches it.
     let key = match range {
         None => 0,
-        Some(_) => open_before(conn, id, code, first)?.unwrap_or(first),
+        Some(range) => open_before(conn, row, code, range.first())?.map_or(first, signed),
     };
     let sql = "INSERT INTO gap (journal, reason, first_seq, last_seq, count, from_wall, to_wall) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (journal, reason, first_seq) DO UPDATE SET \
                last_seq = max(last_seq, ?4), count = count + ?5, from_wall = min(from_wall, ?6), \
                to_wall = max(to_wall, ?7)";
-    conn.prepare_cached(sql)?.execute((id, code, key, last, signed(count), from.0, to.0))?;
+    conn.prepare_cached(sql)?.execute((row.id, code, key, last, signed(count), from.0, to.0))?;
     Ok(())
 }
 
@@ -99,21 +101,24 @@ pub(crate) fn any_unknown(conn: &Connection) -> Result<bool, Fault> {
 }
 
 /// The open gap that a loss beginning at `first` is merged into, if there is one.
-fn open_before(conn: &Connection, id: i64, code: i64, first: i64) -> Result<Option<i64>, Fault> {
+fn open_before(conn: &Connection, row: &JournalRow, code: i64, first: Seq) -> Result<Option<Seq>, Fault> {
     let before: Option<(i64, i64)> = conn
         .prepare_cached(
             "SELECT first_seq, last_seq FROM gap WHERE journal = ? AND reason = ? AND first_seq BETWEEN 1 AND ? \
              ORDER BY first_seq DESC LIMIT 1",
         )?
-        .query_row((id, code, first), |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row((row.id, code, signed(first)), |found| Ok((found.get(0)?, found.get(1)?)))
         .optional()?;
-    let Some((key, end)) = before else { return Ok(None) };
-    if first <= end.saturating_add(1) {
+    let Some((key, end)) = before.map(|(key, end)| (unsigned(key), unsigned(end))) else { return Ok(None) };
+    let Some(between) = SeqRange::new(end.saturating_add(1), first.saturating_sub(1)) else {
         return Ok(Some(key));
+    };
+    if row.unacked_in(between) > 0 {
+        return Ok(None);
     }
     let open: i64 = conn
         .prepare_cached("SELECT count(*) FROM gap WHERE journal = ? AND reason = ?")?
-        .query_row((id, code), |row| row.get(0))?;
+        .query_row((row.id, code), |found| found.get(0))?;
     Ok((open >= OPEN_GAPS_MAX).then_some(key))
 }
 
@@ -172,14 +177,14 @@ fn all(conn: &Connection) -> Result<Vec<Gap>, Fault> {
 /// A loss of records of `row`'s journal that were stored: counted as evicted and opened as gaps, range by range.
 pub(crate) fn evict(
     work: &Work<'_>,
-    row: &mut crate::row::JournalRow,
+    row: &mut JournalRow,
     lost: &millrace_model::RangeSet,
     reason: GapReason,
     walls: (Wall, Wall),
 ) -> Result<u64, Fault> {
     let unacked = lost.difference(&row.acked);
     for range in unacked.iter() {
-        open(work.conn, row.id, reason, Some(range), range.count(), walls)?;
+        open(work.conn, row, reason, Some(range), range.count(), walls)?;
     }
     row.evicted += unacked.count();
     Ok(unacked.count())
@@ -188,7 +193,7 @@ pub(crate) fn evict(
 /// Gap records among those that are evicted: what they declare has not been heard of, so it is open again.
 pub(crate) fn reopen(
     work: &Work<'_>,
-    row: &crate::row::JournalRow,
+    row: &JournalRow,
     lost: &millrace_model::RangeSet,
 ) -> Result<(), Fault> {
     // Gaps are declared in the urgent lane alone.
@@ -201,13 +206,13 @@ pub(crate) fn reopen(
             let device = row.journal.device;
             let journal = millrace_model::JournalId { device, incarnation: gap.incarnation, lane: gap.lane };
             let known = work.row(&journal).filter(|_| journal != row.journal);
-            let id = known.map_or(row.id, |known| known.id);
+            let of = known.unwrap_or(row);
             if let Some(after) = gap.after {
-                open_unknown(work.conn, id, after, gap.from)?;
+                open_unknown(work.conn, of.id, after, gap.from)?;
                 return Ok(true);
             }
             let range = gap.range.and_then(|(first, last)| SeqRange::new(first, last));
-            open(work.conn, id, gap.reason, range, gap.count, (gap.from, gap.to))?;
+            open(work.conn, of, gap.reason, range, gap.count, (gap.from, gap.to))?;
             Ok(true)
         })?;
     }

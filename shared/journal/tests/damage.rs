@@ -170,6 +170,29 @@ fn rows_that_vanished_are_counted_at_the_next_start() {
 }
 
 #[test]
+fn however_many_gaps_are_open_none_names_a_record_that_still_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let mut store = Store::open(&path, &author()).unwrap();
+    append(&mut store, NORMAL, readings(1, 200));
+    // What a hub has may lie inside a gap: from 151 on every loss is merged once there are enough.
+    let acked = Change::Acknowledge { journal: journal(NORMAL), ranges: range(151, 200).into() };
+    commit(&mut store, acked);
+    drop(store);
+    tamper(&path, "DELETE FROM tail WHERE seq % 2 = 0");
+    let mut store = Store::open(&path, &author()).unwrap();
+    commit(&mut store, Change::DeclareGaps { wall: Wall(1), mono: 1 });
+    let gaps: Vec<Gap> =
+        contents(&store, &journal(Lane::Urgent)).iter().filter_map(|(_, r)| Gap::from_record(r)).collect();
+    let state = store.journal(&journal(NORMAL)).unwrap();
+    let waiting = state.present.difference(&state.acked);
+    assert_eq!(waiting.count(), 75);
+    let named: RangeSet = gaps.iter().filter_map(|gap| gap.range).map(|(a, b)| range(a, b)).collect();
+    assert!(named.intersection(&waiting).is_empty(), "{named} names what waits");
+    assert_eq!((gaps.len(), gaps.iter().map(|gap| gap.count).sum::<u64>()), (75, 75));
+}
+
+#[test]
 fn a_ledger_that_does_not_balance_stops_the_start() {
     let (_dir, path) = closed();
     tamper(&path, "UPDATE journal SET acked = acked + 1 WHERE lane = 1");
