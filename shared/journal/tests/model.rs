@@ -170,7 +170,11 @@ impl Plant {
         assert_eq!((trimmed, evicted), (gone.count() - lost.count(), lost.count()));
         assert!(evict.is_some() || lost.is_empty(), "lost {lost} without a reason");
         lot.evicted.extend(&lost);
-        self.undeclared += lost.count();
+        // A declaration that is evicted has to be made again.
+        let records = lost.iter().flat_map(|range| range.first()..=range.last());
+        let declared =
+            records.filter_map(|seq| Gap::from_record(lot.records.get(&seq)?)).map(|gap| gap.count);
+        self.undeclared += lost.count() + declared.sum::<u64>();
     }
 
     fn declare(&mut self) {
