@@ -29,6 +29,7 @@
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
 //! | [`placement`] | which hubs keep which partition |
+//! | [`replication`] | what replicas are owed, and which acks what they have allows |
 
 pub mod bucket;
 pub mod clones;
@@ -42,6 +43,7 @@ pub mod greeting;
 pub mod link;
 pub mod placement;
 pub mod reception;
+pub mod replication;
 pub mod retention;
 pub mod shelf;
 

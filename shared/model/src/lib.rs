@@ -12,7 +12,7 @@
 //! | [`canon`], [`block`] | their canonical bytes: one record, and a run of records |
 //! | [`hash`] | what is hashed, and how a run is bound to its place |
 //! | [`partition`] | which hubs keep which devices' readings |
-//! | [`ranges`] | sets of sequence numbers |
+//! | [`ranges`], [`coverage`] | sets of sequence numbers, and what several have in common |
 //! | [`run`] | consecutive records on their way from one store to another |
 //! | [`ledger`] | the count that proves that nothing was lost |
 //! | [`store`] | what a store can be asked, what it answers, and the proof that it flushed |
@@ -20,6 +20,7 @@
 
 pub mod block;
 pub mod canon;
+pub mod coverage;
 pub mod hash;
 pub mod id;
 pub mod lane;
