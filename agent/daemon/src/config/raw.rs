@@ -135,9 +135,9 @@ pub struct Window {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// Bytes on disk, everything included.
+    /// Bytes on disk, write-ahead log included. A file of 2 MiB, kept for the day when the disk is full, comes on top.
     pub budget: ByteSize,
-    /// Part of the budget kept free for gap records and for making room.
+    /// Part of the budget kept free for gap records and for making room; at most an eighth of it counts.
     pub reserve: ByteSize,
     /// How long acknowledged records stay.
     pub grace: Span,
