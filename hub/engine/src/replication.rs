@@ -107,12 +107,14 @@ impl Replication {
         &mut self,
         placement: Placement,
         regions: BTreeMap<NodeId, String>,
-        here: impl Iterator<Item = (JournalId, &'a RangeSet)> + Clone,
+        here: &(impl Iterator<Item = (JournalId, &'a RangeSet)> + Clone),
     ) {
         (self.placement, self.regions) = (placement, regions);
         self.peers.retain(|node, _| self.regions.contains_key(node));
         let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
-        nodes.into_iter().for_each(|node| self.reckon(node, here.clone()));
+        for node in nodes {
+            self.reckon(node, here.clone());
+        }
     }
 
     /// A connection to `node` stands; `life` is its store's, which is `full` or not. What another life had flushed is gone.

@@ -39,7 +39,7 @@ fn placement() -> Placement {
 /// Three hubs in two regions; this is A, the others are connected, full and empty.
 fn three() -> Replication {
     let mut replication = Replication::new(A);
-    replication.placed(placement(), regions(), std::iter::empty());
+    replication.placed(placement(), regions(), &std::iter::empty());
     for node in [B, C] {
         replication.connected(node, Incarnation::new(10), true);
         replication.greeted(node, std::iter::empty());
