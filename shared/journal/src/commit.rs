@@ -6,22 +6,13 @@
 
 use millrace_model::Durable;
 use millrace_model::store::{Change, Outcome};
-use rusqlite::TransactionBehavior;
 
 use crate::error::{CommitError, Fault, is_full};
 use crate::relief::Relief;
 use crate::store::Store;
-use crate::work::{Journals, Work, Writing};
 
 /// Damaged places that one commit may meet before it gives up: more than that is not damage, it is a broken disk.
 const QUARANTINES_MAX: usize = 64;
-
-/// What a commit leaves in memory once it is flushed.
-struct Applied {
-    outcomes: Vec<Outcome>,
-    touched: Journals,
-    writing: Option<Writing>,
-}
 
 impl Store {
     /// Applies `changes` in order and flushes them as one commit, number `commit`. There is one outcome for each change, in
@@ -42,13 +33,13 @@ impl Store {
             if let Some(why) = &self.poisoned {
                 return Err(CommitError::Poisoned(why.clone()));
             }
-            let attempted = self.attempt(changes);
+            let attempted = self.attempt(|work| changes.iter().map(|change| work.apply(change)).collect());
             if relief == Relief::Reserve {
                 self.reclaim_reserve();
             }
             match attempted {
-                Ok(Applied { mut outcomes, touched, writing }) => {
-                    self.settle(touched, writing);
+                Ok(flushed) => {
+                    let mut outcomes: Vec<Outcome> = self.settle(flushed);
                     outcomes.extend(self.untold.drain(..).map(Outcome::Quarantined));
                     return Ok((Durable::attest(commit), outcomes));
                 }
@@ -68,32 +59,6 @@ impl Store {
                 }
                 Err(Fault::Sql(error)) => return Err(self.poison(error.to_string())),
             }
-        }
-    }
-
-    fn attempt(&mut self, changes: &[Change]) -> Result<Applied, Fault> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut work = Work {
-            conn: &tx,
-            journals: &self.journals,
-            touched: Journals::new(),
-            writing: self.writing,
-            encoder: &mut self.encoder,
-            burst_records: self.options.burst_records.max(1),
-        };
-        let outcomes = changes.iter().map(|change| work.apply(change)).collect::<Result<Vec<_>, _>>()?;
-        work.save()?;
-        let (touched, writing) = (work.touched, work.writing);
-        tx.commit()?;
-        Ok(Applied { outcomes, touched, writing })
-    }
-
-    /// Takes over what a flushed transaction changed, and carries the log over when it has grown long.
-    pub(crate) fn settle(&mut self, touched: Journals, writing: Option<Writing>) {
-        self.journals.extend(touched);
-        self.writing = writing;
-        if self.files.is_some() {
-            self.carry_over();
         }
     }
 

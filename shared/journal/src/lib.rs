@@ -6,7 +6,7 @@
 //!
 //! | room | what stands there |
 //! |---|---|
-//! | `store`, `commit`, `work` | the store, one commit, and a commit in the making |
+//! | `store`, `commit`, `transaction`, `work` | the store, one commit, and a commit in the making |
 //! | `append`, `receive`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
 //! | `row`, `segment`, `tail`, `codec` | journals, sealed segments, tail rows, bodies |
 //! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `reader` | reading |
@@ -45,6 +45,7 @@ mod store;
 mod survey;
 mod sweep;
 mod tail;
+mod transaction;
 mod trim;
 mod verify;
 mod wal;

@@ -6,17 +6,17 @@
 
 use millrace_model::notice::GapReason;
 use millrace_model::{JournalId, RangeSet, Seq, SeqRange, Wall};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
-use crate::error::{CommitError, Fault, is_corrupt, is_full};
+use crate::error::{CommitError, Fault, is_corrupt};
 use crate::row::JournalRow;
 use crate::schema::{signed, unsigned};
 use crate::store::Store;
-use crate::work::{Journals, Work};
+use crate::work::Work;
 use crate::{gaps, segment, tail};
 use millrace_model::hash::RecordChecker;
 use millrace_model::limits::SEGMENT_RECORDS_MAX;
-use millrace_model::store::{Change, Quarantined, Refusal};
+use millrace_model::store::{Change, Quarantined};
 
 /// What a journal claims, compared with the rows that are there.
 #[derive(Default)]
@@ -263,49 +263,5 @@ impl Store {
         self.healthy()?;
         let sql = "SELECT count(*) FROM quarantine";
         Ok(self.conn.query_row(sql, [], |row| row.get(0)).map(unsigned).map_err(Fault::from)?)
-    }
-
-    /// A small transaction of the store's own.
-    pub(crate) fn transact<T>(
-        &mut self,
-        body: impl FnOnce(&mut Work<'_>) -> Result<T, Fault>,
-    ) -> Result<T, CommitError> {
-        if let Some(why) = &self.poisoned {
-            return Err(CommitError::Poisoned(why.clone()));
-        }
-        let done = self.transact_once(body);
-        match done {
-            Ok((value, touched, writing)) => {
-                self.settle(touched, writing);
-                Ok(value)
-            }
-            Err(Fault::Invalid(what)) => Err(CommitError::Invalid(what)),
-            Err(Fault::Sql(error)) if is_full(&error) => Err(CommitError::Refused(Refusal::Full)),
-            Err(Fault::Sql(error)) => Err(self.poison(error.to_string())),
-            Err(Fault::Damaged { journal, range, what }) => {
-                Err(self.poison(format!("{journal} {range} is damaged: {what}")))
-            }
-        }
-    }
-
-    #[allow(clippy::type_complexity, reason = "what one transaction leaves behind, taken apart at once")]
-    fn transact_once<T>(
-        &mut self,
-        body: impl FnOnce(&mut Work<'_>) -> Result<T, Fault>,
-    ) -> Result<(T, Journals, Option<crate::work::Writing>), Fault> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut work = Work {
-            conn: &tx,
-            journals: &self.journals,
-            touched: Journals::new(),
-            writing: self.writing,
-            encoder: &mut self.encoder,
-            burst_records: self.options.burst_records.max(1),
-        };
-        let value = body(&mut work)?;
-        work.save()?;
-        let (touched, writing) = (work.touched, work.writing);
-        tx.commit()?;
-        Ok((value, touched, writing))
     }
 }
