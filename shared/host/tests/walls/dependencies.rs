@@ -16,7 +16,7 @@ const PURE: [(&str, &[&str]); 5] = [
 ];
 
 /// Foreign crates with owners: nobody else names them, so their owner can replace them.
-const OWNED: [(&str, &[&str]); 12] = [
+const OWNED: [(&str, &[&str]); 13] = [
     ("rusqlite", &["shared/journal"]),
     ("libsqlite3-sys", &["shared/journal"]),
     ("quinn", &["shared/link"]),
@@ -25,6 +25,7 @@ const OWNED: [(&str, &[&str]); 12] = [
     ("tokio-rustls", &["shared/link"]),
     ("rustls-pki-types", &["shared/link"]),
     ("rcgen", &["shared/link"]),
+    ("openraft", &["hub/control"]),
     ("rumqttc", &["agent/daemon", "hub/demo"]),
     ("serde_cbor", &["shared/wire"]),
     ("tokio-cron-scheduler", &["shared/host"]),

@@ -1,0 +1,30 @@
+//! Control: what the hubs decide once. A replicated key-value core with revisions, transactions, leases and watches, and on it
+//! locks and elections with fences.
+//!
+//! Promise: what was acknowledged survives the loss of any minority of the nodes and of their disks; reads are linearizable
+//! where they say so; without a majority everything is refused at once, with the reason, and local reads go on, with their
+//! age. `DESIGN.md` beside this crate draws the bytes and gives the rules.
+//! Absent: readings (they never wait for consensus), gossip, QUIC, what the keys mean.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`kv`] | the core: pure and deterministic |
+//! | `codec` | bytes of numbers and strings, behind limits |
+//! | `raft` | the consensus: openraft over our files and links |
+//! | `control` | [`Control`], a node as the hub uses it |
+//! | `locks` | locks and elections, on leases |
+
+mod codec;
+mod control;
+pub mod kv;
+mod locks;
+mod raft;
+
+pub use codec::CodecError;
+pub use control::{
+    Control, ControlError, Level, MemberState, MembershipChange, Metrics, Options, Read, Role, Seat, Watcher,
+};
+pub use locks::{Holder, Lock};
+pub use raft::member::{Member, NodeId};
+pub use raft::opening::OpenError;
+pub use raft::transport::{Call, MESSAGE_BYTES_MAX, Transport, TransportError};

@@ -1,0 +1,300 @@
+//! The log as openraft wants it, over [`millrace_journal::decisions`].
+//!
+//! Promise: an append is reported as flushed by the proof of the flush and by nothing else. The newest entries stay in
+//! memory, so that neither replication nor applying reads the disk while all keep up.
+//! Absent: deciding what is appended.
+#![allow(clippy::result_large_err, reason = "openraft's error, as its traits ask for it")]
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use millrace_journal::decisions::{DecisionLog, LogEntry, LogError, LogHandle, LogHead, LogReader, LogStep};
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader, StorageIOError};
+use tokio::sync::oneshot;
+
+use crate::codec::{CodecError, Decoder, Encoder};
+use crate::raft::coding::{decode_payload, encode_payload, put_log_id, put_vote, take_log_id, take_vote};
+use crate::raft::consensus::{Consensus, Entry, LogId, StorageError, Vote, log_id};
+use crate::raft::member::NodeId;
+
+/// Bytes of entries that stay in memory: some seconds of the busiest cluster.
+const TAIL_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of one reading: what one message to a follower carries.
+const READ_BYTES_MAX: usize = 2 << 20;
+
+/// The log. Clones share it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    handle: LogHandle,
+    reader: Arc<Mutex<LogReader>>,
+    tail: Arc<Mutex<Tail>>,
+}
+
+/// What is known of the log without reading it.
+pub(crate) struct Tail {
+    entries: VecDeque<(Entry, usize)>,
+    bytes: usize,
+    last: Option<LogId>,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    committed_is_new: bool,
+    unpurged_bytes: u64,
+}
+
+impl LogStore {
+    /// What an opened log says of itself.
+    pub(crate) fn known(log: &DecisionLog) -> Result<Tail, CodecError> {
+        let vote = log.vote().map(|bytes| take_vote(&mut Decoder::new(bytes))).transpose()?;
+        let committed = match log.committed() {
+            Some(bytes) => take_log_id(&mut Decoder::new(bytes))?,
+            None => None,
+        };
+        let id = |head: LogHead| log_id(head.term, head.index);
+        Ok(Tail {
+            entries: VecDeque::new(),
+            bytes: 0,
+            last: log.head().map(id),
+            purged: log.purged().map(id),
+            vote,
+            committed,
+            committed_is_new: false,
+            unpurged_bytes: log.stored_bytes(),
+        })
+    }
+
+    /// Over a log that is known; reader and handle lead to it.
+    pub(crate) fn new(known: Tail, reader: LogReader, handle: LogHandle) -> Self {
+        Self { handle, reader: Arc::new(Mutex::new(reader)), tail: Arc::new(Mutex::new(known)) }
+    }
+
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.tail().last
+    }
+
+    /// Bytes that were appended since the log was purged, or opened.
+    pub(crate) fn unpurged_bytes(&self) -> u64 {
+        self.tail().unpurged_bytes
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait_for(&self, step: LogStep) -> Result<(), LogError> {
+        let (reply, heard) = oneshot::channel();
+        self.handle.queue(vec![step], Box::new(move |answer| drop(reply.send(answer))))?;
+        heard.await.map_err(|_| LogError::Busy("its writer has stopped"))??;
+        Ok(())
+    }
+
+    /// From the tail as far as it reaches, else from the disk.
+    fn read(&self, first: u64, last: u64) -> Result<Vec<Entry>, StorageError> {
+        let mut found = Vec::new();
+        let mut behind = last;
+        {
+            let tail = self.tail();
+            let begin = tail.entries.front().map(|(entry, _)| entry.log_id.index);
+            if let Some(begin) = begin.filter(|begin| *begin <= last) {
+                let skip = usize::try_from(first.saturating_sub(begin)).unwrap_or(usize::MAX);
+                let mut bytes = 0;
+                for (entry, size) in tail.entries.iter().skip(skip) {
+                    bytes += size;
+                    if entry.log_id.index > last || (bytes > READ_BYTES_MAX && !found.is_empty()) {
+                        break;
+                    }
+                    found.push(entry.clone());
+                }
+                if first >= begin {
+                    return Ok(found);
+                }
+                behind = begin - 1;
+            }
+        }
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = reader.read(first, behind, READ_BYTES_MAX);
+        let read = read.map_err(|error| StorageIOError::read_logs(&error))?;
+        let whole = read.last().is_some_and(|entry| entry.index == behind);
+        let mut entries = Vec::with_capacity(read.len());
+        for LogEntry { index, term, payload } in read {
+            let entry = decode_payload(log_id(term, index), payload);
+            entries.push(entry.map_err(|error| StorageIOError::read_log_at_index(index, &error))?);
+        }
+        if whole {
+            entries.append(&mut found);
+        }
+        Ok(entries)
+    }
+}
+
+impl Tail {
+    fn push(&mut self, entry: Entry, size: usize) {
+        self.last = Some(entry.log_id);
+        self.bytes += size;
+        self.unpurged_bytes += size as u64;
+        self.entries.push_back((entry, size));
+    }
+
+    /// Keeps the tail small. What is not flushed yet is never given away: openraft waits for each append, so that is the
+    /// newest one, and the newest stays.
+    fn shrink(&mut self, keep: usize) {
+        while self.bytes > TAIL_BYTES_MAX && self.entries.len() > keep {
+            let Some((_, size)) = self.entries.pop_front() else { break };
+            self.bytes -= size;
+        }
+    }
+
+    fn drop_from(&mut self, first: u64) {
+        while self.entries.back().is_some_and(|(entry, _)| entry.log_id.index >= first) {
+            self.bytes -= self.entries.pop_back().map_or(0, |(_, size)| size);
+        }
+    }
+
+    fn drop_through(&mut self, last: u64) {
+        while self.entries.front().is_some_and(|(entry, _)| entry.log_id.index <= last) {
+            self.bytes -= self.entries.pop_front().map_or(0, |(_, size)| size);
+        }
+    }
+}
+
+fn encode_log_id(id: Option<&LogId>) -> Bytes {
+    let mut to = Encoder::default();
+    put_log_id(&mut to, id);
+    to.finish()
+}
+
+impl RaftLogReader<Consensus> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let mut next = match range.start_bound() {
+            Bound::Included(first) => *first,
+            Bound::Excluded(before) => before + 1,
+            Bound::Unbounded => 0,
+        };
+        let last = match range.end_bound() {
+            Bound::Included(last) => Some(*last),
+            Bound::Excluded(end) => end.checked_sub(1),
+            Bound::Unbounded => Some(u64::MAX),
+        };
+        let mut entries = Vec::new();
+        // Whoever asks here wants all of it; each piece is read within its limit.
+        while let Some(last) = last.filter(|last| next <= *last) {
+            let more = self.read(next, last)?;
+            let Some(newest) = more.last() else { break };
+            next = newest.log_id.index + 1;
+            entries.extend(more);
+        }
+        Ok(entries)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
+        match end.checked_sub(1) {
+            Some(last) if start <= last => self.read(start, last),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+impl RaftLogStorage<Consensus> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Consensus>, StorageError> {
+        let tail = self.tail();
+        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        let mut to = Encoder::default();
+        put_vote(&mut to, vote);
+        let saved = self.wait_for(LogStep::Vote(to.finish())).await;
+        saved.map_err(|error| StorageIOError::write_vote(&error))?;
+        self.tail().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
+        Ok(self.tail().vote)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        // Written with the next append: it only spares work after a restart, and is not worth a flush of its own.
+        let mut tail = self.tail();
+        tail.committed_is_new |= tail.committed != committed;
+        tail.committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        Ok(self.tail().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<Consensus>) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut steps = Vec::with_capacity(2);
+        {
+            let mut tail = self.tail();
+            let mut written = Vec::new();
+            for entry in entries {
+                let payload = encode_payload(&entry);
+                let (index, term) = (entry.log_id.index, entry.log_id.leader_id.term);
+                tail.push(entry, payload.len());
+                written.push(LogEntry { index, term, payload });
+            }
+            tail.shrink(written.len());
+            if std::mem::take(&mut tail.committed_is_new) {
+                steps.push(LogStep::Committed(encode_log_id(tail.committed.as_ref())));
+            }
+            steps.push(LogStep::Append(written));
+        }
+        let done = move |answer: Result<millrace_model::Durable, LogError>| {
+            callback.log_io_completed(answer.map(|_proof| ()).map_err(io::Error::other));
+        };
+        self.handle.queue(steps, Box::new(done)).map_err(|error| StorageIOError::write_logs(&error).into())
+    }
+
+    async fn truncate(&mut self, id: LogId) -> Result<(), StorageError> {
+        let before = id.index.checked_sub(1).map(|last| self.read(last, last)).transpose()?;
+        let truncated = self.wait_for(LogStep::TruncateFrom(id.index)).await;
+        truncated.map_err(|error| StorageIOError::write_logs(&error))?;
+        let mut tail = self.tail();
+        tail.drop_from(id.index);
+        let before = before.and_then(|entries| entries.first().map(|entry| entry.log_id));
+        tail.last = before.or(tail.purged);
+        Ok(())
+    }
+
+    async fn purge(&mut self, id: LogId) -> Result<(), StorageError> {
+        {
+            let mut tail = self.tail();
+            tail.drop_through(id.index);
+            tail.purged = tail.purged.max(Some(id));
+            tail.last = tail.last.max(Some(id));
+        }
+        // Not waited for: it only gives room back, and whatever is asked later is done after it.
+        let step = LogStep::PurgeThrough { index: id.index, term: id.leader_id.term };
+        let tail = Arc::clone(&self.tail);
+        let done = move |answer: Result<millrace_model::Durable, LogError>| match answer {
+            Ok(_) => tail.lock().unwrap_or_else(PoisonError::into_inner).unpurged_bytes = 0,
+            Err(error) => tracing::warn!(%error, "the decision log was not purged"),
+        };
+        self.handle
+            .queue(vec![step], Box::new(done))
+            .map_err(|error| StorageIOError::<NodeId>::write_logs(&error).into())
+    }
+}

@@ -1,0 +1,164 @@
+//! Requests to other nodes, in their envelopes, and openraft's view of them.
+//!
+//! Promise: what may have arrived is never reported as if it had not. Absent: retries; openraft repeats what it needs.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::SnapshotSegmentId;
+use openraft::error::{
+    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+use tokio::time::Instant;
+
+use crate::codec::CodecError;
+use crate::raft::coding;
+use crate::raft::consensus::Consensus;
+use crate::raft::contact::Contact;
+use crate::raft::envelope::{Kind, Rejection, Request, decode_answer};
+use crate::raft::member::{Member, NodeId};
+use crate::raft::transport::{Transport, TransportError};
+
+/// Who sends, and over what.
+pub(crate) struct Wire {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) epoch: u64,
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: u64,
+    pub(crate) contact: Arc<Contact>,
+    pub(crate) backoff: Duration,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error("the answer cannot be read: {0}")]
+    Garbled(#[from] CodecError),
+}
+
+impl Wire {
+    /// Sends `body` to `node` and waits for its answer.
+    pub(crate) async fn call(
+        &self,
+        node: NodeId,
+        member: &Member,
+        kind: Kind,
+        body: Bytes,
+    ) -> Result<Bytes, WireError> {
+        let request = Request {
+            epoch: self.epoch,
+            from: self.id,
+            from_incarnation: self.incarnation,
+            to: node,
+            to_incarnation: member.incarnation,
+            kind,
+            body,
+        };
+        let answer = self.transport.call(node, member, request.encode()).await?;
+        Ok(decode_answer(answer)??)
+    }
+}
+
+/// Makes a [`Link`] for each node.
+pub(crate) struct Links(pub(crate) Arc<Wire>);
+
+/// One node, as openraft reaches it.
+pub(crate) struct Link {
+    wire: Arc<Wire>,
+    node: NodeId,
+    member: Member,
+}
+
+impl RaftNetworkFactory<Consensus> for Links {
+    type Network = Link;
+
+    async fn new_client(&mut self, node: NodeId, member: &Member) -> Link {
+        Link { wire: Arc::clone(&self.0), node, member: member.clone() }
+    }
+}
+
+type RpcError<E> = RPCError<NodeId, Member, RaftError<NodeId, E>>;
+
+impl Link {
+    async fn call<E: std::error::Error>(&self, kind: Kind, body: Bytes) -> Result<Bytes, RpcError<E>> {
+        self.wire.call(self.node, &self.member, kind, body).await.map_err(|error| explain(&error))
+    }
+}
+
+fn explain<E: std::error::Error>(error: &WireError) -> RpcError<E> {
+    let said = io::Error::other(error.to_string());
+    match error {
+        WireError::Transport(TransportError::Failed(_)) => RPCError::Network(NetworkError::new(&said)),
+        // Nothing that a repetition at once would change.
+        WireError::Transport(TransportError::Unreachable(_))
+        | WireError::Rejected(_)
+        | WireError::Garbled(_) => RPCError::Unreachable(Unreachable::new(&said)),
+    }
+}
+
+/// What makes openraft begin the snapshot again.
+fn out_of_step(node: NodeId, request: &InstallSnapshotRequest<Consensus>) -> RpcError<InstallSnapshotError> {
+    let segment = |offset| SnapshotSegmentId { id: request.meta.snapshot_id.clone(), offset };
+    let mismatch = SnapshotMismatch { expect: segment(0), got: segment(request.offset) };
+    let error = RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch));
+    RPCError::RemoteError(RemoteError::new(node, error))
+}
+
+fn garbled<E: std::error::Error>(error: CodecError) -> RpcError<E> {
+    explain(&WireError::Garbled(error))
+}
+
+impl RaftNetwork<Consensus> for Link {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Consensus>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<NodeId>, RpcError<openraft::error::Infallible>> {
+        let sent = Instant::now();
+        let answer = self.call(Kind::Append, coding::encode_append(&request)).await?;
+        let answer = coding::decode_appended(answer).map_err(garbled)?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.wire.contact.follower_answered(self.node, sent);
+        }
+        Ok(answer)
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        request: InstallSnapshotRequest<Consensus>,
+        _option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<NodeId>, RpcError<InstallSnapshotError>> {
+        let body = coding::encode_snapshot_chunk(&request);
+        let answer = self.wire.call(self.node, &self.member, Kind::Snapshot, body).await;
+        let answer = answer.map_err(|error| match error {
+            WireError::Rejected(Rejection::OutOfStep) => out_of_step(self.node, &request),
+            error => explain(&error),
+        })?;
+        let vote = coding::decode_snapshot_answer(answer).map_err(garbled)?;
+        Ok(InstallSnapshotResponse { vote })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<NodeId>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<NodeId>, RpcError<openraft::error::Infallible>> {
+        let answer = self.call(Kind::Vote, coding::encode_vote_request(&request)).await?;
+        coding::decode_voted(answer).map_err(garbled)
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(self.wire.backoff))
+    }
+}
