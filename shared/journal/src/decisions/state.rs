@@ -165,12 +165,12 @@ impl DecisionState {
         content::checksum(&self.conn)
     }
 
-    /// Replaces everything by the snapshot at `path`, or changes nothing. The snapshot is read twice: to verify it, and to take
-    /// it over.
+    /// Replaces everything by the snapshot at `path`, or changes nothing. The state stands at `position` afterwards, which may
+    /// say more than the snapshot's own. The snapshot is read twice: to verify it, and to take it over.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`] when it is not what was exported; the others as their names say.
-    pub fn replace_all(&mut self, path: &Path) -> Result<SnapshotSummary, SnapshotError> {
+    pub fn replace_all(&mut self, path: &Path, position: &[u8]) -> Result<SnapshotSummary, SnapshotError> {
         self.is_sound()?;
         let summary = read_snapshot(path, |_, _| Ok(()))?;
         if summary.bytes > self.options.budget_bytes {
@@ -180,11 +180,11 @@ impl DecisionState {
             }
             .into());
         }
-        let replaced = self.take_over(path, &summary);
+        let replaced = self.take_over(path, &summary, position);
         match replaced {
             Ok(()) => {
                 self.bytes = summary.bytes;
-                self.applied = Some(summary.position.clone());
+                self.applied = Some(Bytes::copy_from_slice(position));
                 self.checkpoint()?;
                 Ok(summary)
             }
@@ -193,7 +193,7 @@ impl DecisionState {
         }
     }
 
-    fn take_over(&mut self, path: &Path, expected: &SnapshotSummary) -> Result<(), Fault> {
+    fn take_over(&mut self, path: &Path, expected: &SnapshotSummary, position: &[u8]) -> Result<(), Fault> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute("DELETE FROM content", [])?;
         let mut failed = None;
@@ -213,7 +213,7 @@ impl DecisionState {
                 (None, Err(error)) => return Err(changed(&error.to_string())),
             }
         }
-        save_note(&tx, APPLIED, &expected.position)?;
+        save_note(&tx, APPLIED, position)?;
         tx.commit()?;
         Ok(())
     }
