@@ -25,6 +25,12 @@ impl Model {
         self.revisions.last().cloned().unwrap_or_default()
     }
 
+    /// The map at a revision; 0: before the first.
+    fn then(&self, revision: u64) -> BTreeMap<Bytes, KeyValue> {
+        let at = usize::try_from(revision).unwrap();
+        at.checked_sub(1).map(|at| self.revisions[at].clone()).unwrap_or_default()
+    }
+
     fn revision(&self) -> u64 {
         self.revisions.len() as u64
     }
@@ -46,7 +52,7 @@ impl Model {
         }
     }
 
-    fn txn(&mut self, txn: &Txn) -> Option<(bool, Vec<(u64, Vec<KeyValue>)>)> {
+    fn txn(&mut self, txn: &Txn) -> Option<(bool, Vec<Plain>)> {
         let held = txn.compares.iter().all(|compare| self.holds(compare));
         let (mut map, next) = (self.now(), self.revision() + 1);
         let mut changed = false;
@@ -137,7 +143,10 @@ impl Model {
     }
 }
 
-fn plain(answer: &OpAnswer) -> (u64, Vec<KeyValue>) {
+/// How many keys, and which.
+type Plain = (u64, Vec<KeyValue>);
+
+fn plain(answer: &OpAnswer) -> Plain {
     match answer {
         OpAnswer::Put { previous } => (0, previous.iter().cloned().collect()),
         OpAnswer::Deleted { count, previous } => (*count, previous.clone()),
@@ -213,8 +222,7 @@ fn compare_reads(store: &Store, model: &Model) {
         } else if revision < model.compacted {
             assert_eq!(found, Err(Refusal::Compacted { oldest: model.compacted }));
         } else {
-            let expected =
-                revision.checked_sub(1).map(|at| model.revisions[at as usize].clone()).unwrap_or_default();
+            let expected = model.then(revision);
             assert_eq!(found.unwrap().entries, expected.into_values().collect::<Vec<_>>(), "at {revision}");
         }
     }
@@ -223,7 +231,7 @@ fn compare_reads(store: &Store, model: &Model) {
 /// What a watch of everything tells leads from the oldest state to the newest.
 fn compare_watch(store: &Store, model: &Model) {
     let oldest = store.usage().compacted;
-    let mut map = oldest.checked_sub(1).map(|at| model.revisions[at as usize].clone()).unwrap_or_default();
+    let mut map = model.then(oldest);
     let mut watch = Watch::from(KeyRange::all(), oldest + 1);
     while let Some(batch) = watch.poll(store).unwrap() {
         for change in &batch.changes {

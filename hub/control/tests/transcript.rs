@@ -14,8 +14,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use millrace_hub_control::kv::{
-    Command, Compare, KeyRange, KeyValue, Op, OpAnswer, Outcome, RangeAnswer, RangeQuery, Relation, Store, Target, Txn,
-    Watch,
+    Command, Compare, KeyRange, KeyValue, Op, OpAnswer, Outcome, RangeAnswer, RangeQuery, Relation, Store,
+    Target, Txn, Watch,
 };
 
 fn text(bytes: &[u8]) -> String {
@@ -82,7 +82,9 @@ fn show(found: &KeyValue) -> String {
     let KeyValue { key, value, create_revision, mod_revision, version, lease } = found;
     let lease = if *lease == 0 { String::new() } else { format!(" lease {lease}") };
     let (key, value) = (text(key), text(value));
-    format!("  {key} = {value} (created {create_revision}, changed {mod_revision}, version {version}{lease})\n")
+    format!(
+        "  {key} = {value} (created {create_revision}, changed {mod_revision}, version {version}{lease})\n"
+    )
 }
 
 fn show_range(range: &RangeAnswer) -> String {
@@ -124,7 +126,8 @@ fn watch(store: &Store, keys: &str, from: u64) -> String {
             let mut shown = format!("through {}\n", batch.through);
             for change in &batch.changes {
                 let (key, at) = (text(&change.current.key), change.current.mod_revision);
-                let before = change.previous.as_ref().map_or("nothing".to_owned(), |before| text(&before.value));
+                let before =
+                    change.previous.as_ref().map_or("nothing".to_owned(), |before| text(&before.value));
                 let now = if change.is_delete() { "deleted".to_owned() } else { text(&change.current.value) };
                 writeln!(shown, "  {at}: {key} {before} -> {now}").unwrap();
             }
@@ -159,7 +162,8 @@ fn run(store: &mut Store, line: &str) -> String {
 #[test]
 fn the_core_answers_as_the_transcripts_say() {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-    let mut paths: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 4);
     for path in paths {

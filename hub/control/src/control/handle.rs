@@ -94,6 +94,7 @@ impl Control {
             id: seat.id,
             incarnation: seat.incarnation,
             contact: Arc::clone(&contact),
+            log: log.clone(),
             backoff: options.heartbeat,
         });
         let config = Arc::new(configure(&options)?);

@@ -135,6 +135,8 @@ impl Inner {
         let request = coding::decode_append(body)?;
         let now = Instant::now();
         let answer = self.raft.append_entries(request).await.map_err(|error| stopped(&error))?;
+        // What this node appended when it led counts for the next leader only when it is flushed here.
+        self.log.flushed().await.map_err(|why| stopped(&why))?;
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
             self.contact.leader_spoke(now);
         }

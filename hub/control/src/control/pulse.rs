@@ -34,6 +34,13 @@ pub(crate) async fn run(inner: Arc<Inner>, seed: u64) {
             tracing::error!(%error, "the consensus has stopped: this process must end, the next one verifies");
             return;
         }
+        if let Some(error) = inner.log.failed() {
+            tracing::error!(%error, "the decision log has failed: this node leaves the consensus, the process must end");
+            if let Err(error) = inner.raft.shutdown().await {
+                tracing::error!(%error, "the consensus did not stop cleanly");
+            }
+            return;
+        }
         let leads = metrics.state == ServerState::Leader;
         end_leases(&inner, leads.then_some(metrics.current_term));
         let membership = metrics.membership_config.membership();

@@ -68,6 +68,9 @@ impl Inner {
         if let Err(error) = &metrics.running_state {
             return Err(ControlError::Stopped(error.to_string()));
         }
+        if let Some(why) = self.log.failed() {
+            return Err(ControlError::Stopped(why));
+        }
         let lease = self.options.lease;
         let membership = metrics.membership_config.membership();
         let no_quorum = |reason: String| Err(ControlError::NoQuorum { reason });
@@ -108,6 +111,7 @@ impl Inner {
     pub(crate) fn metrics(&self) -> Metrics {
         let (age, metrics) = (self.age(), self.raft.metrics().borrow().clone());
         let role = match (&metrics.running_state, metrics.state) {
+            _ if self.log.failed().is_some() => Role::Stopped,
             (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
             (_, ServerState::Leader) => Role::Leader,
             (_, ServerState::Follower) => Role::Follower,

@@ -1,7 +1,12 @@
 //! The log as openraft wants it, over [`millrace_journal::decisions`].
 //!
-//! Promise: an append is reported as flushed by the proof of the flush and by nothing else. The newest entries stay in
-//! memory, so that neither replication nor applying reads the disk while all keep up.
+//! A leader writes its own entries to its disk while they travel to the followers (Ongaro's thesis, 10.2.1). openraft waits for
+//! an append before it sends anything; so what a leader appends in its own term is reported at once, and everything that a
+//! commit could reach waits for the flush instead: applying ([`LogStore::flushed_through`]), the commit index that followers are
+//! told ([`LogStore::durable`]), and every answer to another node ([`LogStore::flushed`]). `DESIGN.md` has the argument.
+//!
+//! Promise: nothing leaves this node that rests on an entry which its disk does not hold. The newest entries stay in memory, so
+//! that neither replication nor applying reads the disk while all keep up.
 //! Absent: deciding what is appended.
 #![allow(clippy::result_large_err, reason = "openraft's error, as its traits ask for it")]
 
@@ -15,7 +20,7 @@ use bytes::Bytes;
 use millrace_journal::decisions::{DecisionLog, LogEntry, LogError, LogHandle, LogHead, LogReader, LogStep};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader, StorageIOError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::codec::{CodecError, Decoder, Encoder};
 use crate::raft::coding::{decode_payload, encode_payload, put_log_id, put_vote, take_log_id, take_vote};
@@ -34,6 +39,20 @@ pub(crate) struct LogStore {
     handle: LogHandle,
     reader: Arc<Mutex<LogReader>>,
     tail: Arc<Mutex<Tail>>,
+    flushes: Arc<watch::Sender<Flushes>>,
+    me: NodeId,
+}
+
+/// What the disk holds.
+#[derive(Clone, Debug, Default)]
+struct Flushes {
+    /// Appends that were queued, and that were flushed.
+    queued: u64,
+    done: u64,
+    /// The last entry that is flushed.
+    last: Option<LogId>,
+    /// Why nothing more is flushed.
+    failed: Option<String>,
 }
 
 /// What is known of the log without reading it.
@@ -70,8 +89,46 @@ impl LogStore {
     }
 
     /// Over a log that is known; reader and handle lead to it.
-    pub(crate) fn new(known: Tail, reader: LogReader, handle: LogHandle) -> Self {
-        Self { handle, reader: Arc::new(Mutex::new(reader)), tail: Arc::new(Mutex::new(known)) }
+    pub(crate) fn new(me: NodeId, known: Tail, reader: LogReader, handle: LogHandle) -> Self {
+        let flushes = Flushes { last: known.last, ..Flushes::default() };
+        Self {
+            handle,
+            reader: Arc::new(Mutex::new(reader)),
+            tail: Arc::new(Mutex::new(known)),
+            flushes: Arc::new(watch::Sender::new(flushes)),
+            me,
+        }
+    }
+
+    /// The last entry that the disk holds.
+    pub(crate) fn durable(&self) -> Option<LogId> {
+        self.flushes.borrow().last
+    }
+
+    /// Why nothing more is flushed.
+    pub(crate) fn failed(&self) -> Option<String> {
+        self.flushes.borrow().failed.clone()
+    }
+
+    /// Waits until the disk holds the entry at `index`.
+    pub(crate) async fn flushed_through(&self, index: u64) -> Result<(), String> {
+        self.flushed_when(|flushes| flushes.last.is_some_and(|last| last.index >= index)).await
+    }
+
+    /// Waits until the disk holds everything that was appended up to now.
+    pub(crate) async fn flushed(&self) -> Result<(), String> {
+        let queued = self.flushes.borrow().queued;
+        self.flushed_when(|flushes| flushes.done >= queued).await
+    }
+
+    async fn flushed_when(&self, enough: impl Fn(&Flushes) -> bool) -> Result<(), String> {
+        let mut flushes = self.flushes.subscribe();
+        let seen = flushes.wait_for(|flushes| enough(flushes) || flushes.failed.is_some()).await;
+        let seen = seen.map_err(|_| "the decision log was closed".to_owned())?;
+        match &seen.failed {
+            Some(why) if !enough(&seen) => Err(why.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// The last entry.
@@ -142,13 +199,22 @@ impl Tail {
         self.entries.push_back((entry, size));
     }
 
-    /// Keeps the tail small. What is not flushed yet is never given away: openraft waits for each append, so that is the
-    /// newest one, and the newest stays.
-    fn shrink(&mut self, keep: usize) {
-        while self.bytes > TAIL_BYTES_MAX && self.entries.len() > keep {
-            let Some((_, size)) = self.entries.pop_front() else { break };
-            self.bytes -= size;
+    /// Keeps the tail small. What is not flushed yet stays: it can be read nowhere else.
+    fn shrink(&mut self, flushed: Option<u64>) {
+        while self.bytes > TAIL_BYTES_MAX {
+            let is_flushed = |(entry, _): &(Entry, usize)| Some(entry.log_id.index) <= flushed;
+            if !self.entries.front().is_some_and(is_flushed) {
+                break;
+            }
+            self.bytes -= self.entries.pop_front().map_or(0, |(_, size)| size);
         }
+    }
+
+    /// Whether entries of `term` are this node's own, appended as leader.
+    fn leads(&self, me: NodeId, term: u64) -> bool {
+        self.vote.is_some_and(|vote| {
+            vote.committed && vote.leader_id.voted_for == Some(me) && vote.leader_id.term == term
+        })
     }
 
     fn drop_from(&mut self, first: u64) {
@@ -246,8 +312,11 @@ impl RaftLogStorage<Consensus> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        if let Some(why) = self.failed() {
+            return Err(StorageIOError::write_logs(&io::Error::other(why)).into());
+        }
         let mut steps = Vec::with_capacity(2);
-        {
+        let (last, own) = {
             let mut tail = self.tail();
             let mut written = Vec::new();
             for entry in entries {
@@ -256,16 +325,36 @@ impl RaftLogStorage<Consensus> for LogStore {
                 tail.push(entry, payload.len());
                 written.push(LogEntry { index, term, payload });
             }
-            tail.shrink(written.len());
+            let flushed = self.durable().map(|id| id.index);
+            tail.shrink(flushed);
             if std::mem::take(&mut tail.committed_is_new) {
                 steps.push(LogStep::Committed(encode_log_id(tail.committed.as_ref())));
             }
+            let own = written.first().is_some_and(|entry| tail.leads(self.me, entry.term));
             steps.push(LogStep::Append(written));
-        }
-        let done = move |answer: Result<millrace_model::Durable, LogError>| {
-            callback.log_io_completed(answer.map(|_proof| ()).map_err(io::Error::other));
+            (tail.last, own)
         };
-        self.handle.queue(steps, Box::new(done)).map_err(|error| StorageIOError::write_logs(&error).into())
+        self.flushes.send_modify(|flushes| flushes.queued += 1);
+        let flushes = Arc::clone(&self.flushes);
+        let mut waiting = Some(callback);
+        let early = waiting.take_if(|_| own);
+        let done = move |answer: Result<millrace_model::Durable, LogError>| {
+            flushes.send_modify(|flushes| {
+                flushes.done += 1;
+                match &answer {
+                    Ok(_proof) => flushes.last = last,
+                    Err(error) => drop(flushes.failed.get_or_insert_with(|| error.to_string())),
+                }
+            });
+            if let Some(callback) = waiting {
+                callback.log_io_completed(answer.map(|_proof| ()).map_err(io::Error::other));
+            }
+        };
+        self.handle.queue(steps, Box::new(done)).map_err(|error| StorageIOError::write_logs(&error))?;
+        if let Some(callback) = early {
+            callback.log_io_completed(Ok(()));
+        }
+        Ok(())
     }
 
     async fn truncate(&mut self, id: LogId) -> Result<(), StorageError> {
@@ -276,6 +365,8 @@ impl RaftLogStorage<Consensus> for LogStore {
         tail.drop_from(id.index);
         let before = before.and_then(|entries| entries.first().map(|entry| entry.log_id));
         tail.last = before.or(tail.purged);
+        let last = tail.last;
+        self.flushes.send_modify(|flushes| flushes.last = last);
         Ok(())
     }
 
@@ -286,6 +377,8 @@ impl RaftLogStorage<Consensus> for LogStore {
             tail.purged = tail.purged.max(Some(id));
             tail.last = tail.last.max(Some(id));
         }
+        // Behind the head only after a snapshot, which is flushed and stands for those entries.
+        self.flushes.send_modify(|flushes| flushes.last = flushes.last.max(Some(id)));
         // Not waited for: it only gives room back, and whatever is asked later is done after it.
         let step = LogStep::PurgeThrough { index: id.index, term: id.leader_id.term };
         let tail = Arc::clone(&self.tail);
@@ -296,5 +389,59 @@ impl RaftLogStorage<Consensus> for LogStore {
         self.handle
             .queue(vec![step], Box::new(done))
             .map_err(|error| StorageIOError::<NodeId>::write_logs(&error).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_journal::decisions::{LogOptions, LogWriter};
+    use openraft::EntryPayload;
+    use openraft::storage::RaftLogStorageExt;
+    use std::sync::mpsc::sync_channel;
+
+    fn blank(term: u64, index: u64) -> Entry {
+        Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
+    }
+
+    fn vote(term: u64, node: NodeId) -> Vote {
+        Vote { committed: true, ..Vote::new(term, node) }
+    }
+
+    #[tokio::test]
+    async fn a_leaders_own_entries_travel_while_its_disk_writes_and_commit_when_it_has_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = DecisionLog::open(&dir.path().join("log.db"), &LogOptions::default()).unwrap();
+        let (known, reader) = (LogStore::known(&log).unwrap(), LogReader::open(log.path()).unwrap());
+        let writer = LogWriter::start(log, 64).unwrap();
+        let mut store = LogStore::new(1, known, reader, writer.handle());
+        store.save_vote(&vote(3, 2)).await.unwrap();
+        store.blocking_append([blank(3, 0)]).await.unwrap();
+        assert_eq!(store.durable(), Some(log_id(3, 0)), "of another leader: flushed before it is reported");
+
+        store.save_vote(&vote(4, 1)).await.unwrap();
+        // The disk stands still.
+        let (release, held) = sync_channel::<()>(1);
+        let step = vec![LogStep::Committed(Bytes::new())];
+        writer.handle().queue(step, Box::new(move |_| held.recv().unwrap())).unwrap();
+        store.blocking_append([blank(4, 1), blank(4, 2)]).await.unwrap();
+        assert_eq!(store.limited_get_log_entries(0, 9).await.unwrap().len(), 3, "they can be sent");
+        assert_eq!(store.durable(), Some(log_id(3, 0)), "no commit beyond this is told");
+        let (whole, all) = (store.clone(), store.clone());
+        let mut applying = tokio::spawn(async move { whole.flushed_through(2).await });
+        let mut answering = tokio::spawn(async move { all.flushed().await });
+        let soon = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, &mut applying).await.is_err(), "nothing is applied");
+        assert!(tokio::time::timeout(soon, &mut answering).await.is_err(), "nobody is answered");
+        release.send(()).unwrap();
+        applying.await.unwrap().unwrap();
+        answering.await.unwrap().unwrap();
+        assert_eq!(store.durable(), Some(log_id(4, 2)));
+
+        store.truncate(log_id(4, 2)).await.unwrap();
+        assert_eq!((store.durable(), store.last()), (Some(log_id(4, 1)), Some(log_id(4, 1))));
+        drop(writer.stop());
+        // The thread is gone: the next append fails, and so does whoever waits.
+        assert!(store.blocking_append([blank(4, 2)]).await.is_err());
     }
 }

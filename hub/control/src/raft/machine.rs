@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::codec::CodecError;
 use crate::kv::{Command, Store, Write, coding};
 use crate::raft::consensus::{Batch, Consensus, Entry, LogId, Outcomes, StorageError, StoredMembership};
+use crate::raft::log::LogStore;
 use crate::raft::member::{Member, NodeId};
 use crate::raft::position::Position;
 use crate::raft::scribe::Scribe;
@@ -57,6 +58,7 @@ impl Shared {
 /// The state machine.
 pub(crate) struct Machine {
     shared: Arc<Shared>,
+    log: LogStore,
     scribe: Scribe,
     position: Position,
     directory: PathBuf,
@@ -74,6 +76,7 @@ pub(crate) struct Builder {
 impl Machine {
     pub(crate) fn new(
         shared: Arc<Shared>,
+        log: LogStore,
         scribe: Scribe,
         position: Position,
         directory: &Path,
@@ -81,6 +84,7 @@ impl Machine {
     ) -> Self {
         Self {
             shared,
+            log,
             scribe,
             position,
             directory: directory.to_owned(),
@@ -139,6 +143,8 @@ impl RaftStateMachine<Consensus> for Machine {
         let mut all: Vec<Write> = Vec::new();
         for entry in entries {
             let id = entry.log_id;
+            // A leader's own entries may be committed while its disk still writes them.
+            self.log.flushed_through(id.index).await.map_err(write_error)?;
             self.position.applied = Some(id);
             answers.push(match entry.payload {
                 EntryPayload::Blank => Outcomes::default(),

@@ -23,6 +23,7 @@ use crate::raft::coding;
 use crate::raft::consensus::Consensus;
 use crate::raft::contact::Contact;
 use crate::raft::envelope::{Kind, Rejection, Request, decode_answer};
+use crate::raft::log::LogStore;
 use crate::raft::member::{Member, NodeId};
 use crate::raft::transport::{Transport, TransportError};
 
@@ -33,6 +34,7 @@ pub(crate) struct Wire {
     pub(crate) id: NodeId,
     pub(crate) incarnation: u64,
     pub(crate) contact: Arc<Contact>,
+    pub(crate) log: LogStore,
     pub(crate) backoff: Duration,
 }
 
@@ -122,9 +124,11 @@ fn garbled<E: std::error::Error>(error: CodecError) -> RpcError<E> {
 impl RaftNetwork<Consensus> for Link {
     async fn append_entries(
         &mut self,
-        request: AppendEntriesRequest<Consensus>,
+        mut request: AppendEntriesRequest<Consensus>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<NodeId>, RpcError<openraft::error::Infallible>> {
+        // Nobody is told of a commit that rests on what this disk does not hold yet.
+        request.leader_commit = request.leader_commit.min(self.wire.log.durable());
         let sent = Instant::now();
         let answer = self.call(Kind::Append, coding::encode_append(&request)).await?;
         let answer = coding::decode_appended(answer).map_err(garbled)?;

@@ -125,9 +125,9 @@ pub(crate) fn open(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<
         let (scribe, thread) = Scribe::start(state)?;
         (writer.handle(), scribe, Threads { log: Some(writer), state: Some(thread) })
     };
-    let log = LogStore::new(known, reader, handle);
+    let log = LogStore::new(id, known, reader, handle);
     let meta = newest.map(|(meta, _)| meta);
-    let machine = Machine::new(Arc::clone(&shared), scribe.clone(), position, directory, meta);
+    let machine = Machine::new(Arc::clone(&shared), log.clone(), scribe.clone(), position, directory, meta);
     Ok(Parts { log, machine, shared, scribe, threads })
 }
 
