@@ -29,6 +29,7 @@
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
 //! | [`placement`] | which hubs keep which partition |
+//! | [`membership`] | which hubs seem to be alive, by gossip: beside the engine, with its own inputs and outputs |
 //! | [`replication`] | what replicas are owed, and which acks what they have allows |
 
 pub mod bucket;
@@ -41,6 +42,7 @@ pub mod engine;
 pub mod event;
 pub mod greeting;
 pub mod link;
+pub mod membership;
 pub mod placement;
 pub mod reception;
 pub mod replication;

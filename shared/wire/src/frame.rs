@@ -1,6 +1,6 @@
 //! The list of frames, and the header in front of each.
 //!
-//! Promise: only this file calls serde_cbor.
+//! Promise: only this file and [`crate::gossip`] call serde_cbor.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;

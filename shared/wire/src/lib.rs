@@ -16,11 +16,13 @@
 //! | [`shipping`] | runs, seals, acks, credit: how records travel |
 //! | [`comparing`] | how two holders find out which records are the same |
 //! | [`renewal`] | how a certificate is renewed inside a session |
+//! | [`gossip`] | the items of the datagrams in which hubs gossip |
 //! | [`strict`] | the form check of CBOR |
 //! | [`limits`] | every limit of the protocol, in one place |
 
 pub mod comparing;
 pub mod frame;
+pub mod gossip;
 pub mod greeting;
 pub mod limits;
 pub mod renewal;
@@ -29,6 +31,7 @@ pub mod strict;
 
 pub use comparing::{Compare, Compared};
 pub use frame::{Frame, FrameError, Header, decode, encode};
+pub use gossip::GossipError;
 pub use greeting::{Goodbye, GoodbyeCode, Hello, Holding, HubEndpoint, JournalSummary, Verdict, Welcome};
 pub use renewal::{RenewalGrant, RenewalRequest};
 pub use shipping::{Ack, Acks, Conflict, Credit, Decline, Lodging, RunFrame, Seal};

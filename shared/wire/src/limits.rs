@@ -41,3 +41,9 @@ pub const DEPTH_MAX: usize = 8;
 
 /// CBOR values in one body; 256 KiB of the smallest values would be more, no honest frame has as many.
 pub const ITEMS_MAX: usize = 64 * 1024;
+
+/// A gossip datagram. A QUIC packet of 1,200 bytes, which every road takes, leaves it 1,140 at least.
+pub const GOSSIP_DATAGRAM_MAX: usize = 1_120;
+
+/// One item in it. The longest is what a hub says of itself: under 700 bytes; three hubs' names stand beside it.
+pub const GOSSIP_ITEM_MAX: usize = 768;

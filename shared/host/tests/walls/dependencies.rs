@@ -6,17 +6,18 @@
 use super::house::Room;
 
 /// The pure crates, each with the foreign crates that it may ship. None of these touches the world:
-/// they hash, encode, hold bytes, or draw from a generator that was seeded outside.
+/// they hash, encode, hold bytes, draw from a generator that was seeded outside, or decide without a socket and a clock:
+/// foca is SWIM as a state machine, rand_core the trait through which it takes our seeded generator.
 const PURE: [(&str, &[&str]); 5] = [
     ("millrace-model", &["blake3", "bytes", "serde", "serde_json", "thiserror"]),
     ("millrace-wire", &["bytes", "serde", "serde_bytes", "serde_cbor", "thiserror"]),
     ("millrace-merkle", &["blake3", "bytes", "serde", "thiserror"]),
     ("millrace-agent-engine", &["bytes", "fastrand", "serde", "thiserror"]),
-    ("millrace-hub-engine", &["bytes", "fastrand", "serde", "thiserror"]),
+    ("millrace-hub-engine", &["bytes", "fastrand", "foca", "rand_core", "serde", "thiserror"]),
 ];
 
 /// Foreign crates with owners: nobody else names them, so their owner can replace them.
-const OWNED: [(&str, &[&str]); 13] = [
+const OWNED: [(&str, &[&str]); 14] = [
     ("rusqlite", &["shared/journal"]),
     ("libsqlite3-sys", &["shared/journal"]),
     ("quinn", &["shared/link"]),
@@ -28,6 +29,7 @@ const OWNED: [(&str, &[&str]); 13] = [
     ("openraft", &["hub/control"]),
     ("rumqttc", &["agent/daemon", "hub/demo"]),
     ("serde_cbor", &["shared/wire"]),
+    ("foca", &["hub/engine"]),
     ("tokio-cron-scheduler", &["shared/host"]),
     ("sd-notify", &["shared/host"]),
 ];
