@@ -2,7 +2,7 @@
 //! and a network that costs nothing but the encoding of its messages.
 //!
 //! `cargo bench -p millrace-hub-control --bench puts` prints a table and one line of JSON per row. `PUTS_SECONDS` (5) and
-//! `PUTS_CLIENTS` (`1,64,512`) change what is measured, `TMPDIR` where. Each client puts 128 bytes under a key of its own and
+//! `PUTS_CLIENTS` (`1,64,512`) change what is measured, `PUTS_PIPELINE` how many entries are under way, `TMPDIR` where. Each client puts 128 bytes under a key of its own and
 //! waits for the answer before it goes on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -34,12 +34,16 @@ impl Transport for Port {
 
 async fn cluster(directory: &std::path::Path) -> Nodes {
     let nodes: Nodes = Arc::default();
+    let mut options = Options::lan();
+    if let Ok(pipeline) = std::env::var("PUTS_PIPELINE") {
+        options.pipeline = pipeline.parse().unwrap();
+    }
     let member = |id| Member { incarnation: id, address: format!("node {id}"), ..Member::default() };
     for id in 1..=3 {
         let directory = directory.join(format!("node{id}"));
         let seat = Seat { id, incarnation: id, epoch: 1, directory, seed: id, inline: false };
         let port = Arc::new(Port { nodes: Arc::clone(&nodes), me: id });
-        let control = Control::open(seat, Options::lan(), port).await.unwrap();
+        let control = Control::open(seat, options.clone(), port).await.unwrap();
         nodes.lock().unwrap().insert(id, control);
     }
     let first = nodes.lock().unwrap()[&1].clone();

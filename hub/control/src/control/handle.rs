@@ -28,7 +28,7 @@ use crate::raft::contact::Contact;
 use crate::raft::log::LogStore;
 use crate::raft::machine::Shared;
 use crate::raft::member::NodeId;
-use crate::raft::network::{Links, Wire};
+use crate::raft::network::{LAST_PIECE, Links, Wire};
 use crate::raft::opening::{self, OpenError, Parts, Threads};
 use crate::raft::scribe::Scribe;
 use crate::raft::transport::Transport;
@@ -68,7 +68,7 @@ pub(crate) struct Inner {
     threads: Mutex<Option<Threads>>,
 }
 
-/// A node of the cluster.
+/// A node of the cluster. It takes part until it is [closed](Control::close), also when every handle is dropped.
 #[derive(Clone)]
 pub struct Control {
     pub(crate) inner: Arc<Inner>,
@@ -96,6 +96,7 @@ impl Control {
             contact: Arc::clone(&contact),
             log: log.clone(),
             backoff: options.heartbeat,
+            piece: options.lease,
         });
         let config = Arc::new(configure(&options)?);
         let raft = Raft::new(seat.id, config, Links(Arc::clone(&wire)), log.clone(), machine).await;
@@ -211,15 +212,15 @@ fn configure(options: &Options) -> Result<Config, OpenError> {
         election_timeout_min: (lease / 2).max(heartbeat + 1),
         election_timeout_max: lease,
         enable_elect: false,
-        // A receiver verifies and takes over the whole snapshot within the last piece.
-        install_snapshot_timeout: 60_000,
+        // Longer than what the link itself allows, which is what counts.
+        install_snapshot_timeout: lease.saturating_mul(2 * u64::from(LAST_PIECE)),
         snapshot_max_chunk_size: SNAPSHOT_CHUNK_BYTES as u64,
         max_payload_entries: 256,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
         // Whoever needs entries that are still there gets them; the others get the snapshot in any case.
         replication_lag_threshold: options.snapshot_entries.saturating_mul(4),
         max_in_snapshot_log_to_keep: options.keep_entries,
-        purge_batch_size: 256,
+        purge_batch_size: 1,
         ..Config::default()
     };
     config.validate().map_err(|error| OpenError::Consensus(error.to_string()))

@@ -22,6 +22,7 @@ use crate::raft::coding;
 use crate::raft::envelope::{Kind, Rejection, Request, encode_answer};
 use crate::raft::member::NodeId;
 use crate::raft::prevote::{self, Witnessed};
+use crate::raft::transport::MESSAGE_BYTES_MAX;
 
 impl From<CodecError> for Rejection {
     fn from(error: CodecError) -> Self {
@@ -163,7 +164,12 @@ impl Inner {
         }
         self.must_lead()?;
         let outcomes = proposer::write(self, batch, self.options.patience).await.map_err(reject)?;
-        Ok(commands::encode_outcomes(&outcomes))
+        let answer = commands::encode_outcomes(&outcomes);
+        if answer.len() > MESSAGE_BYTES_MAX {
+            let what = "it was done, but the answer is too large to be passed on: read in smaller pieces";
+            return Err(Rejection::Unknown(what.to_owned()));
+        }
+        Ok(answer)
     }
 
     /// Renews a lease as leader; `None` when there is no such lease.

@@ -17,6 +17,8 @@ pub(crate) struct LeaseClock {
     term: Option<u64>,
     deadlines: BTreeMap<u64, Instant>,
     ending: BTreeSet<u64>,
+    /// The next lease's name and how many there are, when the store was last looked through: leases are many, changes few.
+    seen: (u64, usize),
 }
 
 impl LeaseClock {
@@ -26,6 +28,10 @@ impl LeaseClock {
             *self = Self { term, ..Self::default() };
         }
         if term.is_none() {
+            return;
+        }
+        let found = (store.meta.next_lease, store.leases.len());
+        if std::mem::replace(&mut self.seen, found) == found {
             return;
         }
         self.deadlines.retain(|lease, _| store.lease(*lease).is_some());

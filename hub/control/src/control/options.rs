@@ -42,7 +42,7 @@ impl Options {
             spread: Duration::from_millis(500),
             batch_commands: 1_024,
             batch_bytes: 512 << 10,
-            pipeline: 2,
+            pipeline: 4,
             queue: 8_192,
             patience: Duration::from_secs(5),
             snapshot_entries: 20_000,

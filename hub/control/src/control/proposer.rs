@@ -76,11 +76,12 @@ fn gather(
     left_over: &mut Option<Proposal>,
 ) -> (Vec<Bytes>, Vec<Reply>) {
     let limit = inner.options.batch_commands.clamp(1, coding::BATCH_COMMANDS_MAX);
+    let bytes_max = inner.options.batch_bytes.min(COMMAND_BYTES_MAX);
     let mut bytes = first.command.len();
     let (mut commands, mut replies) = (vec![first.command], vec![first.reply]);
     while commands.len() < limit {
         let Ok(next) = waiting.try_recv() else { break };
-        if bytes + next.command.len() > inner.options.batch_bytes {
+        if bytes + next.command.len() > bytes_max {
             *left_over = Some(next);
             break;
         }

@@ -16,7 +16,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
     VoteRequest, VoteResponse,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::codec::CodecError;
 use crate::raft::coding;
@@ -27,6 +27,9 @@ use crate::raft::log::LogStore;
 use crate::raft::member::{Member, NodeId};
 use crate::raft::transport::{Transport, TransportError};
 
+/// How many times longer than another piece the last one of a snapshot may take.
+pub(crate) const LAST_PIECE: u32 = 10;
+
 /// Who sends, and over what.
 pub(crate) struct Wire {
     pub(crate) transport: Arc<dyn Transport>,
@@ -36,6 +39,8 @@ pub(crate) struct Wire {
     pub(crate) contact: Arc<Contact>,
     pub(crate) log: LogStore,
     pub(crate) backoff: Duration,
+    /// How long a piece of a snapshot may be under way.
+    pub(crate) piece: Duration,
 }
 
 /// Why a request has no answer.
@@ -144,11 +149,18 @@ impl RaftNetwork<Consensus> for Link {
         _option: RPCOption,
     ) -> Result<InstallSnapshotResponse<NodeId>, RpcError<InstallSnapshotError>> {
         let body = coding::encode_snapshot_chunk(&request);
-        let answer = self.wire.call(self.node, &self.member, Kind::Snapshot, body).await;
+        let (sent, piece) = (Instant::now(), self.wire.piece);
+        // With the last piece the receiver takes the whole snapshot over before it answers.
+        let patience = if request.done { piece * LAST_PIECE } else { piece };
+        let call = self.wire.call(self.node, &self.member, Kind::Snapshot, body);
+        let answer = timeout(patience, call).await.unwrap_or_else(|_| {
+            Err(TransportError::Failed(format!("a piece of a snapshot took longer than {patience:?}")).into())
+        });
         let answer = answer.map_err(|error| match error {
             WireError::Rejected(Rejection::OutOfStep) => out_of_step(self.node, &request),
             error => explain(&error),
         })?;
+        self.wire.contact.follower_answered(self.node, sent);
         let vote = coding::decode_snapshot_answer(answer).map_err(garbled)?;
         Ok(InstallSnapshotResponse { vote })
     }

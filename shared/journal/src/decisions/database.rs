@@ -92,10 +92,13 @@ pub(crate) fn open(path: &Path, kind: &Kind, wal_limit: u64, page_cache: u64) ->
 
 /// Carries the write-ahead log over when it has grown past `limit`.
 pub(crate) fn carry_over(files: &Files, conn: &Connection, limit: u64) -> Result<(), rusqlite::Error> {
-    if files.log_bytes() > limit { checkpoint(conn) } else { Ok(()) }
+    if files.log_bytes() > limit { checkpoint(conn).map(|_whole| ()) } else { Ok(()) }
 }
 
-/// Carries over as much as readers allow, and flushes the database.
-pub(crate) fn checkpoint(conn: &Connection) -> Result<(), rusqlite::Error> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Carries over as much as readers allow, and flushes the database; whether that was everything.
+pub(crate) fn checkpoint(conn: &Connection) -> Result<bool, rusqlite::Error> {
+    let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+    let (busy, frames, carried): (i64, i64, i64) =
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(busy == 0 && frames == carried)
 }

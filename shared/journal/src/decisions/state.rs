@@ -134,9 +134,11 @@ impl DecisionState {
     /// [`StateError::Full`], [`StateError::Poisoned`].
     pub fn checkpoint(&mut self) -> Result<(), StateError> {
         self.is_sound()?;
-        database::checkpoint(&self.conn).map_err(|error| self.explain(Fault::Sql(error)))?;
-        // A checkpoint that carried everything over flushed the database; one that could not, because somebody reads,
-        // leaves the rest in the log beside it, which is flushed here.
+        let whole = database::checkpoint(&self.conn).map_err(|error| self.explain(Fault::Sql(error)))?;
+        if whole {
+            return Ok(());
+        }
+        // Somebody reads, so a part stays in the log beside the database: that is flushed too.
         crate::wal::flush(&crate::disk::beside(&self.path, "-wal"))
             .map_err(|error| self.poison(error.to_string()))
     }
