@@ -1,29 +1,31 @@
 //! Membership: which hubs seem to be alive, and what they say of themselves. Gossip between hubs, around foca's SWIM.
 //!
 //! ```text
-//!   datagram, joined      ─▶ ┌────────────────────────────────┐ ─▶ Send
+//!   datagram, joined       ─▶ ┌────────────────────────────────┐ ─▶ Send
 //!   profile changed, leave ─▶ │ checked ▶ foca ▶ roster ▶ asks │ ─▶ Up, Down, Renamed, Profile
-//!   timer                 ─▶ └────────────────────────────────┘ ─▶ Rejoined, Alone
+//!   timer                  ─▶ └────────────────────────────────┘ ─▶ Rejoined, Alone
 //! ```
 //!
-//! **Gossip only hints.** It may be late, and two hubs may see different things. What is told here is for choosing whom to ask first
-//! and for showing to people; no reading is dropped, no ack is counted, no replica is moved and nobody is enrolled or removed
-//! because of it. All of that is decided by the committed member table and by flushed disks.
+//! **Gossip only hints.** It may be late, and two hubs may see different things. What is told here is for choosing whom
+//! to ask first and for showing to people; no reading is dropped, no ack is counted, no replica is moved and nobody is
+//! enrolled or removed because of it. All of that is decided by the committed member table and by flushed disks.
 //!
 //! Call order: any number of [`Membership::handle`], after each [`Membership::poll`] until it is empty, then sleep until
-//! [`Membership::poll_timeout`] or the next input. At the timeout hand in [`Input::Timer`]. A datagram goes over the connection to
-//! the hub that it is for, and is dropped when there is none or it is congested: everything here is said again.
+//! [`Membership::poll_timeout`] or the next input. At the timeout hand in [`Input::Timer`]. A datagram goes over the
+//! connection to the hub that it is for, and is dropped when there is none or it is congested: everything is said again.
 //!
 //! How it works:
-//! - Each hub probes one other in each period, in turn; without an answer it has up to three others probe too. A hub that nobody
-//!   reaches is suspect, and down when it has not refuted that in time (Das, Gupta, Motivala: "SWIM: scalable weakly-consistent
-//!   infection-style process group membership protocol", 2002, with its suspicion).
-//! - A hub that learns that it was taken for dead begins a new life, and is up again at once. A hub that slept (its timers come
-//!   more than a probe period late) judges nobody for what it missed: suspicions begin anew.
-//! - Profiles travel with SWIM's datagrams, newest first; besides, every hub asks the others in turn whether theirs changed.
+//! - Each hub probes one other in each period, in turn; without an answer it has up to three others probe too. A hub
+//!   that nobody reaches is suspect, and down when it has not refuted that in time (Das, Gupta, Motivala: "SWIM:
+//!   scalable weakly-consistent infection-style process group membership protocol", 2002, with its suspicion).
+//! - A hub that learns that it was taken for dead begins a new life, and is up again at once. A hub that slept (its
+//!   timers come more than a probe period late) judges nobody for what it missed: suspicions begin anew.
+//! - Profiles travel with SWIM's datagrams; besides, every hub asks the others in turn whether theirs changed.
+//! - Two sides of a partition find each other within two rounds of knocking, because each hub knocks for ever at those
+//!   that should be there.
 //!
-//! Promise: a datagram counts only when its source is the hub that the connection's certificate names; the newest profile of a hub
-//! wins; one seed and the same inputs give the same outputs.
+//! Promise: a datagram counts only when its source is the hub that the connection's certificate names; the newest
+//! profile of a hub wins; one seed and the same inputs give the same outputs.
 //! Absent: sockets, clocks, the committed member table, and anything that follows from a hub being up or down.
 //!
 //! | room | what stands there |
@@ -34,6 +36,7 @@
 //! | [`roster`] | everybody that gossip spoke of |
 //! | [`words`] | inputs, outputs, counts |
 //! | [`agenda`] | what is to be done when |
+//! | `herald` | what this hub says of itself, and when |
 //! | `datagram`, `packing` | the bytes, checked as a whole before foca reads them |
 //! | `grapevine`, `dice`, `outbox` | what foca asks for: which profiles to pass on, chance, a way out |
 
@@ -41,6 +44,7 @@ pub mod agenda;
 mod datagram;
 mod dice;
 mod grapevine;
+mod herald;
 mod outbox;
 mod packing;
 pub mod peer;
@@ -52,7 +56,7 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::iter::once;
 
 use bytes::Bytes;
@@ -67,10 +71,11 @@ pub use profile::{Edition, Fullness, Profile};
 pub use roster::{Liveness, MEMBERS_MAX, MemberView};
 pub use words::{Counts, Input, Output};
 
-use self::agenda::{Agenda, Errand};
+use self::agenda::Errand;
 use self::datagram::{Answer, Ask, Datagram, Swim};
 use self::dice::Dice;
 use self::grapevine::Grapevine;
+use self::herald::{Herald, Urgency};
 use self::outbox::Outbox;
 use self::packing::Packing;
 use self::profile::Announced;
@@ -84,21 +89,14 @@ const FAREWELLS: u32 = 3;
 pub struct Membership {
     foca: Foca<Peer, Packing, Dice, Grapevine>,
     numbers: Numbers,
-    agenda: Agenda,
+    out: Outbox,
     roster: Roster,
     /// Hubs that should be there.
     expected: BTreeSet<NodeId>,
-    /// What this hub says of itself, as it last told the others.
-    told: Option<(Edition, Profile)>,
-    told_at: Option<Moment>,
-    /// A profile that differs in load alone, and waits.
-    waiting: Option<Profile>,
-    version: u64,
+    herald: Herald,
     question: u64,
     /// Goodbyes still to be said; `None` while this hub takes part.
     farewells: Option<u32>,
-    outputs: VecDeque<Output>,
-    counts: Counts,
 }
 
 impl Membership {
@@ -108,23 +106,18 @@ impl Membership {
         let numbers = preset.numbers();
         let dice = Dice::seeded(seed);
         let foca = Foca::with_custom_broadcast(me, numbers.swim(), dice, Packing, Grapevine::default());
-        let mut agenda = Agenda::default();
-        agenda.at(now + numbers.announce_every, Errand::Announce);
-        agenda.at(now + numbers.ask_every, Errand::Ask);
+        let mut out = Outbox::of(me.node);
+        out.agenda.at(now + numbers.announce_every, Errand::Announce);
+        out.agenda.at(now + numbers.ask_every, Errand::Ask);
         Self {
             foca,
             numbers,
-            agenda,
+            out,
             roster: Roster::default(),
             expected: BTreeSet::new(),
-            told: None,
-            told_at: None,
-            waiting: None,
-            version: 0,
+            herald: Herald::default(),
             question: 0,
             farewells: None,
-            outputs: VecDeque::new(),
-            counts: Counts::default(),
         }
     }
 
@@ -155,13 +148,13 @@ impl Membership {
     /// The next thing to do or to know, in order.
     #[must_use]
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.out.outputs.pop_front()
     }
 
     /// When to hand in [`Input::Timer`], and why. `None` only after a leave that has been said often enough.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Moment, WakeReason)> {
-        self.agenda.next()
+        self.out.agenda.next()
     }
 
     /// This hub, in its present life.
@@ -184,13 +177,13 @@ impl Membership {
     /// What this hub last told of itself.
     #[must_use]
     pub fn profile(&self) -> Option<(Edition, &Profile)> {
-        self.told.as_ref().map(|(edition, profile)| (*edition, profile))
+        self.herald.told()
     }
 
     /// What was sent, taken in, and refused.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
-        &self.counts
+        &self.out.counts
     }
 
     /// The numbers that it runs with.
@@ -202,20 +195,20 @@ impl Membership {
     /// A hub whose timers come much too late did not run: it was stopped, or its machine was. What it missed meanwhile is
     /// nobody's fault but its own, and the answers may still lie in its sockets.
     fn notice_sleep(&mut self, now: Moment) {
-        let Some((due, _)) = self.agenda.next() else { return };
+        let Some((due, _)) = self.out.agenda.next() else { return };
         let late = now.since(due);
         if late > self.numbers.probe_every {
-            self.counts.sleeps += 1;
-            self.agenda.postpone(late + self.numbers.probe_patience, now + self.numbers.suspicion);
+            self.out.counts.sleeps += 1;
+            self.out.agenda.postpone(late + self.numbers.probe_patience, now + self.numbers.suspicion);
         }
     }
 
     fn take(&mut self, from: NodeId, bytes: Bytes, now: Moment) {
-        self.counts.received_datagrams += 1;
-        self.counts.received_bytes += bytes.len() as u64;
+        self.out.counts.received_datagrams += 1;
+        self.out.counts.received_bytes += bytes.len() as u64;
         match Datagram::open(bytes) {
-            Err(_) => self.counts.refused_form += 1,
-            Ok(_) if from == self.me().node => self.counts.refused_source += 1,
+            Err(_) => self.out.counts.refused_form += 1,
+            Ok(_) if from == self.me().node => self.out.counts.refused_source += 1,
             Ok(Datagram::Swim(swim)) => self.take_swim(from, swim, now),
             Ok(Datagram::Ask(ask)) => self.answer(from, &ask),
             Ok(Datagram::Answer(answer)) => self.take_answer(from, answer, now),
@@ -225,27 +218,25 @@ impl Membership {
     fn take_swim(&mut self, from: NodeId, swim: Swim, now: Moment) {
         let Swim { header, members, announced, bytes } = swim;
         if header.src.node != from {
-            self.counts.refused_source += 1;
+            self.out.counts.refused_source += 1;
             return;
         }
         let me = self.me().node;
         let others = || members.iter().map(|member| member.id().node).filter(|node| *node != me);
         if !self.roster.has_room_for(others().chain(once(from)).collect::<BTreeSet<_>>().into_iter()) {
-            self.counts.refused_room += 1;
+            self.out.counts.refused_room += 1;
             return;
         }
         // The clock may have gone back between two starts: then others know a later life of this hub than its present one.
         let lives = once(&header.dst).chain(members.iter().map(Member::id));
         if let Some(later) = lives.filter(|peer| peer.succeeds(&self.me())).max() {
             let renewed = self.me().above(later.life);
-            let mut outbox = Outbox::new(&mut self.outputs, &mut self.agenda, &mut self.counts, now);
-            let result = self.foca.change_identity(renewed, &mut outbox);
-            self.counts.note(&result);
-            self.outputs.push_back(Output::Rejoined(renewed));
+            let result = self.foca.change_identity(renewed, self.out.at(now));
+            self.out.note(&result);
+            self.out.tell(Output::Rejoined(renewed));
         }
-        let mut outbox = Outbox::new(&mut self.outputs, &mut self.agenda, &mut self.counts, now);
-        let result = self.foca.handle_data(&bytes, &mut outbox);
-        self.counts.note(&result);
+        let result = self.foca.handle_data(&bytes, self.out.at(now));
+        self.out.note(&result);
         self.settle(now);
         announced.into_iter().for_each(|news| self.learn(news));
     }
@@ -253,24 +244,21 @@ impl Membership {
     fn learn(&mut self, news: Announced) {
         let node = news.node;
         if self.roster.learn(news) {
-            self.outputs.push_back(Output::Profile(node));
+            self.out.tell(Output::Profile(node));
         }
     }
 
     fn answer(&mut self, from: NodeId, ask: &Ask) {
-        let node = self.me().node;
-        let newer = self.told.as_ref().filter(|(edition, _)| ask.holds.is_none_or(|held| held < *edition));
-        let news =
-            newer.map(|(edition, profile)| Announced { node, edition: *edition, profile: profile.clone() });
+        let news = self.herald.news(self.me().node, ask.holds);
         match datagram::of_answer(&Answer { number: ask.number, news }) {
-            Ok(bytes) => self.send(from, bytes),
-            Err(_) => self.counts.faults += 1,
+            Ok(bytes) => self.out.send(from, bytes),
+            Err(_) => self.out.counts.faults += 1,
         }
     }
 
     fn take_answer(&mut self, from: NodeId, answer: Answer, now: Moment) {
         if answer.news.as_ref().is_some_and(|news| news.node != from) {
-            self.counts.refused_source += 1;
+            self.out.counts.refused_source += 1;
             return;
         }
         self.roster.answered(from, answer.number, now);
@@ -280,24 +268,23 @@ impl Membership {
     }
 
     fn run_errands(&mut self, now: Moment) {
-        while let Some(errand) = self.agenda.due(now) {
+        while let Some(errand) = self.out.agenda.due(now) {
             match errand {
                 Errand::Swim(timer) if self.is_refuted(&timer) => (),
                 Errand::Swim(timer) => {
-                    let mut outbox = Outbox::new(&mut self.outputs, &mut self.agenda, &mut self.counts, now);
-                    let result = self.foca.handle_timer(timer, &mut outbox);
-                    self.counts.note(&result);
+                    let result = self.foca.handle_timer(timer, self.out.at(now));
+                    self.out.note(&result);
                 }
                 Errand::Announce => {
                     self.announce(now);
-                    self.agenda.at(now + self.numbers.announce_every, Errand::Announce);
+                    self.out.agenda.at(now + self.numbers.announce_every, Errand::Announce);
                 }
                 Errand::Ask => {
                     self.roster.to_ask().into_iter().for_each(|node| self.ask(node, now));
-                    self.agenda.at(now + self.numbers.ask_every, Errand::Ask);
+                    self.out.agenda.at(now + self.numbers.ask_every, Errand::Ask);
                 }
                 Errand::Publish => {
-                    if let Some(profile) = self.waiting.take() {
+                    if let Some(profile) = self.herald.waiting() {
                         self.publish(profile, now);
                     }
                 }
@@ -321,9 +308,8 @@ impl Membership {
             self.foca.iter_membership_state().filter(|m| m.state() == State::Down).map(|m| *m.id()).collect();
         for node in self.expected.difference(&there).copied() {
             let last = known.iter().find(|peer| peer.node == node).copied();
-            let mut outbox = Outbox::new(&mut self.outputs, &mut self.agenda, &mut self.counts, now);
-            let result = self.foca.announce(last.unwrap_or(Peer::unmet(node)), &mut outbox);
-            self.counts.note(&result);
+            let result = self.foca.announce(last.unwrap_or(Peer::unmet(node)), self.out.at(now));
+            self.out.note(&result);
         }
     }
 
@@ -332,59 +318,41 @@ impl Membership {
         match datagram::of_ask(&Ask { number: self.question, holds: self.roster.edition(node) }) {
             Ok(bytes) => {
                 self.roster.asked(node, self.question, now);
-                self.send(node, bytes);
+                self.out.send(node, bytes);
             }
-            Err(_) => self.counts.faults += 1,
+            Err(_) => self.out.counts.faults += 1,
         }
     }
 
     fn change_profile(&mut self, profile: Profile, now: Moment) {
-        let Some((_, told)) = &self.told else { return self.publish(profile, now) };
-        if *told == profile {
-            self.waiting = None;
-            return;
-        }
-        let next = self.told_at.map(|at| at + self.numbers.load_every).filter(|next| *next > now);
-        match next {
-            Some(next) if told.differs_in_load_alone(&profile) => {
-                if self.waiting.replace(profile).is_none() {
-                    self.agenda.at(next, Errand::Publish);
-                }
-            }
-            _ => {
-                self.waiting = None;
-                self.publish(profile, now);
-            }
+        match self.herald.consider(profile, self.numbers.load_every, now) {
+            Urgency::Nothing => (),
+            Urgency::Now(profile) => self.publish(profile, now),
+            Urgency::At(then) => self.out.agenda.at(then, Errand::Publish),
         }
     }
 
     /// Tells everybody what this hub says of itself.
     fn publish(&mut self, profile: Profile, now: Moment) {
-        self.version += 1;
-        let edition = Edition { life: self.me().life, version: self.version };
-        let announced = Announced { node: self.me().node, edition, profile };
+        let announced = self.herald.edition(self.me(), profile, now);
         let mut item = Vec::new();
         if gossip::encode(&announced, &mut item).is_err() {
-            self.counts.faults += 1;
+            self.out.counts.faults += 1;
             return;
         }
-        self.told = Some((edition, announced.profile));
-        self.told_at = Some(now);
         let added = self.foca.add_broadcast(&item).map(drop);
-        self.counts.note(&added);
-        let mut outbox = Outbox::new(&mut self.outputs, &mut self.agenda, &mut self.counts, now);
-        let result = self.foca.gossip(&mut outbox);
-        self.counts.note(&result);
+        self.out.note(&added);
+        let result = self.foca.gossip(self.out.at(now));
+        self.out.note(&result);
     }
 
     fn leave(&mut self, now: Moment) {
-        self.agenda.clear();
-        let mut outbox = Outbox::new(&mut self.outputs, &mut self.agenda, &mut self.counts, now);
-        let result = self.foca.leave_cluster(&mut outbox);
-        self.counts.note(&result);
-        self.agenda.clear();
+        self.out.agenda.clear();
+        let result = self.foca.leave_cluster(self.out.at(now));
+        self.out.note(&result);
+        self.out.agenda.clear();
         self.farewells = Some(FAREWELLS);
-        self.agenda.at(now + self.numbers.gossip_every, Errand::Farewell);
+        self.out.agenda.at(now + self.numbers.gossip_every, Errand::Farewell);
     }
 
     fn farewell(&mut self, now: Moment) {
@@ -392,12 +360,11 @@ impl Membership {
         if left == 0 {
             return;
         }
-        let mut outbox = Outbox::new(&mut self.outputs, &mut self.agenda, &mut self.counts, now);
-        let result = self.foca.gossip(&mut outbox);
-        self.counts.note(&result);
+        let result = self.foca.gossip(self.out.at(now));
+        self.out.note(&result);
         self.farewells = Some(left - 1);
         if left > 1 {
-            self.agenda.at(now + self.numbers.gossip_every, Errand::Farewell);
+            self.out.agenda.at(now + self.numbers.gossip_every, Errand::Farewell);
         }
     }
 
@@ -406,19 +373,12 @@ impl Membership {
         let me = self.me();
         let others = self.foca.iter_membership_state().filter(|member| member.id().node != me.node);
         let changes = self.roster.follow(others, now);
-        self.counts.suspicions += changes.suspected;
+        self.out.counts.suspicions += changes.suspected;
         changes.met.into_iter().for_each(|node| self.ask(node, now));
         if self.farewells.is_none()
-            && let Some((edition, profile)) = &self.told
-            && edition.life != me.life
+            && let Some(profile) = self.herald.outlived(me.life)
         {
-            let profile = self.waiting.take().unwrap_or_else(|| profile.clone());
             self.publish(profile, now);
         }
-    }
-
-    fn send(&mut self, to: NodeId, bytes: Bytes) {
-        self.counts.sent(&bytes);
-        self.outputs.push_back(Output::Send { to, bytes });
     }
 }

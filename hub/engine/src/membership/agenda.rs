@@ -95,7 +95,7 @@ impl Agenda {
     }
 
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.errands.len()
     }
 }

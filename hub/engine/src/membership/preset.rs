@@ -26,8 +26,8 @@ pub enum Preset {
 /// The numbers of a preset. All are times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Numbers {
-    /// How often a hub probes one of the others, in turn. An answer counts until the next probe, so this is also how slow
-    /// a hub may be without being suspected.
+    /// How often a hub probes one of the others, in turn. An answer counts until the next probe, so this is also how
+    /// slow a hub may be without being suspected.
     pub probe_every: Duration,
     /// After this without an answer, up to three others are asked to probe too; what is left of the period must suffice
     /// for their four hops.
@@ -63,8 +63,8 @@ const LAN: Numbers = Numbers {
     detection: Duration::from_secs(8),
 };
 
-/// Numbers of [`Preset::Wan`]. The patience covers the round trip to the other side of the earth, the 900 ms after it the four
-/// hops over a third hub. Simulated, a dead hub is down everywhere after 7 s in the median.
+/// Numbers of [`Preset::Wan`]. The patience covers the round trip to the other side of the earth, the 900 ms after it
+/// the four hops over a third hub. Simulated, a dead hub is down everywhere after 7 s in the median.
 const WAN: Numbers = Numbers {
     probe_every: Duration::from_millis(1_500),
     probe_patience: Duration::from_millis(600),

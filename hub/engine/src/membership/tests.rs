@@ -108,8 +108,13 @@ fn a_load_that_flickers_is_told_at_intervals_and_anything_else_at_once() {
     one.handle(Input::ProfileChanged(profile("one")), Moment(0));
     for load in 1..=100 {
         one.handle(Input::ProfileChanged(Profile { load_permille: load, ..profile("one") }), Moment(1));
+        one.handle(Input::ProfileChanged(profile("one")), Moment(1));
     }
-    assert_eq!(one.profile().unwrap().0.version, 1);
+    assert_eq!(
+        (one.profile().unwrap().0.version, one.out.agenda.len()),
+        (1, 3),
+        "one errand for all of them"
+    );
     one.handle(Input::ProfileChanged(Profile { draining: true, ..profile("one") }), Moment(2));
     assert_eq!(one.profile().unwrap().0.version, 2);
     one.handle(
@@ -123,4 +128,32 @@ fn a_load_that_flickers_is_told_at_intervals_and_anything_else_at_once() {
     }
     assert!(now >= Moment(0) + one.numbers().load_every, "{now:?}");
     assert_eq!(one.profile().unwrap().1.load_permille, 7);
+}
+
+#[test]
+fn datagrams_with_flipped_bytes_never_bring_a_hub_out_of_order() {
+    let mut dice = fastrand::Rng::with_seed(11);
+    let (mut one, mut two, mut now) = (hub(1), hub(2), Moment(0));
+    [&mut one, &mut two].into_iter().for_each(|hub| hub.handle(Input::ProfileChanged(profile("one")), now));
+    one.handle(Input::Joined(vec![NodeId(2)]), now);
+    for _ in 0..5_000 {
+        now = one.poll_timeout().into_iter().chain(two.poll_timeout()).map(|(at, _)| at).min().unwrap();
+        one.handle(Input::Timer, now);
+        two.handle(Input::Timer, now);
+        for turn in 0..4 {
+            let (from, to, node) =
+                if turn % 2 == 0 { (&mut one, &mut two, 1) } else { (&mut two, &mut one, 2) };
+            for (target, bytes) in sent(from) {
+                assert_ne!(target, NodeId(node), "a hub sends to itself");
+                let mut twisted = bytes.to_vec();
+                let at = dice.usize(2..twisted.len());
+                twisted[at] = dice.u8(..);
+                to.handle(Input::Datagram { from: NodeId(node), bytes: twisted.into() }, now);
+                to.handle(Input::Datagram { from: NodeId(node), bytes }, now);
+                assert!(to.members().count() <= MEMBERS_MAX && to.out.agenda.len() <= 4 * MEMBERS_MAX);
+            }
+        }
+    }
+    assert!(one.counts().refused_form > 100, "{:?}", one.counts());
+    assert!(two.member(NodeId(1)).is_some());
 }

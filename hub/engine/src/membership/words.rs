@@ -17,7 +17,8 @@ pub enum Input {
         bytes: Bytes,
     },
     /// These hubs should be there: at the start, and whenever the committed member table changes. Replaces those that were
-    /// named before. Those that are not up are knocked at, now and then, for ever.
+    /// named before. Those that are not up are knocked at, now and then, for ever. May be repeated whenever a connection has come
+    /// up, so that the knock need not wait for its turn.
     Joined(Vec<NodeId>),
     /// This hub has something new to say of itself. Equal ones cost nothing; changes of the load alone are told at intervals.
     ProfileChanged(Profile),
@@ -77,17 +78,9 @@ pub struct Counts {
     pub faults: u64,
     /// Hubs that came under suspicion, here or elsewhere.
     pub suspicions: u64,
+    /// How often this hub began a new life because the others took it for dead or knew a later one. One that rises for ever
+    /// means that two hubs run with the same number: one data directory was copied.
+    pub renewals: u64,
     /// How often this hub noticed that it had not run for longer than a probe period.
     pub sleeps: u64,
-}
-
-impl Counts {
-    pub(crate) fn sent(&mut self, bytes: &Bytes) {
-        self.sent_datagrams += 1;
-        self.sent_bytes += bytes.len() as u64;
-    }
-
-    pub(crate) fn note(&mut self, result: &Result<(), foca::Error>) {
-        self.faults += u64::from(result.is_err());
-    }
 }

@@ -16,6 +16,9 @@ struct Passage {
     bytes: Bytes,
 }
 
+/// The lives of hubs begin above this: microseconds since 1970, so that datagrams are as long as real ones.
+pub(crate) const BEGUN: u64 = 1_795_000_000_000_000;
+
 pub(crate) struct Cluster {
     pub(crate) now: Moment,
     pub(crate) weather: Weather,
@@ -69,7 +72,7 @@ impl Cluster {
     /// Hubs 1 to `count`, each of which knows the first and nobody else; run until all know all.
     pub(crate) fn formed(preset: Preset, seed: u64, count: u64) -> Self {
         let mut cluster = Self::new(preset, seed);
-        (1..=count).for_each(|node| cluster.start(node, 1_000));
+        (1..=count).for_each(|node| cluster.start(node, BEGUN + 1_000));
         (2..=count).for_each(|node| cluster.input(node, Input::Joined(vec![NodeId(1)])));
         cluster.run_until(Duration::from_secs(60), Self::all_see_all);
         assert!(cluster.all_see_all(), "seed {seed}");
@@ -77,7 +80,8 @@ impl Cluster {
     }
 
     pub(crate) fn start(&mut self, node: u64, life: u64) {
-        let me = Peer { node: NodeId(node), life, incarnation: Incarnation::new(node) };
+        let incarnation = Incarnation::new(u64::MAX / 3 + node);
+        let me = Peer { node: NodeId(node), life, incarnation };
         let hub = Membership::new(me, self.preset, self.random.u64(..), self.now);
         self.hubs.insert(node, hub);
         self.input(node, Input::ProfileChanged(profile(node, &format!("hub-{node}"))));

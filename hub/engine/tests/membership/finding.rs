@@ -5,13 +5,13 @@ use std::time::Duration;
 use millrace_hub_engine::membership::{Input, Liveness, Output, Preset};
 use millrace_model::NodeId;
 
-use super::cluster::Cluster;
+use super::cluster::{BEGUN, Cluster};
 
 #[test]
 fn five_hubs_find_each_other_from_one_announcement_each() {
     for seed in 0..10 {
         let mut cluster = Cluster::new(Preset::Lan, seed);
-        (1..=5).for_each(|node| cluster.start(node, 1_000));
+        (1..=5).for_each(|node| cluster.start(node, BEGUN + 1_000));
         (2..=5).for_each(|node| cluster.input(node, Input::Joined(vec![NodeId(1)])));
         let took = cluster.run_until(Duration::from_secs(60), Cluster::all_see_all);
         assert!(took <= Duration::from_secs(3), "seed {seed}: {took:?}");
@@ -65,12 +65,12 @@ fn a_hub_that_starts_again_comes_back_with_a_higher_life() {
         let mut cluster = Cluster::formed(Preset::Lan, seed, 5);
         cluster.kill(2);
         cluster.run(gap);
-        cluster.start(2, 2_000);
+        cluster.start(2, BEGUN + 2_000);
         cluster.input(2, Input::Joined(vec![NodeId(1)]));
         let back = |cluster: &Cluster| {
             let at =
                 |at: u64| cluster.hubs[&at].member(NodeId(2)).map(|view| (view.peer.life, view.liveness));
-            [1, 3, 4, 5].into_iter().all(|node| at(node) == Some((2_000, Liveness::Alive)))
+            [1, 3, 4, 5].into_iter().all(|node| at(node) == Some((BEGUN + 2_000, Liveness::Alive)))
         };
         let took = cluster.run_until(Duration::from_secs(60), back);
         assert!(took <= Duration::from_secs(2), "{gap:?}: {took:?}");
@@ -87,11 +87,11 @@ fn a_hub_whose_clock_went_back_goes_on_above_the_life_that_the_others_know() {
         let mut cluster = Cluster::formed(Preset::Lan, 3, 5);
         cluster.kill(2);
         cluster.run(gap);
-        cluster.start(2, 5);
+        cluster.start(2, BEGUN + 5);
         let all = (1..=5).map(NodeId).collect::<Vec<_>>();
         (1..=5).for_each(|node| cluster.input(node, Input::Joined(all.clone())));
         let took = cluster.run_until(Duration::from_secs(60), |cluster| {
-            cluster.all_see_all() && cluster.all_know_all() && cluster.hubs[&2].me().life > 1_000
+            cluster.all_see_all() && cluster.all_know_all() && cluster.hubs[&2].me().life > BEGUN + 1_000
         });
         assert!(took <= Duration::from_secs(20), "{gap:?}: {took:?}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_hub_engine::membership::{Input, Output, Preset};
 use millrace_model::NodeId;
 
-use super::cluster::{Cluster, profile};
+use super::cluster::{BEGUN, Cluster, profile};
 
 #[test]
 fn hubs_that_meet_know_each_others_profiles() {
@@ -58,7 +58,7 @@ fn a_hub_that_starts_again_is_believed_although_it_counts_from_one() {
     (0..20).for_each(|n| cluster.input(2, Input::ProfileChanged(profile(2, &format!("old {n}")))));
     cluster.run(Duration::from_secs(20));
     cluster.kill(2);
-    cluster.start(2, 2_000);
+    cluster.start(2, BEGUN + 2_000);
     cluster.input(2, Input::Joined(vec![NodeId(1)]));
     cluster.run_until(Duration::from_secs(20), |cluster| cluster.all_see_all() && cluster.all_know_all());
     assert_eq!(cluster.hubs[&3].member(NodeId(2)).unwrap().profile.unwrap().1.name, "hub-2");
