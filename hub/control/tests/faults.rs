@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use cluster::history::History;
 use cluster::{Cluster, member};
-use millrace_hub_control::kv::{Command, KeyRange, Outcome, Store};
+use millrace_hub_control::kv::{Command, KeyRange, Outcome, RangeQuery, Store};
 use millrace_hub_control::{ControlError, Level, OpenError, Options, Role, Seat};
 use tokio::time::{Instant, sleep};
 
@@ -245,6 +245,82 @@ async fn a_log_that_was_cut_off_never_votes_again() {
     sleep(seconds(20)).await;
     assert_eq!(cluster.node(2).metrics().last_log, None);
     assert!(cluster.leader().is_some());
+}
+
+fn remove(seat: &Seat, name: &str) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(seat.directory.join(format!("{name}{suffix}")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_lost_is_filled_from_the_snapshot_and_the_log() {
+    let options = Options { snapshot_entries: 50, keep_entries: 5, ..Options::lan() };
+    let cluster = Cluster::founded(10, 3, options).await;
+    for n in 0..120 {
+        cluster.node(1).propose(&Command::put(format!("key{n}"), n.to_string())).await.unwrap();
+    }
+    cluster.settle().await;
+    cluster.wait_for("a purge", || cluster.node(2).metrics().purged).await;
+    let seat = cluster.seat(2);
+    cluster.close(2).await;
+    sleep(seconds(1)).await;
+    remove(&seat, "control-state.db");
+    cluster.open(2).await;
+    agree(&cluster).await;
+    cluster.close(2).await;
+    sleep(seconds(1)).await;
+    remove(&seat, "control-state.db");
+    remove(&seat, "control.snapshot");
+    let error = cluster.try_open(seat).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::Behind), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_of_another_epoch_gets_nothing_and_no_vote() {
+    let cluster = Cluster::founded(11, 1, Options::lan()).await;
+    let stranger = cluster.try_open(Seat { epoch: 8, ..cluster.seat(2) }).await.unwrap();
+    cluster.with(|state| state.nodes.insert(2, stranger));
+    cluster.node(1).add_learner(2, member(2)).await.unwrap();
+    let refused = cluster.node(1).promote(2).await.unwrap_err();
+    assert!(refused.to_string().contains("holds nothing"), "{refused}");
+    assert_eq!(cluster.node(2).metrics().last_log, None);
+    cluster.node(1).remove(2).await.unwrap();
+    assert_eq!(cluster.node(1).members().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_with_threads_of_their_own_keep_everything_over_a_restart() {
+    let options = Options { snapshot_entries: 40, keep_entries: 5, ..Options::lan() };
+    let mut cluster = Cluster::new(12, options);
+    cluster.threads = true;
+    let cluster = cluster.found(3).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..20 {
+        let node = cluster.node(1 + client % 3);
+        clients.spawn(async move {
+            for n in 0..20 {
+                node.propose(&Command::put(format!("{client}/{n}"), "x")).await.unwrap();
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    for id in 1..=3 {
+        cluster.close(id).await;
+    }
+    for id in 1..=3 {
+        cluster.open(id).await;
+    }
+    cluster.wait_for_leader().await;
+    agree(&cluster).await;
+    let everything = RangeQuery::of(KeyRange::all());
+    let read = cluster.node(2).range(&everything, None, Level::Linearizable).await.unwrap();
+    assert_eq!((read.value.count, read.revision), (400, 400));
+    for id in 1..=3 {
+        cluster.close(id).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

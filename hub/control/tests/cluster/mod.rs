@@ -38,6 +38,8 @@ pub struct Cluster {
     state: Arc<Mutex<State>>,
     directory: Arc<tempfile::TempDir>,
     pub options: Options,
+    /// Whether nodes have threads of their own, as in production: only in real time.
+    pub threads: bool,
 }
 
 struct Port {
@@ -71,12 +73,16 @@ impl Cluster {
             rng: fastrand::Rng::with_seed(seed),
             leaders: BTreeMap::new(),
         };
-        Self { state: Arc::new(Mutex::new(state)), directory: Arc::new(directory()), options }
+        Self { state: Arc::new(Mutex::new(state)), directory: Arc::new(directory()), options, threads: false }
     }
 
     /// Opens nodes 1 to `count` and founds a cluster of them.
     pub async fn founded(seed: u64, count: u64, options: Options) -> Self {
-        let cluster = Self::new(seed, options);
+        Self::new(seed, options).found(count).await
+    }
+
+    pub async fn found(self, count: u64) -> Self {
+        let cluster = self;
         for id in 1..=count {
             cluster.open(id).await;
         }
@@ -95,7 +101,7 @@ impl Cluster {
             epoch: EPOCH,
             directory: self.directory.path().join(format!("node{id}")),
             seed,
-            inline: true,
+            inline: !self.threads,
         }
     }
 
