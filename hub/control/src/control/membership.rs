@@ -188,7 +188,9 @@ impl Inner {
                 Err(ControlError::Membership(error.to_string()))
             }
             Ok(Err(RaftError::APIError(error))) => Err(ControlError::Unknown(error.to_string())),
-            Ok(Err(RaftError::Fatal(error))) => Err(ControlError::Stopped(error.to_string())),
+            Ok(Err(RaftError::Fatal(error))) => {
+                Err(ControlError::Unknown(format!("this node stopped: {error}")))
+            }
             Err(_) => Err(ControlError::Unknown("no majority has answered in time".to_owned())),
         }
     }

@@ -202,7 +202,7 @@ pub(crate) async fn write(
     match timeout(patience, inner.raft.client_write(Batch(batch))).await {
         Ok(Ok(written)) => Ok(written.data.0),
         Ok(Err(RaftError::APIError(error))) => Err(unknown(&error)),
-        Ok(Err(RaftError::Fatal(error))) => Err(ControlError::Stopped(error.to_string())),
+        Ok(Err(RaftError::Fatal(error))) => Err(ControlError::Unknown(format!("this node stopped: {error}"))),
         Err(_) => Err(ControlError::Unknown("no majority has answered in time".to_owned())),
     }
 }

@@ -342,7 +342,7 @@ impl RaftLogStorage<Consensus> for LogStore {
             flushes.send_modify(|flushes| {
                 flushes.done += 1;
                 match &answer {
-                    Ok(_proof) => flushes.last = last,
+                    Ok(_proof) => flushes.last = flushes.last.max(last),
                     Err(error) => drop(flushes.failed.get_or_insert_with(|| error.to_string())),
                 }
             });

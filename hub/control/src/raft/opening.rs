@@ -26,6 +26,8 @@ use crate::raft::scribe::{Scribe, load};
 pub(crate) const LOG: &str = "control-log.db";
 /// File of the state.
 pub(crate) const STATE: &str = "control-state.db";
+/// Snapshots that were being built or received.
+const LEFT_OVER: [&str; 3] = ["building", "received-0", "received-1"];
 /// Steps that may wait for the log's thread; openraft waits for each append, so few ever do.
 const LOG_QUEUE: usize = 1_024;
 
@@ -98,6 +100,10 @@ pub(crate) struct Parts {
 /// Opens what lies in `directory`. With `inline`, nothing has a thread of its own (for simulated time).
 pub(crate) fn open(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<Parts, OpenError> {
     std::fs::create_dir_all(directory)?;
+    for left_over in LEFT_OVER {
+        // What was on its way when the last process ended.
+        let _ = std::fs::remove_file(directory.join(format!("{SNAPSHOT}.{left_over}")));
+    }
     let log = DecisionLog::open(&directory.join(LOG), &LogOptions::default())?;
     let mut state = DecisionState::open(&directory.join(STATE), &StateOptions::default())?;
     let mut position = decode_position(state.applied())?;
