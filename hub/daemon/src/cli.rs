@@ -16,14 +16,17 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use millrace_host::terminal::say;
 use millrace_host::{Exit, privacy};
+use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, Target};
 use crate::hub::identity::missing;
 use crate::places::Places;
+use crate::registry::Registry;
 use millrace_host::Failure;
 
 /// Where a hub's data is when nothing else is said.
@@ -61,6 +64,10 @@ enum Command {
     },
 }
 
+/// How long a hub may take from locking its registry to answering, and how often to look whether it does.
+const STARTING: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Where the hub is, and how to answer.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Which {
@@ -88,16 +95,25 @@ impl Which {
         Ok(Client::new(target))
     }
 
-    /// Whether the hub is to be asked; `false` when none runs on the data directory, which is then read directly.
+    /// Whether the hub is to be asked; `false` when none runs on the data directory, which is then read directly. A hub that
+    /// holds its registry and does not answer yet is starting: it is waited for.
     pub(crate) async fn runs(&self) -> Result<bool, Failure> {
-        if self.url.is_some() || self.client()?.is_there().await {
-            return Ok(true);
-        }
-        match self.places().read_about() {
-            Ok(_) => Ok(false),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing(&self.places())),
-            // The hub may be another user's: asking it says so.
-            Err(_) => Ok(true),
+        let deadline = Instant::now() + STARTING;
+        loop {
+            if self.url.is_some() || self.client()?.is_there().await {
+                return Ok(true);
+            }
+            match self.places().read_about() {
+                Ok(_) if Registry::is_held(&self.places().registry()) && Instant::now() < deadline => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                Ok(_) => return Ok(false),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(missing(&self.places()));
+                }
+                // The hub may be another user's: asking it says so.
+                Err(_) => return Ok(true),
+            }
         }
     }
 }

@@ -58,6 +58,12 @@ impl Registry {
         Ok(Self { book: RwLock::new(book), log: Mutex::new(log) })
     }
 
+    /// Whether another process has the registry at `path` open now.
+    #[must_use]
+    pub fn is_held(path: &Path) -> bool {
+        log::is_held(path)
+    }
+
     /// One device.
     #[must_use]
     pub fn device(&self, id: &DeviceId) -> Option<Device> {

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use clap::Args;
+use millrace_host::config::Span;
 use millrace_host::terminal::{Align, Table, bytes, duration, remaining, say, say_json, visible};
 use millrace_host::{Exit, Failure};
 use serde_json::Value;
@@ -15,7 +16,11 @@ use crate::places::Places;
 const EXAMPLES: &str = "\
 Examples:
   millrace-agent status
+  millrace-agent status --data ./press-7 --wait 10s
   millrace-agent status --data ./press-7 --json";
+
+/// How often to look whether the agent takes readings.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,6 +37,9 @@ pub struct StatusCommand {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Wait for at most so long until the agent takes readings (subscribed, where it has a broker) and has a session with a hub
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Span>,
 }
 
 impl StatusCommand {
@@ -41,17 +49,46 @@ impl StatusCommand {
     /// When no agent runs here, or it does not answer.
     pub fn run(self) -> Result<(), Failure> {
         let places = Places::new(&self.data.directory);
-        let running = places.running().map_err(|_| {
-            let what = format!("no agent runs in {}", places.root().display());
-            Failure::new(Exit::Unavailable, what)
-                .hint("name its directory with --data, or see `systemctl status millrace-agent`")
-        })?;
-        let status = ask(running.http).map_err(|error| {
-            let what = format!("the agent (process {}) does not answer: {error}", running.pid);
-            Failure::new(Exit::Unavailable, what).hint("see its log: journalctl -u millrace-agent")
-        })?;
-        if self.json { say_json(&status) } else { say(&picture(&status)) }
+        // Counted, not timed: each look has its own patience.
+        let looks = self.wait.map_or(0, |wait| wait.duration().as_millis() / LOOK_AGAIN.as_millis());
+        let mut status = look(&places);
+        for _ in 0..looks {
+            if status.as_ref().is_ok_and(is_at_work) {
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+            status = look(&places);
+        }
+        let status = status?;
+        if self.json {
+            say_json(&status)?;
+        } else {
+            say(&picture(&status))?;
+        }
+        if self.wait.is_some() && !is_at_work(&status) {
+            let failure = Failure::new(Exit::Temporary, "the agent is not at work yet");
+            return Err(failure.hint("see its broker and its session above, or wait for longer"));
+        }
+        Ok(())
     }
+}
+
+/// Whether readings come in, and go out.
+fn is_at_work(status: &Value) -> bool {
+    let connected = status.pointer("/mqtt/connected").and_then(Value::as_bool).unwrap_or(false);
+    connected && status.get("session").and_then(Value::as_str) == Some("open")
+}
+
+fn look(places: &Places) -> Result<Value, Failure> {
+    let running = places.running().map_err(|_| {
+        let what = format!("no agent runs in {}", places.root().display());
+        Failure::new(Exit::Unavailable, what)
+            .hint("name its directory with --data, or see `systemctl status millrace-agent`")
+    })?;
+    ask(running.http).map_err(|error| {
+        let what = format!("the agent (process {}) does not answer: {error}", running.pid);
+        Failure::new(Exit::Unavailable, what).hint("see its log: journalctl -u millrace-agent")
+    })
 }
 
 /// One request to loopback. HTTP/1.0, so that the answer ends with the connection.

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_host::Exit;
+use millrace_host::config::Span;
 use millrace_host::terminal::{Tone, bytes, colours, count, duration, remaining, say, say_json, toned};
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::Which;
 use super::look::{number, shown, text};
@@ -19,32 +21,49 @@ const ALARMS_SHOWN: usize = 5;
 /// Exit code 0 when it takes readings, 75 when it does not.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  millrace-hub status\n  millrace-hub status --json --url http://127.0.0.1:7481"
+    after_help = "Examples:\n  millrace-hub status\n  millrace-hub status --data ./hub --wait 10s\n  millrace-hub status --json --url http://127.0.0.1:7481"
 )]
 pub(super) struct Status {
     #[command(flatten)]
     which: Which,
+    /// Wait for at most so long until the hub takes readings.
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Span>,
 }
+
+/// How often to look whether the hub takes readings.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Status {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
-        let status = self.which.client()?.get("/v1/status").await?;
+        let client = self.which.client()?;
+        let deadline = Instant::now() + self.wait.map(Span::duration).unwrap_or_default();
+        let status = loop {
+            let answer = client.get("/v1/status").await;
+            let ready = answer.as_ref().is_ok_and(is_ready);
+            if ready || Instant::now() >= deadline {
+                break answer?;
+            }
+            sleep(LOOK_AGAIN).await;
+        };
         if self.which.json {
             say_json(&status)?;
         } else {
             say(&page(&status, colours(std::io::IsTerminal::is_terminal(&std::io::stdout()))))?;
         }
-        let ready = status.get("ready").and_then(Value::as_bool).unwrap_or(false);
-        Ok(if ready { Exit::Ok } else { Exit::Temporary })
+        Ok(if is_ready(&status) { Exit::Ok } else { Exit::Temporary })
     }
+}
+
+fn is_ready(status: &Value) -> bool {
+    status.get("ready").and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn page(status: &Value, colours: bool) -> String {
     let none = Value::Null;
     let part = |key: &str| status.get(key).unwrap_or(&none);
     let (devices, store) = (part("devices"), part("store"));
-    let ready = status.get("ready").and_then(Value::as_bool).unwrap_or(false);
-    let state = if ready {
+    let state = if is_ready(status) {
         toned("ready", Tone::Good, colours)
     } else {
         toned(&format!("not ready: {}", shown(status, "problem")), Tone::Bad, colours)

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
 use millrace_host::schedules::{Schedules, Zone};
@@ -13,7 +14,7 @@ use millrace_journal::{Options, Reader, Store, Writer};
 use millrace_link::{
     Admission, CaError, CertificateAuthority, Identity, Listener, ServerOptions, VaultError,
 };
-use millrace_model::{Fence, HubId};
+use millrace_model::{Fence, HubId, Wall};
 use millrace_wire::HubEndpoint;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -25,7 +26,7 @@ use crate::driver::{CHECKS_RUNNING_MAX, Driver, Parts};
 use crate::http::{Api, ApiParts};
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
-use crate::places::{About, Runtime};
+use crate::places::{About, Places, Runtime};
 use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::reception;
@@ -179,6 +180,10 @@ impl Hub {
     }
 }
 
+/// How often to try for a registry that is held, and the pause in between.
+const REGISTRY_LOOKS: usize = 20;
+const REGISTRY_PAUSE: Duration = Duration::from_millis(50);
+
 fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let places = &config.places;
     let about = places.read_about().map_err(|error| match error.kind() {
@@ -188,7 +193,7 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let now = clock.wall();
     let ca = load_ca(config)?;
     let identity = identity::current(places, &ca, config.certificate_life, now)?;
-    let registry = Registry::open(&places.registry(), now).map_err(|error| registry_failure(&error))?;
+    let registry = open_registry(places, now).map_err(|error| registry_failure(&error))?;
     // Reading a long log after a crash takes its time.
     systemd::status("opening the store");
     let options = opening::options(config.store_budget_bytes);
@@ -201,6 +206,17 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     };
     let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
     Ok(Opened { ca, identity, about, registry, store, readers, checkers, fence })
+}
+
+/// Opens the registry. A command that makes a token beside a hub that starts holds it for a moment.
+fn open_registry(places: &Places, now: Wall) -> Result<Registry, RegistryError> {
+    for _ in 0..REGISTRY_LOOKS {
+        match Registry::open(&places.registry(), now) {
+            Err(RegistryError::Locked { .. }) => std::thread::sleep(REGISTRY_PAUSE),
+            opened => return opened,
+        }
+    }
+    Registry::open(&places.registry(), now)
 }
 
 /// The CA of the cluster.

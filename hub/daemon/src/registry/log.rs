@@ -130,6 +130,12 @@ fn lock(path: &Path) -> Result<File, RegistryError> {
     }
 }
 
+/// Whether another process has the log at `path` open now. A lock that cannot be asked for is nobody's.
+pub(crate) fn is_held(path: &Path) -> bool {
+    let lock = File::open(path.with_extension("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 fn check_of(entry: &[u8]) -> String {
     blake3::hash(entry).to_hex().chars().take(16).collect()
 }
@@ -208,6 +214,7 @@ mod tests {
         let path = dir.path().join("registry.jsonl");
         let open = Log::open(&path).unwrap();
         assert!(matches!(Log::open(&path), Err(RegistryError::Locked { .. })));
+        assert!(is_held(&path));
         drop(open);
         assert!(Log::open(&path).is_ok());
     }

@@ -79,6 +79,23 @@ fn signal(process: &Process, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
 
+#[test]
+fn a_token_can_be_made_and_the_status_awaited_while_the_hub_is_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("hub");
+    let data_text = data.to_str().unwrap();
+    answer(&["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:7443"]);
+    for round in 0..3 {
+        let mut hub = Command::new(PROGRAM);
+        hub.args(["run", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data", data_text]);
+        let _hub = Process(hub.stderr(Stdio::null()).spawn().unwrap());
+        let token = answer(&["token", "create", "--data", data_text]);
+        assert!(token.starts_with("millrace1."), "{token}");
+        let status = json(&["status", "--data", data_text, "--wait", "30s", "--json"]);
+        assert_eq!(status["ready"], true, "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn a_killed_hub_has_everything_that_it_acked() {
     let dir = tempfile::tempdir().unwrap();
