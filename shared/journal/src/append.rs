@@ -89,7 +89,8 @@ fn place(
         let (group, after) = rest.split_at(cut.min(rest.len()));
         let keep = after.is_empty()
             && group.len() < SEGMENT_RECORDS_MAX
-            && !(burst && group.len() >= work.burst_records);
+            && !(burst && group.len() >= work.burst_records)
+            && tail_cost(group) < SEGMENT_BYTES_MAX as u64;
         if keep {
             keep_rows(work, row, range.first(), group)?;
         } else {
@@ -118,6 +119,11 @@ fn cut(pool: &[(Seq, &Record)]) -> usize {
         expected = Some(seq + 1);
     }
     pool.len()
+}
+
+/// About what these records take as rows.
+fn tail_cost(group: &[(Seq, &Record)]) -> u64 {
+    group.iter().map(|(_, record)| tail::cost(record.weight() as u64)).sum()
 }
 
 /// Seals consecutive records of the pool; their rows, if they have any, go.

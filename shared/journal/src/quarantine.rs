@@ -66,7 +66,7 @@ pub(crate) fn compare(conn: &Connection, row: &JournalRow, range: SeqRange) -> R
             found.extra_rows.insert(seq);
         }
         found.tail_rows += 1;
-        found.tail_bytes += unsigned(tail_row.get(1)?) + tail::ROW_OVERHEAD;
+        found.tail_bytes += tail::cost(unsigned(tail_row.get(1)?));
     }
     Ok(found)
 }
@@ -116,11 +116,11 @@ fn lose(
 }
 
 fn recount(conn: &Connection, row: &mut JournalRow) -> Result<(), Fault> {
-    let sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM tail WHERE journal = ?";
+    let sql = format!("SELECT count(*), coalesce(sum({}), 0) FROM tail WHERE journal = ?", tail::COST);
     let (rows, bytes): (i64, i64) =
-        conn.prepare_cached(sql)?.query_row([row.id], |found| Ok((found.get(0)?, found.get(1)?)))?;
+        conn.prepare_cached(&sql)?.query_row([row.id], |found| Ok((found.get(0)?, found.get(1)?)))?;
     row.tail_rows = unsigned(rows);
-    row.tail_bytes = unsigned(bytes) + unsigned(rows) * tail::ROW_OVERHEAD;
+    row.tail_bytes = unsigned(bytes);
     if rows == 0 {
         row.tail_walls = None;
     }

@@ -25,9 +25,18 @@ pub(crate) struct TailRecord {
     pub(crate) record: Record,
 }
 
-/// What a tail row costs beside its bytes, about: key, check, page overhead. Added to canonical bytes it is also
-/// never less than [`Record::weight`].
-pub(crate) const ROW_OVERHEAD: u64 = 48;
+/// What a tail row takes on disk, about, as SQL over its `bytes`; [`cost`] says the same.
+///
+/// Key, check and page take 48 bytes. A row of more than about 970 bytes does not stand in its page as a whole: SQLite leaves
+/// some 490 bytes there and puts the rest into pages of its own, of 4,092 bytes each (SQLite database file format, section 1.6,
+/// index b-trees). So the tail counts what it takes, and large records are sealed early.
+pub(crate) const COST: &str = "CASE WHEN length(bytes) <= 970 THEN length(bytes) + 48 \
+     ELSE 538 + 4096 * ((length(bytes) - 490 + 4091) / 4092) END";
+
+/// What a row of so many bytes takes on disk, about. Never less than [`Record::weight`].
+pub(crate) const fn cost(bytes: u64) -> u64 {
+    if bytes <= 970 { bytes + 48 } else { 538 + 4_096 * (bytes - 490).div_ceil(4_092) }
+}
 
 /// Appends one row and counts it.
 pub(crate) fn insert(
@@ -42,7 +51,7 @@ pub(crate) fn insert(
         conn.prepare_cached("INSERT INTO tail (journal, seq, checksum, bytes) VALUES (?, ?, ?, ?)")?;
     statement.execute((row.id, signed(seq), check.0.cast_signed(), bytes))?;
     row.tail_rows += 1;
-    row.tail_bytes += bytes.len() as u64 + ROW_OVERHEAD;
+    row.tail_bytes += cost(bytes.len() as u64);
     row.widen_tail(record.wall);
     Ok(())
 }
@@ -109,14 +118,30 @@ pub(crate) fn read(
 /// Deletes the rows in `range` and counts them off.
 pub(crate) fn delete(conn: &Connection, row: &mut JournalRow, range: SeqRange) -> Result<u64, Fault> {
     let key = (row.id, signed(range.first()), signed(range.last()));
-    let (rows, bytes): (i64, i64) = conn
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM tail WHERE journal = ? AND seq BETWEEN ? AND ?",
-        )?
-        .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let sql = format!(
+        "SELECT count(*), coalesce(sum({COST}), 0) FROM tail WHERE journal = ? AND seq BETWEEN ? AND ?"
+    );
+    let (rows, bytes): (i64, i64) =
+        conn.prepare_cached(&sql)?.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
     if rows > 0 {
         conn.prepare_cached("DELETE FROM tail WHERE journal = ? AND seq BETWEEN ? AND ?")?.execute(key)?;
-        row.shrink_tail(unsigned(rows), unsigned(bytes) + unsigned(rows) * ROW_OVERHEAD);
+        row.shrink_tail(unsigned(rows), unsigned(bytes));
     }
     Ok(unsigned(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sql_and_program_reckon_the_same_cost_and_never_too_little() {
+        let conn = Connection::open_in_memory().unwrap();
+        let sql = format!("SELECT {COST} FROM (SELECT zeroblob(?) AS bytes)");
+        for bytes in [0_u64, 1, 200, 970, 971, 1_002, 4_582, 4_583, 8_674, 8_675, 500_000] {
+            let by_sql: i64 = conn.query_row(&sql, [signed(bytes)], |row| row.get(0)).unwrap();
+            assert_eq!(unsigned(by_sql), cost(bytes), "{bytes}");
+            assert!(cost(bytes) >= bytes + 48, "{bytes}");
+        }
+    }
 }

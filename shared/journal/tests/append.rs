@@ -77,6 +77,29 @@ fn large_records_are_sealed_by_their_bytes() {
 }
 
 #[test]
+fn records_that_do_not_fit_into_a_page_are_sealed_before_they_waste_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&dir.path().join("journal.db"), &author()).unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut raw = 0;
+    for batch in 0..140 {
+        let records = (1..=6).map(|n| {
+            let payload: Vec<u8> = (0..1_100).map(|_| random.u8(..)).collect();
+            raw += payload.len() as u64;
+            Record { payload: payload.into(), ..reading(batch * 6 + n) }
+        });
+        let records = records.collect();
+        append(&mut store, NORMAL, records);
+    }
+    let state = store.journal(&journal(NORMAL)).unwrap();
+    assert!(state.head - state.tail_first < 256, "a tail of {} records", state.head - state.tail_first);
+    drop(store);
+    // The records, and the pages that a segment's worth of tail takes.
+    let used = std::fs::metadata(dir.path().join("journal.db")).unwrap().len();
+    assert!(used < raw + raw / 10 + (3 << 19), "{used} bytes for {raw} that do not compress");
+}
+
+#[test]
 fn a_commit_that_fails_half_way_changes_nothing() {
     let mut store = Store::in_memory(&author()).unwrap();
     append(&mut store, NORMAL, readings(1, 3));
