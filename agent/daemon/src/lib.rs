@@ -16,11 +16,13 @@
 //! | [`cli`] | the command line |
 //! | [`config`] | the configuration file: raw, checked, and its complete example |
 //! | [`daemon`] | the running agent |
+//! | [`identity`] | what this machine shows to hubs, or why it cannot |
 //! | [`mqtt`] | the subscriber and the embedded broker |
 //! | [`places`] | which file stands where in the data directory |
 
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod identity;
 pub mod mqtt;
 pub mod places;

@@ -1,13 +1,21 @@
 //! The agent as a process of its own, without a hub: it takes readings, keeps them across SIGKILL, shows its ledger.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_host::Clock;
-use millrace_link::{CertificateAuthority, CertificateRequest, Identity, Role};
-use millrace_model::DeviceId;
+use millrace_journal::{Author, Options, Store};
+use millrace_link::enrolment::EnrolmentRefusal;
+use millrace_link::{
+    Accepted, Admission, CertificateAuthority, CertificateRequest, Identity, JoinSecret, JoinToken, Listener,
+    PeerIdentity, Role, ServerOptions, Verdict,
+};
+use millrace_model::store::Change;
+use millrace_model::{DeviceId, HubId, Incarnation, Lane, Record, SeqRange, Topic, Wall};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use serde_json::Value;
 
@@ -144,6 +152,126 @@ fn commands_that_cannot_work_say_why_and_how_to_go_on() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
         assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
     }
+}
+
+/// A journal with 2,048 sealed readings, of which the second thousand has a flipped bit.
+fn damaged(directory: &Path) {
+    let author = Author { device: DeviceId::from_bytes([7; 16]), incarnation_if_new: Incarnation::new(1) };
+    let path = directory.join("journal.db");
+    let mut store = Store::open(&path, &Options::agent(author)).unwrap();
+    let record = |number: i64| {
+        let topic = Topic::new("plant/press-7/temperature").unwrap();
+        Record::data(topic, number.to_string().into(), Wall(number * 1_000_000), 1)
+    };
+    let append = Change::Append { lane: Lane::Normal, records: (1..=2_048).map(record).collect() };
+    store.commit(1, &[append]).unwrap();
+    let id = store.journals()[1].journal;
+    let runs = store.load(&id, SeqRange::new(1_025, 2_048).unwrap(), usize::MAX).unwrap();
+    drop(store);
+    let needle = &runs[0].body[runs[0].body.len() - 64..];
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(64).position(|window| window == needle).unwrap();
+    bytes[at + 32] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn damage_is_located_and_everything_else_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    damaged(directory.path());
+    let call = |arguments: &[&str]| {
+        let output = agent().args(arguments).arg("--data").arg(directory.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(65), "{arguments:?}: {}", said(&output));
+        (String::from_utf8(output.stdout.clone()).unwrap(), said(&output))
+    };
+    let place = "/0000000000000001/normal 1025–2048: ";
+    let (page, _) = call(&["verify"]);
+    assert!(page.contains("damaged: ") && page.contains(place), "{page}");
+    let report: Value = serde_json::from_str(&call(&["verify", "--json"]).0).unwrap();
+    let finding = &report["findings"][0];
+    assert_eq!((&finding["lane"], &finding["first"]), (&"normal".into(), &1_025.into()), "{report}");
+    assert_eq!(finding["last"], 2_048);
+    assert!(finding["journal"].as_str().unwrap().ends_with("/normal"), "{report}");
+
+    let (json, errors) = call(&["query", "--json", "--limit", "10000"]);
+    assert!(errors.contains(place) && !errors.contains("may you read it"), "{errors}");
+    let answer: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(answer["records"].as_array().unwrap().len(), 1_024);
+    assert_eq!((&answer["damaged"][0]["first"], &answer["damages"]), (&1_025.into(), &1.into()));
+    assert!(call(&["query", "--newest", "--limit", "5"]).0.contains("plant/press-7/temperature"));
+}
+
+#[test]
+fn an_identity_that_is_there_and_of_no_use_is_not_enrolled_over() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let token = JoinToken {
+        ca: CertificateAuthority::fresh("test", Clock::system().wall()).unwrap().key_hash(),
+        addresses: vec!["127.0.0.1:9".into()],
+        secret: JoinSecret::fresh().unwrap(),
+        expires: Clock::system().wall().plus(DAY),
+        name: None,
+        labels: BTreeMap::new(),
+    };
+    let token = token.to_string();
+    let own = directory.path().join("identity/identity.pem");
+    let says = |words: [&str; 2]| {
+        for arguments in [&["run"][..], &["enroll", "--token", &token]] {
+            let output = agent().args(arguments).arg("--data").arg(directory.path()).output().unwrap();
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(78), "{said}");
+            assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+            assert!(!said.contains("millrace-agent enroll"), "{said}");
+        }
+    };
+    enrolled(directory.path());
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o644)).unwrap();
+    says(["identity/identity.pem can be read by others", "chmod 600"]);
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::remove_file(directory.path().join("identity/ca.pem")).unwrap();
+    says(["identity/ca.pem is gone", "any other machine of the cluster"]);
+    enrolled(directory.path());
+    std::fs::write(&own, "garbage").unwrap();
+    says(["identity/identity.pem is damaged", "put back a copy"]);
+    assert_eq!(std::fs::read(&own).unwrap(), b"garbage", "nothing was written over it");
+}
+
+struct Everyone;
+
+impl Admission for Everyone {
+    fn admits(&self, _peer: &PeerIdentity) -> Verdict {
+        Verdict::Unknown
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_refuses_an_enrolment_hears_that_its_answer_came() {
+    let now = Clock::system().wall();
+    let authority = CertificateAuthority::fresh("test", now).unwrap();
+    let request = CertificateRequest::fresh().unwrap();
+    let role = Role::Hub(HubId::from_bytes([1; 16]));
+    let certificate = authority.issue(request.csr_der(), role, "hub-1", DAY, now).unwrap();
+    let identity = Identity::granted(&request, &certificate, authority.certificate_pem()).unwrap();
+    let clock = Arc::new(|| Clock::system().wall());
+    let options = ServerOptions::new(identity, Arc::new(Everyone), clock);
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
+    let token = JoinToken {
+        ca: authority.key_hash(),
+        addresses: vec![listener.local_addr().unwrap().to_string()],
+        secret: JoinSecret::fresh().unwrap(),
+        expires: now.plus(DAY),
+        name: None,
+        labels: BTreeMap::new(),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut enroll = agent();
+    enroll.args(["enroll", "--token", &token.to_string(), "--data"]).arg(directory.path());
+    let asking = tokio::task::spawn_blocking(move || enroll.output().unwrap());
+    let Some(Accepted::Enrolment(enrolment)) = listener.accept().await else { panic!("no enrolment") };
+    enrolment.refuse(EnrolmentRefusal::Used, "press-6 has used it").await.unwrap();
+    let output = asking.await.unwrap();
+    assert_eq!(output.status.code(), Some(77), "{}", said(&output));
+    assert!(said(&output).contains("press-6 has used it"), "{}", said(&output));
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ pub use memory::REMEMBERED_BYTES_MAX;
 pub use migrations::SCHEMA_VERSION;
 pub use opening::OpenReport;
 pub use options::{Author, Options};
-pub use query::{Order, Page, QUERY_BYTES_MAX, QUERY_ROWS_MAX, Query, Row};
+pub use query::{Damage, Order, Page, QUERY_BYTES_MAX, QUERY_DAMAGES_MAX, QUERY_ROWS_MAX, Query, Row};
 pub use reader::Reader;
 pub use store::{CHECKS_MAX, Store};
 pub use verify::{Finding, Progress, Report};

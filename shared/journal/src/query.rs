@@ -1,13 +1,15 @@
 //! Queries: records by device, lane, topic and time, page by page.
 //!
 //! Promise: ordered by (arrival, journal, number) even where clocks went backwards; only segments whose time range overlaps
-//! the asked one are read, and no more of those than the page needs; memory is bounded by the page.
+//! the asked one are read, and no more of those than the page needs; memory is bounded by the page. Damage hides nothing but
+//! itself: the page goes on behind it and names what it had to leave out.
 //! Absent: how segments are walked in the order of time ([`crate::sweep`]).
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use millrace_model::{DeviceId, JournalId, Kind, Lane, Record, Seq, Wall};
+use millrace_model::limits::SEGMENT_RECORDS_MAX;
+use millrace_model::{DeviceId, JournalId, Kind, Lane, Record, Seq, SeqRange, Wall};
 use rusqlite::Connection;
 
 use crate::cursor::{Cursor, Key};
@@ -26,6 +28,9 @@ pub const QUERY_BYTES_MAX: usize = 8 << 20;
 /// Records that one page looks at before it returns what it has, with a cursor to go on: a filter that matches nothing
 /// must not hold a connection for minutes.
 const EXAMINED_MAX: u64 = 1 << 20;
+
+/// Damaged places that one page lists; more are only counted.
+pub const QUERY_DAMAGES_MAX: usize = 1_000;
 
 /// Which end of time comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -87,6 +92,17 @@ pub struct Row {
     pub record: Record,
 }
 
+/// Records that a page should have looked at and could not read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// Whose.
+    pub journal: JournalId,
+    /// Which ones; the first of them where only that is known.
+    pub range: SeqRange,
+    /// What does not fit, in words.
+    pub what: String,
+}
+
 /// A page of rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Page {
@@ -98,6 +114,11 @@ pub struct Page {
     pub segments_read: u64,
     /// Records that were looked at.
     pub rows_examined: u64,
+    /// What was left out because it is damaged, whether it would have matched or not; the first thousand places, in the
+    /// order of the walk. [`crate::Store::quarantine`] takes it out of the way.
+    pub damaged: Vec<Damage>,
+    /// How many damaged places there were.
+    pub damages: u64,
 }
 
 /// The rows found so far: always all of those that come before the ceiling.
@@ -159,8 +180,11 @@ fn run_within(
         if gathering.is_complete(edge) || gathering.gives_up(edge, examined_max) {
             break;
         }
-        let Some((row, source)) = sweep.next(conn)? else { continue };
-        gathering.read(conn, &row, &source)?;
+        let step = sweep.next(conn).and_then(|found| match found {
+            Some((row, source)) => gathering.read(conn, &row, &source),
+            None => Ok(()),
+        });
+        gathering.note(step)?;
     }
     Ok(gathering.finish())
 }
@@ -175,7 +199,14 @@ impl<'a> Gathering<'a> {
             rows: BTreeMap::new(),
             bytes: 0,
             ceiling: None,
-            page: Page { rows: Vec::new(), next: None, segments_read: 0, rows_examined: 0 },
+            page: Page {
+                rows: Vec::new(),
+                next: None,
+                segments_read: 0,
+                rows_examined: 0,
+                damaged: Vec::new(),
+                damages: 0,
+            },
         }
     }
 
@@ -248,12 +279,29 @@ impl<'a> Gathering<'a> {
                 })
             }
             Source::Tail(range) => tail::scan(conn, row.id, range, false, |raw| {
-                let found = tail::verify(&row.journal, &checker, &raw)?;
-                self.take(&row.journal, found.seq, &found.record);
+                match tail::verify(&row.journal, &checker, &raw) {
+                    Ok(found) => self.take(&row.journal, found.seq, &found.record),
+                    damaged => self.note(damaged.map(drop))?,
+                }
                 Ok(true)
             })
             .map_err(|fault| fault.located(row.journal, range)),
         }
+    }
+
+    /// Keeps damage for the page to name; anything else goes on as an error.
+    fn note(&mut self, step: Result<(), Fault>) -> Result<(), Fault> {
+        let (journal, range, what) = match step {
+            Err(Fault::Damaged { journal, range, what }) => (journal, range, what),
+            other => return other,
+        };
+        // Reading it took its time: a store full of damage must not hold a connection for minutes either.
+        self.page.rows_examined += range.count().min(SEGMENT_RECORDS_MAX as u64);
+        self.page.damages += 1;
+        if self.page.damaged.len() < QUERY_DAMAGES_MAX {
+            self.page.damaged.push(Damage { journal, range, what });
+        }
+        Ok(())
     }
 
     fn take(&mut self, journal: &JournalId, seq: Seq, record: &Record) {

@@ -112,10 +112,10 @@ impl Reader {
         memory::recall(&self.conn, name)
     }
 
-    /// One page of records by device, lane, topic and time.
+    /// One page of records by device, lane, topic and time. Damaged records are left out and named in it.
     ///
     /// # Errors
-    /// As [`Reader::load`]; and when the cursor is none.
+    /// When SQLite fails in a way that is not damage of records, or a journal's row is damaged.
     pub fn query(&self, query: &Query) -> Result<Page, ReadError> {
         self.at_one_moment(|conn| {
             let mut rows = Vec::new();

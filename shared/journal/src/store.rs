@@ -237,10 +237,10 @@ impl Store {
         memory::recall(&self.conn, name)
     }
 
-    /// One page of records by device, lane, topic and time.
+    /// One page of records by device, lane, topic and time. Damaged records are left out and named in it.
     ///
     /// # Errors
-    /// As [`Store::load`]; and when the cursor is none.
+    /// When SQLite fails in a way that is not damage of records, or the store is poisoned.
     pub fn query(&self, query: &Query) -> Result<Page, ReadError> {
         self.healthy()?;
         query::run(&self.conn, query, self.journals.values().cloned())

@@ -11,7 +11,7 @@
 //! Absent: whether it is still valid or revoked; see `renewal` and `admission`.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{KeyPair, PublicKeyData};
@@ -48,6 +48,14 @@ pub enum IdentityError {
     /// A certificate or key is malformed.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A file of the identity holds something else than it should.
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        what: String,
+    },
     /// The private key is malformed.
     #[error("the private key cannot be used: {0}")]
     Key(String),
@@ -134,7 +142,16 @@ impl Identity {
     /// When a file is missing, malformed, open to others, or belongs to another identity.
     pub fn load(directory: &Path) -> Result<Self, IdentityError> {
         let own = vault::read_private(directory, IDENTITY_FILE)?;
-        Self::from_pem(&own, &own, &vault::read(directory, CA_FILE)?)
+        let ca = vault::read(directory, CA_FILE)?;
+        let damaged = |file: &str, error: IdentityError| match error {
+            IdentityError::Certificate(_) | IdentityError::Key(_) => {
+                IdentityError::Damaged { path: directory.join(file), what: error.to_string() }
+            }
+            error => error,
+        };
+        // Looked at by itself first: what is malformed after that stands in the other file.
+        chain::first(&ca).map_err(|error| damaged(CA_FILE, error.into()))?;
+        Self::from_pem(&own, &own, &ca).map_err(|error| damaged(IDENTITY_FILE, error))
     }
 
     /// Writes the identity into its directory, replacing the one there in one step.

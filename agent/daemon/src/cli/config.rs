@@ -12,6 +12,9 @@ use crate::config::example::EXAMPLE;
 
 /// Check a configuration file, or print a complete one.
 #[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Examples:\n  millrace-agent config example > /etc/millrace/agent.toml\n  millrace-agent config check /etc/millrace/agent.toml"
+)]
 pub enum ConfigCommand {
     /// Say what is wrong with a file, with line and fix
     #[command(after_help = "Examples:\n  millrace-agent config check /etc/millrace/agent.toml")]

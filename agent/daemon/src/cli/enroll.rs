@@ -14,6 +14,7 @@ use millrace_link::{CertificateRequest, ClientOptions, CloseCode, Dialer, Enroll
 use serde_json::json;
 
 use super::{DataArgument, runtime};
+use crate::identity::{self, IdentityMissing};
 use crate::places::Places;
 
 const EXAMPLES: &str = "\
@@ -61,12 +62,7 @@ impl Enroll {
             .trim()
             .parse()
             .map_err(|error: millrace_link::TokenError| Failure::new(Exit::Usage, error.to_string()))?;
-        if let Ok(identity) = Identity::load(&places.identity()) {
-            let what = format!("{} is enrolled already, as {}", places.root().display(), identity.own().name);
-            let hint =
-                "name another --data directory; to enrol this device anew, move its identity directory aside";
-            return Err(Failure::new(Exit::Config, what).hint(hint));
-        }
+        vacant(&places)?;
         // Kept until the identity is saved: when the answer is lost, the next try shows the hub the same key.
         let request = CertificateRequest::pending(&places.identity()).map_err(|error| {
             Failure::new(Exit::Io, error.to_string()).hint("is the data directory writable?")
@@ -88,7 +84,8 @@ impl Enroll {
         say(&format!("enrolled as {} ({device})\n{next}\n", visible(&own.name)))
     }
 
-    /// Asks the token's hubs in turn, with one key: a hub that granted it and was not heard grants it again.
+    /// Asks the token's hubs in turn, with one key: a hub that granted it and was not heard grants it again. Ends when the
+    /// farewells have left, after a refusal too: the hubs wait to hear that their answer came.
     async fn ask(&self, token: &JoinToken, request: &CertificateRequest) -> Result<Identity, Failure> {
         let clock = Clock::system();
         let dialer = Dialer::new(ClientOptions::new(Arc::new(move || clock.wall())));
@@ -111,7 +108,6 @@ impl Enroll {
             for address in found {
                 match dialer.enroll(address, token, request, self.name.as_deref(), &labels).await {
                     Ok(identity) => {
-                        // The hub waits to hear that the answer came.
                         dialer.close(CloseCode::EnrolmentOver, "").await;
                         return Ok(identity);
                     }
@@ -119,8 +115,23 @@ impl Enroll {
                 }
             }
         }
+        dialer.close(CloseCode::EnrolmentOver, "").await;
         Err(failure)
     }
+}
+
+/// Whether there is room for an identity. One that is damaged is not replaced: it may be mended, and then this is the
+/// same device as before.
+fn vacant(places: &Places) -> Result<(), Failure> {
+    let (what, hint) = match identity::load(places) {
+        Err(IdentityMissing::NotEnrolled) => return Ok(()),
+        Ok(identity) => (
+            format!("{} is enrolled already, as {}", places.root().display(), identity.own().name),
+            "name another --data directory; to enrol this device anew, move its identity directory aside",
+        ),
+        Err(error) => (error.to_string(), ""),
+    };
+    Err(Failure::new(Exit::Config, what).hint(hint))
 }
 
 fn refused(error: &EnrollError) -> Failure {

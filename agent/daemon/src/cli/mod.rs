@@ -138,11 +138,9 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         for sub in command.get_subcommands() {
-            let leaves: Vec<_> =
-                if sub.has_subcommands() { sub.get_subcommands().collect() } else { vec![sub] };
-            for leaf in leaves {
-                let help = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Examples:"), "`{}` has no examples", leaf.get_name());
+            for each in std::iter::once(sub).chain(sub.get_subcommands()) {
+                let help = each.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:"), "`{}` has no examples", each.get_name());
             }
         }
     }

@@ -1,9 +1,9 @@
 //! `query`: the records that this device still keeps. Never writes; the agent may run meanwhile.
 
 use clap::Args;
-use millrace_host::terminal::{Authors, note, record_table, say, say_json};
+use millrace_host::terminal::{Authors, note, record_table, say, say_json, visible};
 use millrace_host::{Clock, Exit, Failure, rows, times};
-use millrace_journal::{Cursor, Options, Order, Query, Reader};
+use millrace_journal::{Cursor, Damage, Options, Order, Page, Query, Reader};
 use millrace_model::{Lane, Wall};
 use serde_json::{Value, json};
 
@@ -16,7 +16,8 @@ Examples:
   millrace-agent query --from -15m --newest
   millrace-agent query --json --data ./press-7 | jq .records[0]
 
-Records stay here for a grace period after the hub has them. The hub has the rest: millrace-hub query.";
+Records stay here for a grace period after the hub has them. The hub has the rest: millrace-hub query.
+Ends with exit code 65 when some of the records asked for are damaged; the others are shown.";
 
 /// Show the records that this device still keeps.
 #[derive(Debug, Args)]
@@ -62,7 +63,8 @@ impl QueryCommand {
     /// Queries and prints.
     ///
     /// # Errors
-    /// When there is nothing to read, or the cursor is not one.
+    /// When there is nothing to read, the cursor is not one, or some of the records are damaged: then after the others
+    /// were shown.
     pub fn run(self) -> Result<(), Failure> {
         let path = journal(&self.data)?;
         let unreadable = |error: &dyn std::fmt::Display| {
@@ -85,14 +87,42 @@ impl QueryCommand {
         let page = reader.query(&query).map_err(|error| unreadable(&error))?;
         let records: Vec<Value> =
             page.rows.iter().map(|row| rows::row(&row.journal, row.seq, &row.record, None)).collect();
-        let next = page.next.map(|cursor| cursor.to_string());
+        let next = page.next.as_ref().map(ToString::to_string);
         if self.json {
-            return say_json(&json!({ "records": records, "next": next }));
+            let damaged: Vec<Value> = page.damaged.iter().map(place).collect();
+            say_json(
+                &json!({ "records": records, "next": next, "damaged": damaged, "damages": page.damages }),
+            )?;
+        } else {
+            say(&record_table(&records, Authors::One).to_string())?;
+            if let Some(next) = next {
+                note(&format!("more: --cursor {next}"));
+            }
         }
-        say(&record_table(&records, Authors::One).to_string())?;
-        if let Some(next) = next {
-            note(&format!("more: --cursor {next}"));
-        }
-        Ok(())
+        whole(&page)
     }
+}
+
+fn place(damage: &Damage) -> Value {
+    json!({
+        "journal": damage.journal.to_string(),
+        "lane": damage.journal.lane,
+        "first": damage.range.first(),
+        "last": damage.range.last(),
+        "what": damage.what,
+    })
+}
+
+/// Names what is missing from the page because it is damaged.
+fn whole(page: &Page) -> Result<(), Failure> {
+    if page.damages == 0 {
+        return Ok(());
+    }
+    for damage in &page.damaged {
+        note(&format!("damaged: {} {}: {}", damage.journal, damage.range, visible(&damage.what)));
+    }
+    let what = format!("{} places are damaged and not shown", page.damages);
+    let hint = "the hub may have these records: millrace-hub query. `millrace-agent verify` shows all that is damaged here; \
+                check the disk";
+    Err(Failure::new(Exit::Data, what).hint(hint))
 }

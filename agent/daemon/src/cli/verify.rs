@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use clap::Args;
 use millrace_host::{Exit, Failure, terminal};
 use millrace_journal::{Options, Reader};
+use millrace_model::SeqRange;
 use serde_json::json;
 
 use super::{DataArgument, journal};
@@ -58,8 +59,19 @@ impl Verify {
             eprintln!();
         }
         if self.json {
-            let findings: Vec<_> =
-                report.findings.iter().map(|finding| json!({ "what": finding.what })).collect();
+            let findings: Vec<_> = report
+                .findings
+                .iter()
+                .map(|finding| {
+                    json!({
+                        "journal": finding.journal.map(|journal| journal.to_string()),
+                        "lane": finding.journal.map(|journal| journal.lane),
+                        "first": finding.range.map(SeqRange::first),
+                        "last": finding.range.map(SeqRange::last),
+                        "what": finding.what,
+                    })
+                })
+                .collect();
             terminal::say_json(&json!({
                 "clean": report.is_clean(), "journals": report.journals, "segments": report.read.segments,
                 "records": report.read.records, "bytes": report.read.bytes, "quarantined": report.quarantined,
@@ -67,7 +79,7 @@ impl Verify {
             }))?;
         } else {
             let mut text = format!(
-                "{} records in {} journals read, {}; {} in quarantine from earlier; {} found damaged\n",
+                "{} records in {} journals read, {}; {} in quarantine from earlier; {} places found damaged\n",
                 report.read.records,
                 report.journals,
                 terminal::bytes(report.read.bytes),
@@ -75,7 +87,12 @@ impl Verify {
                 report.found
             );
             for finding in &report.findings {
-                text += &format!("  {}\n", terminal::visible(&finding.what));
+                let place = match (finding.journal, finding.range) {
+                    (Some(journal), Some(range)) => format!("{journal} {range}: "),
+                    (Some(journal), None) => format!("{journal}: "),
+                    _ => String::new(),
+                };
+                text += &format!("damaged: {place}{}\n", terminal::visible(&finding.what));
             }
             terminal::say(&text)?;
         }

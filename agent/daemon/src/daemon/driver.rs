@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::disk::Disk;
+use super::episode::Episode;
 use super::gauges::Gauges;
 use super::open_receipts::OpenReceipts;
 use super::uplink::{Session, Uplink};
@@ -78,6 +79,8 @@ pub struct Driver {
     stages: Stages,
     gauges: Gauges,
     latest: Arc<Mutex<Status>>,
+    /// While the disk budget is used up.
+    full: Episode,
 }
 
 impl Driver {
@@ -105,6 +108,7 @@ impl Driver {
             stages,
             gauges,
             latest,
+            full: Episode::default(),
         }
     }
 
@@ -307,7 +311,10 @@ impl Driver {
         self.gauges.rejected.inc_by(receipts.rejected().len() as u64);
     }
 
-    fn raise(&self, alarm: &Alarm) {
+    fn raise(&mut self, alarm: &Alarm) {
+        if matches!(alarm, Alarm::Full) && !self.full.begins(self.clock.moment()) {
+            return;
+        }
         self.gauges.alarms.inc();
         match alarm {
             Alarm::RolledBack { journal } => {

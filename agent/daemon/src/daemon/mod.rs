@@ -13,6 +13,7 @@
 pub mod backlog;
 pub mod disk;
 pub mod driver;
+mod episode;
 pub mod gauges;
 pub mod http;
 mod open_receipts;
@@ -30,7 +31,6 @@ use millrace_host::metrics::Metrics;
 use millrace_host::systemd::{self, Watchdog};
 use millrace_host::{Clock, Shutdown, clock, entropy};
 use millrace_journal::{Author, Options, Store};
-use millrace_link::Identity;
 use millrace_model::notice::Open;
 use millrace_model::store::Change;
 use millrace_model::{DeviceId, Incarnation, Lane, Record};
@@ -45,6 +45,7 @@ use self::scrape::Scrape;
 use self::sources::Source;
 use self::uplink::Uplink;
 use crate::config::Config;
+use crate::identity;
 use crate::places::{Places, Runtime};
 
 /// Name and version, as hubs show it.
@@ -65,8 +66,7 @@ const ARRIVALS: usize = 4_096;
 /// What kept it from starting, or made it stop.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let places = Places::new(&config.data_dir);
-    let identity = Identity::load(&places.identity())
-        .context("this agent has no identity: run `millrace-agent enroll` with a join token first")?;
+    let identity = identity::load(&places)?;
     let device = identity
         .own()
         .device()
@@ -132,7 +132,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let feeding = tokio::spawn(watchdog.run(shutdown.clone()));
     places.announce(&Runtime { pid: std::process::id(), http, mqtt: source.address })?;
     systemd::ready();
-    tracing::info!(%device, name, %incarnation, %http, mqtt = ?source.address, "the agent runs");
+    // Without a broker of its own it subscribes at another, and the field is not there.
+    let mqtt_address = source.address.map(tracing::field::display);
+    tracing::info!(%device, name, %incarnation, %http, mqtt = mqtt_address, "the agent runs");
 
     let stopping = {
         let shutdown = shutdown.clone();

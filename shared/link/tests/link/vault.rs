@@ -75,7 +75,15 @@ fn a_missing_or_broken_file_is_named() {
     assert!(empty.to_string().contains(IDENTITY_FILE), "{empty}");
     world.device(7).save(home.path()).unwrap();
     fs::write(home.path().join("ca.pem"), "-----BEGIN NONSENSE-----").unwrap();
-    assert!(matches!(Identity::load(home.path()), Err(IdentityError::Certificate(_))));
+    let damaged = Identity::load(home.path()).unwrap_err();
+    assert!(matches!(&damaged, IdentityError::Damaged { path, .. } if path.ends_with("ca.pem")), "{damaged}");
+    world.device(7).save(home.path()).unwrap();
+    fs::write(home.path().join(IDENTITY_FILE), "-----BEGIN NONSENSE-----").unwrap();
+    let damaged = Identity::load(home.path()).unwrap_err();
+    assert!(
+        matches!(&damaged, IdentityError::Damaged { path, .. } if path.ends_with(IDENTITY_FILE)),
+        "{damaged}"
+    );
 }
 
 #[test]
