@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_journal::{ReadError, Reader, WriterHandle};
+use millrace_model::{JournalId, SeqRange};
 use tokio::sync::Semaphore;
 
 /// The connections.
@@ -65,23 +66,32 @@ impl Reading {
             pool.lock().push(reader);
             drop(running);
             if let Err(ReadError::Damaged { journal, range, what }) = &found {
-                tracing::error!(%journal, %range, what, "stored records are damaged: they are moved aside");
-                let moved = pool.writer.quarantine(*journal, *range, |moved| {
-                    if let Err(error) = moved {
-                        tracing::error!(%error, "damaged records could not be moved aside");
-                    }
-                });
-                if let Err(error) = moved {
-                    tracing::warn!(%error, "the writer was too busy to move damaged records aside: the next read tries again");
-                }
+                pool.move_aside(*journal, *range, what);
             }
             found.map_err(ReadingError::from)
         });
         reading.await.map_err(|error| ReadingError::Thread(error.to_string()))?
     }
+
+    /// Hands damage that a read went around to the writer.
+    pub fn move_aside(&self, journal: JournalId, range: SeqRange, what: &str) {
+        self.0.move_aside(journal, range, what);
+    }
 }
 
 impl Pool {
+    fn move_aside(&self, journal: JournalId, range: SeqRange, what: &str) {
+        tracing::error!(%journal, %range, what, "stored records are damaged: they are moved aside");
+        let moved = self.writer.quarantine(journal, range, |moved| {
+            if let Err(error) = moved {
+                tracing::error!(%error, "damaged records could not be moved aside");
+            }
+        });
+        if let Err(error) = moved {
+            tracing::warn!(%error, "the writer was too busy to move damaged records aside: the next read tries again");
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

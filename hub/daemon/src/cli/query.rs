@@ -5,6 +5,7 @@ use millrace_host::Exit;
 use serde_json::Value;
 
 use super::Which;
+use super::look::{number, shown};
 use crate::client::encoded;
 use millrace_host::Failure;
 use millrace_host::terminal::{Authors, note, record_table, say, say_json};
@@ -76,15 +77,28 @@ impl Query {
             }
         }
         let answer = self.which.client()?.get(&path).await?;
+        let damages = number(&answer, "damages");
+        let exit = if damages == 0 { Exit::Ok } else { Exit::Data };
+        for damage in answer.get("damaged").and_then(Value::as_array).into_iter().flatten() {
+            let (first, last) = (number(damage, "first"), number(damage, "last"));
+            note(&format!(
+                "damaged and not shown: {} {first}–{last}: {}",
+                shown(damage, "journal"),
+                shown(damage, "what")
+            ));
+        }
+        if damages > 0 {
+            note("the hub moves damaged records aside; agents that still have them send them again");
+        }
         if self.which.json {
             say_json(&answer)?;
-            return Ok(Exit::Ok);
+            return Ok(exit);
         }
         let found = answer.get("records").and_then(Value::as_array).into_iter().flatten();
         say(&record_table(found, Authors::Many).to_string())?;
         if let Some(next) = answer.get("next").and_then(Value::as_str) {
             note(&format!("more: --cursor {next}"));
         }
-        Ok(Exit::Ok)
+        Ok(exit)
     }
 }

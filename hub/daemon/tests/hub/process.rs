@@ -249,6 +249,37 @@ async fn a_flipped_bit_is_found_by_verify() {
 }
 
 #[tokio::test]
+async fn a_query_shows_what_is_whole_and_names_what_is_damaged() {
+    let world = crate::world::World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    agent.run(1, "a/b", &["needle in the hay", "7"], Wall(1_800_000_000_000_000)).await;
+    agent.acked(2).await;
+    drop(agent);
+    let world = world
+        .restarted_with(|config| {
+            let journal = config.places.journal();
+            let mut bytes = std::fs::read(&journal).unwrap();
+            let at = bytes.windows(6).position(|window| window == b"needle").unwrap();
+            bytes[at] ^= 1;
+            std::fs::write(&journal, bytes).unwrap();
+        })
+        .await;
+    let asking = {
+        let mut query = tokio::process::Command::new(PROGRAM);
+        query.args(["query", "--json", "--data"]).arg(world.places().root());
+        query.output().await.unwrap()
+    };
+    let said = String::from_utf8(asking.stderr).unwrap();
+    assert_eq!(asking.status.code(), Some(65), "{said}");
+    assert!(said.contains("damaged and not shown: ") && said.contains("/normal 1–1: "), "{said}");
+    let answer: Value = serde_json::from_slice(&asking.stdout).unwrap();
+    assert_eq!(answer["records"].as_array().unwrap().len(), 1, "{answer}");
+    assert_eq!((&answer["records"][0]["seq"], &answer["damaged"][0]["first"]), (&2.into(), &1.into()));
+    assert_eq!(answer["damages"], 1);
+}
+
+#[tokio::test]
 async fn the_command_line_follows_records_as_they_arrive() {
     use tokio::io::{AsyncBufReadExt, BufReader};
     let world = crate::world::World::new().await;

@@ -111,6 +111,10 @@ fn read_all(store: &Store) -> Result<Found, Violation> {
     let mut query = Query { kinds: Vec::new(), limit: QUERY_ROWS_MAX, ..Query::default() };
     loop {
         let page = store.query(&query).map_err(|error| Violation::new("content", error.to_string()))?;
+        if let Some(damage) = page.damaged.first() {
+            let what = format!("{} {} is damaged: {}", damage.journal, damage.range, damage.what);
+            return Err(Violation::new("content", what));
+        }
         for row in page.rows {
             let check = check_of(&row.journal, row.seq, &row.record);
             if found.insert((row.journal, row.seq), check).is_some() {
