@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_hub_engine::Alarm;
+use millrace_model::notice::GapReason;
 use millrace_model::{DeviceId, Wall};
 use serde::Serialize;
 
@@ -116,7 +117,7 @@ fn telling(alarm: &Alarm) -> Telling {
             false,
             Some(*device),
             format!("the device lost {} records of lane {} ({})", gap.count, gap.lane, gap.reason.name()),
-            "give it a larger budget, a better link, or another policy for that lane",
+            remedy(gap.reason),
         ),
         Alarm::Declined { journal, reason } => (
             "declined",
@@ -155,6 +156,22 @@ fn telling(alarm: &Alarm) -> Telling {
         ),
     };
     Telling { kind, act, device, message, hint }
+}
+
+/// What helps against a loss of this kind.
+const fn remedy(reason: GapReason) -> &'static str {
+    match reason {
+        GapReason::DropOldest | GapReason::DropNewest | GapReason::Thin => {
+            "give it a larger budget, a better link, or another policy for that lane"
+        }
+        GapReason::Oversize => {
+            "a payload may have 512 KiB: have the publisher send smaller messages, or split them"
+        }
+        GapReason::Topic => {
+            "a topic may have 1,024 bytes and no wildcards: have the publisher use a shorter one"
+        }
+        GapReason::Damaged => "look at the device's disk, and run `millrace-agent verify` there",
+    }
 }
 
 #[cfg(test)]

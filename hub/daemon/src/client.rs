@@ -196,7 +196,18 @@ async fn refusal(response: Response<Incoming>) -> Failure {
         text.and_then(Value::as_str).map(str::to_owned)
     };
     let message = text("message").unwrap_or_else(|| format!("the hub answered {status}"));
-    Failure::new(exit, message).hint(text("hint").unwrap_or_default())
+    Failure::new(exit, spoken(&message)).hint(spoken(&text("hint").unwrap_or_default()))
+}
+
+/// What the API says about its parameters, in the words of the command line.
+pub(crate) fn spoken(text: &str) -> String {
+    let mut out = text.replace("/v1/devices", "`millrace-hub devices`").replace("/%23 (`#`)", "/#");
+    for key in ["device", "lane", "topic", "kind", "from", "to", "order", "limit", "cursor"] {
+        out = out
+            .replace(&format!(" {key}="), &format!(" --{key} "))
+            .replace(&format!("`{key}`"), &format!("`--{key}`"));
+    }
+    out
 }
 
 /// A stream of server-sent events.

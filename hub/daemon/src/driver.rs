@@ -17,7 +17,7 @@ mod keeping;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use millrace_host::{Clock, Shutdown};
 use millrace_hub_engine::{Engine, Event, LinkId, Retained};
 use millrace_journal::WriterHandle;
 use millrace_model::store::Change;
-use millrace_model::{JournalId, Moment, SeqRange};
+use millrace_model::{DeviceId, JournalId, Moment, SeqRange};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 
@@ -158,6 +158,8 @@ pub struct Driver {
     turning: Progress,
     committing: Progress,
     ended: Option<Ended>,
+    /// Devices that had a session when the hub was told to stop.
+    here_at_the_end: BTreeSet<DeviceId>,
 }
 
 impl Driver {
@@ -192,6 +194,7 @@ impl Driver {
             turning,
             committing,
             ended: None,
+            here_at_the_end: BTreeSet::new(),
         };
         (driver, handle)
     }
@@ -211,6 +214,7 @@ impl Driver {
                 () = tokio::time::sleep(pause) => self.feed(Event::Timer),
                 () = shutdown.triggered(), if stop_by.is_none() => {
                     stop_by = Some(self.parts.clock.moment() + STOP_PATIENCE);
+                    self.here_at_the_end = self.greeted();
                     self.feed(Event::Shutdown);
                 }
                 Some(input) = self.inputs.recv(), if self.checks.len() < CHECKS_WAITING_MAX => {
@@ -225,9 +229,14 @@ impl Driver {
             }
             if stop_by.is_some_and(|by| self.is_done() || by <= self.parts.clock.moment()) {
                 self.remember_last().await;
+                self.note_last().await;
                 return Ended::Asked;
             }
         }
+    }
+
+    fn greeted(&self) -> BTreeSet<DeviceId> {
+        self.lines.values().filter(|line| line.greeted).map(|line| line.device).collect()
     }
 
     fn is_done(&self) -> bool {

@@ -139,9 +139,23 @@ impl Registrar {
         if token.used_by.len() as u64 >= u64::from(token.uses) {
             return Err(refused(EnrolmentRefusal::Used, &RegistryError::TokenUsed.to_string()));
         }
-        self.welcome(request, &token, now).inspect_err(|refused| {
+        self.named(request, &token).and_then(|()| self.welcome(request, &token, now)).inspect_err(|refused| {
             tracing::warn!(%source, why = ?refused.why, text = refused.text, "an enrolment was refused");
         })
+    }
+
+    /// A machine that asks for a name other than its token's is somebody's mistake: one of the two is wrong, and a device
+    /// keeps its name.
+    fn named(&self, request: &EnrolmentRequest, token: &Token) -> Result<(), Refused> {
+        match (&token.name, &request.name) {
+            (Some(fixed), Some(asked)) if fixed != asked => Err(refused(
+                EnrolmentRefusal::NotPermitted,
+                &format!(
+                    "the join token is for `{fixed}`, not `{asked}`: leave out --name, or take the token made for `{asked}`"
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn welcome(&self, request: &EnrolmentRequest, token: &Token, now: Wall) -> Result<String, Refused> {

@@ -8,7 +8,7 @@ pub mod entry;
 mod error;
 mod log;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -38,6 +38,8 @@ const SURPLUS_LINES_MAX: usize = 20_000;
 pub struct Registry {
     book: RwLock<Book>,
     log: Mutex<Log>,
+    /// Devices that were seen again so soon that only the book knows it, and when the log last heard of them.
+    unwritten: Mutex<BTreeMap<DeviceId, Wall>>,
 }
 
 impl Registry {
@@ -55,7 +57,7 @@ impl Registry {
         if needed.len() < lines {
             log.rewrite(&needed)?;
         }
-        Ok(Self { book: RwLock::new(book), log: Mutex::new(log) })
+        Ok(Self { book: RwLock::new(book), log: Mutex::new(log), unwritten: Mutex::default() })
     }
 
     /// Whether another process has the registry at `path` open now.
@@ -173,16 +175,38 @@ impl Registry {
     }
 
     fn note(&self, log: &mut Log, device: DeviceId, software: &str, key: KeyHash, now: Wall) {
-        let news = self.read().device(&device).is_some_and(|found| {
-            let recently = found.last_seen.is_some_and(|at| now.0.saturating_sub(at.0).abs() < SEEN_EVERY_US);
-            !recently || found.software != software || found.key != key
-        });
-        if !news {
+        let Some(found) = self.device(&device) else { return };
+        let entry = Entry::Seen { device, at: now, software: software.to_owned(), key };
+        let mut unwritten = self.unwritten();
+        let written = unwritten.get(&device).copied().or(found.last_seen);
+        let recently = written.is_some_and(|at| now.0.saturating_sub(at.0).abs() < SEEN_EVERY_US);
+        if let (true, Some(at)) = (recently && found.software == software && found.key == key, written) {
+            unwritten.insert(device, at);
+            self.write().apply(entry);
             return;
         }
-        let entry = Entry::Seen { device, at: now, software: software.to_owned(), key };
+        unwritten.remove(&device);
+        drop(unwritten);
+        self.write_down(log, entry, now);
+    }
+
+    /// Writes when devices were last seen, as far as only memory knows it: the process is about to end.
+    pub fn settle(&self, now: Wall) {
+        let mut log = self.lock();
+        let unwritten = std::mem::take(&mut *self.unwritten());
+        for (device, written) in unwritten {
+            let Some(Device { software, key, last_seen: Some(at), .. }) = self.device(&device) else {
+                continue;
+            };
+            if at != written {
+                self.write_down(&mut log, Entry::Seen { device, at, software, key }, now);
+            }
+        }
+    }
+
+    fn write_down(&self, log: &mut Log, entry: Entry, now: Wall) {
         if let Err(error) = log.note(&entry) {
-            tracing::warn!(%error, %device, "could not note that a device was seen");
+            tracing::warn!(%error, "could not note that a device was seen");
         }
         self.write().apply(entry);
         if log.lines() > self.read().size() + SURPLUS_LINES_MAX {
@@ -225,6 +249,10 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Wall>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Book> {

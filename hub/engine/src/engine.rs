@@ -55,8 +55,10 @@ pub struct DeviceSummary {
     pub online: Vec<Incarnation>,
     /// How many records of it are here.
     pub records: u64,
-    /// How many it declared as lost.
+    /// How many it declared as lost, with or without a number.
     pub declared: u64,
+    /// How many of those it rejected before they had a number: by a limit, or a policy for a full store.
+    pub rejected: u64,
     /// How many are missing below the heads and not declared: still on their way, or lost without a word.
     pub missing: u64,
     /// How many were here and were dropped by retention.
@@ -116,7 +118,11 @@ impl Engine {
             }
             Event::Measured { stored } => self.measured(&stored),
             Event::Retain { gone } => self.retain(&gone, now),
-            Event::Reconfigured(config) => self.reconfigured(&config),
+            Event::Reconfigured(config) => {
+                self.reconfigured(&config);
+                self.retention.rest_until = None;
+                self.relieve(now);
+            }
             Event::Revoked { device, reason } => {
                 self.close_device(device, GoodbyeCode::Revoked, &reason, now);
             }
@@ -124,6 +130,7 @@ impl Engine {
             Event::Timer => {
                 self.raise_due_credits(now);
                 self.settle_doubts(now);
+                self.relieve(now);
             }
             Event::Shutdown => {
                 self.stopping = true;
@@ -150,7 +157,8 @@ impl Engine {
         let credit = self.credit_at.first().map(|(at, _)| (*at, WakeReason::Credit));
         let retry = self.reception.retry_at().map(|at| (at, WakeReason::RetryCommit));
         let doubt = self.doubts.first().map(|(at, _)| (*at, WakeReason::Doubt));
-        [silent, credit, retry, doubt].into_iter().flatten().min()
+        let evict = self.eviction_due().map(|at| (at, WakeReason::Evict));
+        [silent, credit, retry, doubt, evict].into_iter().flatten().min()
     }
 
     /// Whether changes wait for a flush.
@@ -168,6 +176,7 @@ impl Engine {
             online: Vec::new(),
             records: 0,
             declared: 0,
+            rejected: 0,
             missing: 0,
             dropped: 0,
             stored_bytes: 0,
@@ -176,7 +185,9 @@ impl Engine {
             let summary = devices.entry(journal.device).or_insert_with(|| empty(journal.device));
             // What a device declares may be any number, so nothing here may overflow.
             summary.records = summary.records.saturating_add(shelf.present.count());
-            summary.declared = summary.declared.saturating_add(shelf.declared.count());
+            let declared = shelf.declared.count().saturating_add(shelf.unnumbered);
+            summary.declared = summary.declared.saturating_add(declared);
+            summary.rejected = summary.rejected.saturating_add(shelf.unnumbered);
             summary.missing = summary.missing.saturating_add(shelf.missing());
             summary.dropped = summary.dropped.saturating_add(shelf.dropped);
             summary.stored_bytes = summary.stored_bytes.saturating_add(shelf.stored_bytes);

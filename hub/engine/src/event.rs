@@ -100,4 +100,6 @@ pub enum WakeReason {
     Credit,
     /// A connection that stands beside a newer one of its device has outlived a dead one.
     Doubt,
+    /// A full store has something that is old enough to go, or looks again.
+    Evict,
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use millrace_model::notice::Gap;
+use millrace_model::notice::{Gap, UNNUMBERED_MAX};
 use millrace_model::store::{Change, Outcome, Refusal};
 use millrace_model::{DeviceId, Durable, JournalId, Moment, RangeSet, SeqRange};
 use millrace_wire::limits::ACKS_MAX;
@@ -171,7 +171,7 @@ impl Engine {
         let steps = self.retention.has_cuts() && !self.is_stopping();
         if steps
             && !(ready && self.reception.stepped)
-            && let Some(change) = self.next_step()
+            && let Some(change) = self.next_step(now)
         {
             self.reception.count += 1;
             self.reception.stepped = true;
@@ -198,10 +198,8 @@ impl Engine {
     pub(crate) fn committed(&mut self, durable: Durable, outcomes: Vec<Outcome>, now: Moment) {
         let under_way = self.reception.under_way.take_if(|(commit, _)| *commit == durable.commit());
         let Some((_, senders)) = under_way else { return };
-        if let (true, Some(Outcome::Dropped { journal, floor, trimmed, .. })) =
-            (senders.is_empty(), outcomes.first())
-        {
-            self.dropped(*journal, *floor, *trimmed);
+        if senders.is_empty() {
+            self.stepped(&outcomes);
             return;
         }
         let mut acks: BTreeMap<LinkId, BTreeMap<JournalId, RangeSet>> = BTreeMap::new();
@@ -220,7 +218,7 @@ impl Engine {
                 self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
             }
             for gap in gaps {
-                self.declared(journal.device, &gap);
+                self.declared(journal, &gap);
                 self.commands.push_back(Command::Alarm(Alarm::Gap(gap, journal.device)));
             }
             let acked = acks.entry(sender.link).or_default().entry(journal).or_default();
@@ -245,7 +243,11 @@ impl Engine {
     }
 
     /// Notes what an author says it lost, within the device's quotas: the words come from the device.
-    fn declared(&mut self, device: DeviceId, gap: &Gap) {
+    fn declared(&mut self, carrier: JournalId, gap: &Gap) {
+        // What was rejected before it had a number counts where the store counts it: in the journal that says so.
+        let unnumbered = &mut self.shelves.entry(carrier).or_default().unnumbered;
+        *unnumbered = unnumbered.saturating_add(gap.unnumbered()).min(UNNUMBERED_MAX);
+        let device = carrier.device;
         let Some(range) = gap.range.and_then(|(first, last)| SeqRange::new(first, last)) else { return };
         let journal = Lodging { incarnation: gap.incarnation, lane: gap.lane }.of(device);
         let room = self.journals_of(device).count() < self.config.device_journals_max;
@@ -328,7 +330,8 @@ impl Engine {
     /// The store refused a commit. Nothing of it was acknowledged, so the agents still have it all and will send
     /// it again, here or elsewhere: it is dropped, and they are told to go.
     pub(crate) fn commit_refused(&mut self, commit: u64, refusal: &Refusal, now: Moment) {
-        if self.reception.under_way.take_if(|(number, _)| *number == commit).is_none() || self.step_refused()
+        if self.reception.under_way.take_if(|(number, _)| *number == commit).is_none()
+            || self.step_refused(now)
         {
             return;
         }

@@ -12,9 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use millrace_model::store::Change;
+use millrace_model::store::{Change, Outcome};
 use millrace_model::{DeviceId, JournalId, Moment, Seq, SeqRange, Wall};
 
+use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine};
 
 /// Records that one step drops at most: eight full segments, some ten milliseconds of a slow disk.
@@ -31,6 +32,13 @@ const HIGH_PERCENT: u64 = 97;
 
 /// Evicting ends at this part, so that not every record evicts one.
 const LOW_PERCENT: u64 = 94;
+
+/// Arrivals are noted no more often than this while the store has room: a short span must not cost every commit a walk
+/// over all journals.
+const NOTE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Pause before a full store that had nothing to give looks again. What came meanwhile is old enough when the span is zero.
+const REST: Duration = Duration::from_secs(2);
 
 /// What happens when the store's budget is used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -95,8 +103,12 @@ pub(crate) struct Retention {
     under_way: Option<Cut>,
     /// Evict until the store takes less than this.
     evict_below: Option<u64>,
-    /// Nothing more may be evicted until time has passed.
-    exhausted: bool,
+    /// Nothing more may be evicted until then.
+    pub(crate) rest_until: Option<Moment>,
+    /// The last eviction since the daemon's look ended with the store still full: people were told.
+    pressed: bool,
+    /// Devices that never come back, as the daemon last said.
+    gone: BTreeSet<DeviceId>,
 }
 
 impl Retention {
@@ -119,16 +131,36 @@ impl Retention {
         }
     }
 
-    /// Everything that came at least `span` before `now`, in the order of its coming.
-    fn older_than(&self, span: Duration, now: Wall, evicts: bool) -> Vec<Cut> {
+    /// Everything here that came at least `span` before `now`, in the order of its coming.
+    fn older_than(
+        &self,
+        shelves: &BTreeMap<JournalId, Shelf>,
+        span: Duration,
+        now: Wall,
+        evicts: bool,
+    ) -> Vec<Cut> {
         let old = |arrival: &&Arrival| arrival.at.plus(span) <= now;
         let mut cuts: Vec<Cut> = Vec::new();
         for (journal, arrivals) in &self.memory.arrivals {
-            let here = arrivals.iter().filter(old);
+            let Some(shelf) = shelves.get(journal) else { continue };
+            let here = arrivals.iter().filter(|arrival| shelf.may_drop(arrival.through)).filter(old);
             cuts.extend(here.map(|a| Cut { at: a.at, journal: *journal, through: a.through, evicts }));
         }
         cuts.sort_unstable_by_key(|cut| (cut.at, cut.journal, cut.through));
         cuts
+    }
+
+    /// Nothing more is to be had now: the time of the next look is when the first of what is left is old enough.
+    fn rest(&mut self, shelves: &BTreeMap<JournalId, Shelf>, least: Duration, wall: Wall, now: Moment) {
+        let noted = self.memory.arrivals.iter();
+        let here = noted.flat_map(|(journal, arrivals)| {
+            let shelf = shelves.get(journal);
+            arrivals.iter().filter(move |a| shelf.is_some_and(|shelf| shelf.may_drop(a.through)))
+        });
+        let due = here.map(|arrival| arrival.at.plus(least)).filter(|at| *at > wall).min();
+        let wait =
+            due.and_then(|at| u64::try_from(at.0.saturating_sub(wall.0)).ok()).map(Duration::from_micros);
+        self.rest_until = Some(now + wait.unwrap_or(REST).max(REST));
     }
 }
 
@@ -182,17 +214,19 @@ impl Engine {
     /// It is time to look what has become old. `gone` are devices that never come back: nobody will fill their holes.
     pub(crate) fn retain(&mut self, gone: &BTreeSet<DeviceId>, now: Moment) {
         let wall = self.wall(now);
-        self.retention.exhausted = false;
-        self.note_arrivals(gone, wall);
+        (self.retention.rest_until, self.retention.pressed) = (None, false);
+        self.retention.gone.clone_from(gone);
+        self.note_when_due(Duration::ZERO, wall);
         if let Some(keep) = self.config.keep {
             let evictions = self.retention.cuts.iter().filter(|cut| cut.evicts).copied().collect::<Vec<_>>();
-            self.retention.cuts = self.retention.older_than(keep, wall, false).into();
+            self.retention.cuts = self.retention.older_than(&self.shelves, keep, wall, false).into();
             self.retention.cuts.extend(evictions);
         }
         self.relieve(now);
     }
 
-    fn note_arrivals(&mut self, gone: &BTreeSet<DeviceId>, wall: Wall) {
+    /// Notes what has come, when that was last done long enough ago: a part of the shortest span, and `pause` at least.
+    fn note_when_due(&mut self, pause: Duration, wall: Wall) {
         let least = match self.config.when_full {
             WhenFull::DropOldest { keep_at_least } => Some(keep_at_least),
             WhenFull::Refuse => None,
@@ -203,26 +237,51 @@ impl Engine {
             self.retention.memory.arrivals.clear();
             return;
         };
-        let due = |last: Wall| last.plus(span / NOTES_PER_SPAN) <= wall;
+        let due = |last: Wall| last.plus((span / NOTES_PER_SPAN).max(pause)) <= wall;
         // A clock that was set back notes anew.
         if self.retention.noted_at.is_some_and(|last| !due(last) && last <= wall) {
             return;
         }
+        self.note_now(wall);
+    }
+
+    fn note_now(&mut self, wall: Wall) {
         self.retention.noted_at = Some(wall);
         self.retention.changed = true;
         for (journal, shelf) in &self.shelves {
-            let whole = if gone.contains(&journal.device) { shelf.head } else { shelf.frontier() };
+            let gone = self.retention.gone.contains(&journal.device);
+            let whole = if gone { shelf.head } else { shelf.frontier() };
             let through = whole.min(shelf.head.saturating_sub(1));
             self.retention.note(*journal, Arrival { at: wall, through }, shelf.floor);
         }
     }
 
-    /// Begins to evict when the store is nearly full, if it may.
+    /// Begins to evict when the store is nearly full, if it may. Until then it is noted what comes, so that the order of
+    /// its coming is known.
     pub(crate) fn relieve(&mut self, now: Moment) {
-        let (used, budget) = (self.usage().used_bytes, self.config.disk_budget_bytes / 100);
-        if used >= budget.saturating_mul(HIGH_PERCENT) {
-            self.evict(budget.saturating_mul(LOW_PERCENT), now);
+        if !matches!(self.config.when_full, WhenFull::DropOldest { .. }) {
+            return;
         }
+        self.note_when_due(NOTE_PAUSE, self.wall(now));
+        if self.is_nearly_full() {
+            self.evict(self.percent_of_budget(LOW_PERCENT), now);
+        }
+    }
+
+    /// When a store that is nearly full and had nothing to give looks again.
+    pub(crate) fn eviction_due(&self) -> Option<Moment> {
+        let waits = matches!(self.config.when_full, WhenFull::DropOldest { .. })
+            && self.retention.evict_below.is_none()
+            && !self.is_stopping();
+        self.retention.rest_until.filter(|_| waits && self.is_nearly_full())
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.usage().used_bytes >= self.percent_of_budget(HIGH_PERCENT)
+    }
+
+    const fn percent_of_budget(&self, percent: u64) -> u64 {
+        (self.config.disk_budget_bytes / 100).saturating_mul(percent)
     }
 
     /// The disk is full, below the budget: what is in use says how much there is.
@@ -233,23 +292,34 @@ impl Engine {
 
     fn evict(&mut self, below: u64, now: Moment) {
         let WhenFull::DropOldest { keep_at_least } = self.config.when_full else { return };
-        if self.retention.evict_below.is_some() || self.retention.exhausted {
+        let rests = self.retention.rest_until.is_some_and(|until| now < until);
+        if rests || self.retention.evict_below.is_some() {
             return;
         }
-        let oldest = self.retention.older_than(keep_at_least, self.wall(now), true);
-        self.retention.exhausted = oldest.is_empty();
-        if !oldest.is_empty() {
-            self.retention.cuts.extend(oldest);
-            self.retention.evict_below = Some(below);
+        let wall = self.wall(now);
+        let mut oldest = self.retention.older_than(&self.shelves, keep_at_least, wall, true);
+        if oldest.is_empty() {
+            // Nothing that is noted is old enough: what came since counts from now on.
+            self.note_now(wall);
+            oldest = self.retention.older_than(&self.shelves, keep_at_least, wall, true);
+        }
+        if oldest.is_empty() {
+            self.retention.rest(&self.shelves, keep_at_least, wall, now);
+            return;
+        }
+        self.retention.rest_until = None;
+        self.retention.cuts.extend(oldest);
+        self.retention.evict_below = Some(below);
+        if !self.retention.pressed {
             self.commands.push_back(Command::Alarm(Alarm::Evicting));
         }
     }
 
     /// The next step, if any: a commit of its own.
-    pub(crate) fn next_step(&mut self) -> Option<Change> {
+    pub(crate) fn next_step(&mut self, now: Moment) -> Option<Change> {
         let used = self.usage().used_bytes;
         while let Some(cut) = self.retention.cuts.front().copied() {
-            let shelf = self.shelves.get(&cut.journal).filter(|shelf| shelf.floor <= cut.through);
+            let shelf = self.shelves.get(&cut.journal).filter(|shelf| shelf.may_drop(cut.through));
             let enough = cut.evicts && self.retention.evict_below.is_none_or(|below| used < below);
             let Some(shelf) = shelf.filter(|_| !enough) else {
                 self.retention.cuts.pop_front();
@@ -260,12 +330,36 @@ impl Engine {
             self.retention.under_way = Some(cut);
             return Some(Change::Drop { journal: cut.journal, through, evict: None });
         }
-        self.retention.exhausted |= self.retention.evict_below.take().is_some_and(|below| used >= below);
+        if let Some(below) = self.retention.evict_below.take() {
+            self.retention.pressed = used >= below;
+            if let (true, WhenFull::DropOldest { keep_at_least }) = (used >= below, self.config.when_full) {
+                self.retention.rest(&self.shelves, keep_at_least, self.wall(now), now);
+            }
+        }
         None
     }
 
-    /// A step was flushed.
-    pub(crate) fn dropped(&mut self, journal: JournalId, floor: Seq, count: u64) {
+    /// A step was flushed. One that was answered with anything but a drop is not tried again now.
+    pub(crate) fn stepped(&mut self, outcomes: &[Outcome]) {
+        let dropped = outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Dropped { journal, floor, trimmed, .. } => Some((*journal, *floor, *trimmed)),
+            _ => None,
+        });
+        match (dropped, self.retention.under_way) {
+            (Some((journal, floor, count)), Some(cut)) if journal == cut.journal => {
+                self.dropped(journal, floor, count);
+            }
+            (_, Some(cut)) => {
+                self.retention.under_way = None;
+                if self.retention.cuts.front() == Some(&cut) {
+                    self.retention.cuts.pop_front();
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn dropped(&mut self, journal: JournalId, floor: Seq, count: u64) {
         let Some(cut) = self.retention.under_way.take() else { return };
         let memory = &mut self.retention.memory;
         let total = if cut.evicts { &mut memory.evicted } else { &mut memory.aged };
@@ -276,6 +370,9 @@ impl Engine {
         if (floor <= shelf.floor || floor > cut.through) && self.retention.cuts.front() == Some(&cut) {
             self.retention.cuts.pop_front();
         }
+        if floor <= shelf.floor && count == 0 {
+            shelf.stuck = shelf.stuck.max(cut.through);
+        }
         shelf.dropped = shelf.dropped.saturating_add(count);
         shelf.floor = shelf.floor.max(floor);
         if let Some(below) = SeqRange::new(1, shelf.floor.saturating_sub(1)) {
@@ -284,12 +381,12 @@ impl Engine {
     }
 
     /// A step was refused: not even dropping finds room. The next look tries again.
-    pub(crate) fn step_refused(&mut self) -> bool {
+    pub(crate) fn step_refused(&mut self, now: Moment) -> bool {
         let was = self.retention.under_way.take().is_some();
         if was {
             self.retention.cuts.clear();
             self.retention.evict_below = None;
-            self.retention.exhausted = true;
+            self.retention.rest_until = Some(now + REST);
         }
         was
     }
@@ -298,6 +395,55 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An engine that has just asked for a step of retention.
+    fn stepping() -> (Engine, u64) {
+        let journal = JournalId {
+            device: DeviceId::from_bytes([1; 16]),
+            incarnation: millrace_model::Incarnation::new(1),
+            lane: millrace_model::Lane::Normal,
+        };
+        let shelf =
+            Shelf { present: SeqRange::new(1, 9).unwrap().into(), floor: 1, head: 9, ..Shelf::default() };
+        let mut config = crate::Config::new(millrace_model::HubId::default(), "hub", "north");
+        config.keep = Some(Duration::from_secs(1));
+        let mut engine = Engine::new(config, &[], millrace_model::store::Usage::default(), Moment(0));
+        engine.shelves.insert(journal, shelf);
+        let arrivals = [(journal, vec![Arrival { at: Wall(0), through: 5 }])].into();
+        engine.recall(Memory { arrivals, ..Memory::default() }, &BTreeSet::new());
+        engine.handle_event(crate::Event::Clock { wall: Wall(2_000_000) }, Moment(0));
+        engine.handle_event(crate::Event::Retain { gone: BTreeSet::new() }, Moment(0));
+        let Some(Command::Commit { commit, .. }) = engine.poll_command() else { panic!("a step is due") };
+        (engine, commit)
+    }
+
+    fn committed(commit: u64, outcomes: Vec<Outcome>) -> crate::Event {
+        let durable = millrace_model::Durable::attest(commit);
+        crate::Event::Committed { durable, outcomes, usage: millrace_model::store::Usage::default() }
+    }
+
+    #[test]
+    fn a_step_that_is_answered_with_something_else_is_not_asked_for_again_at_once() {
+        let (mut engine, commit) = stepping();
+        engine.handle_event(committed(commit, vec![Outcome::Done]), Moment(0));
+        assert_eq!(engine.poll_command(), None);
+        assert_eq!(engine.retained().aged, 0);
+    }
+
+    #[test]
+    fn a_step_counts_wherever_its_answer_stands() {
+        let (mut engine, commit) = stepping();
+        let journal = *engine.shelves.keys().next().unwrap();
+        let aside = millrace_model::store::Quarantined {
+            journal,
+            ranges: millrace_model::RangeSet::new(),
+            evicted: 0,
+        };
+        let dropped = Outcome::Dropped { journal, floor: 6, trimmed: 5, evicted: 0 };
+        engine.handle_event(committed(commit, vec![Outcome::Quarantined(aside), dropped]), Moment(0));
+        assert_eq!(engine.poll_command(), None);
+        assert_eq!((engine.retained().aged, engine.shelves[&journal].floor), (5, 6));
+    }
 
     #[test]
     fn arrivals_stay_few_and_fine_where_they_are_young() {

@@ -10,6 +10,8 @@ pub struct Shelf {
     pub present: RangeSet,
     /// What its author declared as lost.
     pub declared: RangeSet,
+    /// Records that its gap records declare as lost before they had a number.
+    pub unnumbered: u64,
     /// First record that is kept.
     pub floor: Seq,
     /// Last record held; 0 when there is none.
@@ -18,6 +20,8 @@ pub struct Shelf {
     pub stored_bytes: u64,
     /// Records that were here and were dropped.
     pub dropped: u64,
+    /// Dropping through this record moved nothing: it stands inside a segment, which goes whole or stays.
+    pub(crate) stuck: Seq,
 }
 
 impl Shelf {
@@ -27,6 +31,7 @@ impl Shelf {
         Self {
             present: state.present.clone(),
             declared: state.declared.clone(),
+            unnumbered: state.ledger.rejected,
             floor: state.floor,
             head: state.head,
             stored_bytes: state.stored_bytes,
@@ -36,6 +41,7 @@ impl Shelf {
                 .acked
                 .saturating_sub(state.present.count())
                 .min(state.floor.saturating_sub(1)),
+            stuck: 0,
         }
     }
 
@@ -44,6 +50,11 @@ impl Shelf {
         self.present.extend(ranges);
         self.head = self.head.max(ranges.last().unwrap_or(0));
         self.stored_bytes = self.stored_bytes.saturating_add(bytes);
+    }
+
+    /// Whether dropping through this record may move anything.
+    pub(crate) const fn may_drop(&self, through: Seq) -> bool {
+        self.floor <= through && self.stuck < through
     }
 
     /// The last record up to which nothing is missing.

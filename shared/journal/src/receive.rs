@@ -5,7 +5,7 @@
 
 use millrace_model::hash::RecordChecker;
 use millrace_model::limits::{RANGES_MAX, SEGMENT_RECORDS_MAX};
-use millrace_model::notice::Gap;
+use millrace_model::notice::{Gap, UNNUMBERED_MAX};
 use millrace_model::store::Outcome;
 use millrace_model::{
     Kind, RangeSet, Record, RecordCheck, Run, SegmentHash, SegmentName, Seq, SeqRange, block, canon,
@@ -137,12 +137,15 @@ fn admit(work: &mut Work<'_>, run: &Run, checked: &Checked) -> Result<Comparison
             found.stored = RangeSet::new();
             return Ok(found);
         }
-        count(row, checked, &found.stored);
+        // Everything that ever came is acked: what damage took was told before.
+        let news = found.stored.difference(&row.acked);
         found.gaps = (checked.range.first()..)
             .zip(&checked.records)
-            .filter(|(seq, record)| record.kind == Kind::GAP && found.stored.contains(*seq))
+            .filter(|(seq, record)| record.kind == Kind::GAP && news.contains(*seq))
             .filter_map(|(_, record)| Gap::from_record(record))
             .collect();
+        count(row, checked, &found.stored);
+        count_unnumbered(row, &found.gaps);
         Ok(found)
     })?;
     Ok(found.unwrap_or_default())
@@ -265,6 +268,14 @@ fn count(row: &mut JournalRow, checked: &Checked, stored: &RangeSet) {
     {
         (row.head, row.head_check) = (checked.range.last(), *check);
     }
+}
+
+/// Counts what the author rejected before it had a number, in the journal that says so: that one is here in any case.
+fn count_unnumbered(row: &mut JournalRow, gaps: &[Gap]) {
+    let room = UNNUMBERED_MAX.saturating_sub(row.rejected);
+    let lost = gaps.iter().map(Gap::unnumbered).fold(0, u64::saturating_add).min(room);
+    row.rejected += lost;
+    row.ingested += lost;
 }
 
 /// Notes what the author says it lost, in its own journals only.

@@ -62,6 +62,9 @@ impl GapReason {
     }
 }
 
+/// Most records without a number that count as lost in one journal: what JSON says exactly, and far from any overflow.
+pub const UNNUMBERED_MAX: u64 = 1 << 53;
+
 /// A declared loss. Loss is never silent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Gap {
@@ -107,6 +110,13 @@ impl Gap {
     #[must_use]
     pub fn to_record(&self, wall: Wall, mono: u64) -> Option<Record> {
         record(Kind::GAP, "gap", self, wall, mono)
+    }
+
+    /// How many records it declares that never had a number: rejected before they were stored. At most
+    /// [`UNNUMBERED_MAX`], whatever a device says.
+    #[must_use]
+    pub fn unnumbered(&self) -> u64 {
+        if self.range.is_some() { 0 } else { self.count.min(UNNUMBERED_MAX) }
     }
 
     /// The gap that `record` declares, if it is a gap record and well formed.

@@ -150,7 +150,7 @@ pub enum Outcome {
         conflict: RangeSet,
         /// Why the run was refused as a whole: damaged, or not what its name says.
         refused: Option<String>,
-        /// Gaps that gap records among the stored ones declare.
+        /// Gaps that gap records among the stored ones declare; each once, also when damage took its record and it came again.
         gaps: Vec<crate::notice::Gap>,
     },
     /// Whether the segment is sealed now (`true` also when it already was, under the same name).

@@ -1,5 +1,7 @@
 //! What the driver does for retention: it says when to look, counts what goes, and keeps the memory on disk.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_hub_engine::{Event, Retained};
@@ -11,6 +13,9 @@ use crate::retention;
 
 /// How often the memory is written at most: what a power cut takes of it only keeps records a little longer.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// What it means when the memory was not written.
+const UNSAVED: &str = "retention's memory could not be written: records may stay longer";
 
 impl Driver {
     /// It is time to look. The same moment corrects what the engine knows of stored bytes, which damage may have changed.
@@ -47,15 +52,38 @@ impl Driver {
             return;
         }
         let Some(memory) = self.parts.engine.remembered() else { return };
-        (self.saving, self.saved_at) = (true, Some(now));
-        let (path, answer) = (self.parts.memory.clone(), self.answer.clone());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = retention::save(&path, &memory) {
-                tracing::warn!(%error, "retention's memory could not be written: records may stay longer");
+        self.saved_at = Some(now);
+        let path = self.parts.memory.clone();
+        self.save(move || retention::save(&path, &memory));
+    }
+
+    /// Saves on a thread that may wait for the disk. Whatever becomes of that thread, the driver hears that it is over.
+    pub(super) fn save(&mut self, saving: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        self.saving = true;
+        let answer = self.answer.clone();
+        tokio::spawn(async move {
+            match tokio::task::spawn_blocking(saving).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "{UNSAVED}"),
+                Err(error) => tracing::error!(%error, "{UNSAVED}"),
             }
             // Fails only when the driver has ended.
-            let _ = answer.blocking_send(Answer::Saved);
+            let _ = answer.send(Answer::Saved).await;
         });
+    }
+
+    /// Notes that those who were here when the hub was told to stop were here until then, and what else only memory knows
+    /// of who was seen.
+    pub(super) async fn note_last(&mut self) {
+        let (registry, clock) = (Arc::clone(&self.parts.registry), self.parts.clock.clone());
+        let here = std::mem::take(&mut self.here_at_the_end);
+        let noted = tokio::task::spawn_blocking(move || {
+            here.into_iter().for_each(|device| registry.left(device, clock.wall()));
+            registry.settle(clock.wall());
+        });
+        if let Err(error) = noted.await {
+            tracing::error!(%error, "when devices were last seen could not be noted");
+        }
     }
 
     /// The same at the end.
@@ -69,8 +97,10 @@ impl Driver {
         let Some(memory) = self.parts.engine.remembered() else { return };
         let path = self.parts.memory.clone();
         let saved = tokio::task::spawn_blocking(move || retention::save(&path, &memory)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::warn!(%error, "retention's memory could not be written: records may stay longer");
+        match saved {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "{UNSAVED}"),
+            Err(error) => tracing::error!(%error, "{UNSAVED}"),
         }
     }
 }

@@ -66,3 +66,17 @@ async fn a_commit_that_the_journals_queue_has_no_room_for_waits_and_is_no_full_d
     }
     drop(writer.stop());
 }
+
+#[tokio::test]
+async fn a_save_that_breaks_does_not_end_all_saving() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
+    let writer = Writer::start(store, 1).unwrap();
+    let mut driver = driver(dir.path(), &writer);
+    driver.save(|| panic!("a fault in the program"));
+    assert!(driver.saving);
+    let answer = driver.answers.recv().await.unwrap();
+    driver.answered(answer);
+    assert!(!driver.saving);
+    drop(writer.stop());
+}

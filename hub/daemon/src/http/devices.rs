@@ -55,6 +55,7 @@ fn shown(id: DeviceId, device: Option<&Device>, held: Option<&DeviceSummary>, no
         "online": held.map(|held| held.online.clone()).unwrap_or_default(),
         "records": held.map_or(0, |held| held.records),
         "declared": held.map_or(0, |held| held.declared),
+        "rejected": held.map_or(0, |held| held.rejected),
         "missing": held.map_or(0, |held| held.missing),
         "dropped": held.map_or(0, |held| held.dropped),
         "stored_bytes": held.map_or(0, |held| held.stored_bytes),

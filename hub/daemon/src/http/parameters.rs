@@ -174,7 +174,13 @@ mod tests {
             let problem = ask(&[(key, value)]).unwrap_err();
             let body: serde_json::Value = serde_json::from_str(&problem.body()).unwrap();
             assert!(body["error"]["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{key}={value}");
+            for word in ["message", "hint"] {
+                let spoken = crate::client::spoken(body["error"][word].as_str().unwrap());
+                let http = spoken.contains(['=', '%']) || spoken.contains("/v1/");
+                assert!(!http || key == "devise", "the command line speaks its own words: {spoken}");
+            }
         }
-        assert!(ask(&[("from", "now"), ("to", "-1h")]).is_err());
+        let swapped = ask(&[("from", "now"), ("to", "-1h")]).unwrap_err();
+        assert!(crate::client::spoken(&swapped.body()).contains("`--from` is not before `--to`"));
     }
 }

@@ -14,8 +14,10 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
     let now = api.driver.snapshot().await.ok_or_else(stopping)?;
     let (enrolled, revoked) = api.registry.counts();
     let door = api.listener.counts();
-    let sum =
-        |of: fn(&millrace_hub_engine::DeviceSummary) -> u64| -> u64 { now.devices.iter().map(of).sum() };
+    // What devices declare may be any number.
+    let sum = |of: fn(&millrace_hub_engine::DeviceSummary) -> u64| -> u64 {
+        now.devices.iter().map(of).fold(0, u64::saturating_add)
+    };
     Ok(Json(json!({
         "hub": api.endpoint.hub,
         "name": api.endpoint.name,
@@ -37,6 +39,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         },
         "records": sum(|device| device.records),
         "declared": sum(|device| device.declared),
+        "rejected": sum(|device| device.rejected),
         "missing": sum(|device| device.missing),
         "dropped": sum(|device| device.dropped),
         "retention": {

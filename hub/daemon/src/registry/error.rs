@@ -68,7 +68,7 @@ pub enum RegistryError {
         device: String,
     },
     /// The device is revoked already.
-    #[error("`{name}` is revoked already: {reason}")]
+    #[error("`{name}` is revoked already ({reason}): there is nothing to do")]
     Revoked {
         /// Its name.
         name: String,

@@ -150,3 +150,28 @@ fn leaving_is_noted_and_brings_no_older_key_back() {
     let found = Registry::open(&path, later).unwrap().device(&id).unwrap();
     assert_eq!((found.last_seen, found.software.as_str(), found.key), (Some(later), "agent 2", key(2)));
 }
+
+#[test]
+fn what_was_seen_too_soon_to_be_written_is_written_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.jsonl");
+    let registry = Registry::open(&path, NOW).unwrap();
+    registry.add_token(token("a", 1), NOW).unwrap();
+    registry.enrol(device(1, "press-1"), "a").unwrap();
+    let id = DeviceId::from_bytes([1; 16]);
+    let at = |seconds: i64| Wall(NOW.0 + seconds * 1_000_000);
+    registry.seen(id, "agent", key(1), NOW);
+    let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+    let before = lines();
+    (1..60).for_each(|second| registry.left(id, at(second)));
+    assert_eq!(lines(), before, "once a minute is enough");
+    assert_eq!(registry.device(&id).unwrap().last_seen, Some(at(59)));
+    registry.left(id, at(60));
+    assert_eq!(lines(), before + 1, "a minute counts from what was written");
+    registry.left(id, at(70));
+    registry.settle(at(99));
+    registry.settle(at(99));
+    assert_eq!(lines(), before + 2);
+    drop(registry);
+    assert_eq!(Registry::open(&path, NOW).unwrap().device(&id).unwrap().last_seen, Some(at(70)));
+}

@@ -98,6 +98,11 @@ async fn only_the_admin_socket_changes_things() {
         let failure = world.admin.post(path, &body).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Usage, "{path}: {failure}");
     }
+    world.enrol("press-7").await;
+    let stolen = json!({"reason": "stolen"});
+    world.admin.post("/v1/devices/press-7/revoke", &stolen).await.unwrap();
+    let again = world.admin.post("/v1/devices/press-7/revoke", &stolen).await.unwrap_err();
+    assert_eq!(again.message, "`press-7` is revoked already (stolen)");
 }
 
 #[tokio::test]

@@ -153,3 +153,17 @@ async fn a_device_is_seen_now_while_it_is_here_and_last_when_it_left() {
     assert_eq!(world.get("/v1/devices").await["devices"][0]["last_seen"], left);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_hub_that_stops_notes_who_was_here_until_then() {
+    let (clock, hand) = Clock::manual(NOON);
+    let world = World::with(clock, |_| {}).await;
+    let identity = world.enrol("press-7").await;
+    let _agent = world.session(&identity, 1).await;
+    hand.advance(Duration::from_secs(30));
+    let world = world.restarted().await;
+    hand.advance(HOUR);
+    let device = world.get("/v1/devices").await["devices"][0].clone();
+    assert_eq!(device["last_seen"], rfc3339(NOON.plus(Duration::from_secs(30))));
+    world.stop().await;
+}

@@ -7,10 +7,10 @@ use millrace_host::Clock;
 use millrace_journal::{Options, Reader};
 use millrace_link::{CloseCode, ConnectError};
 use millrace_model::notice::{Gap, GapReason};
-use millrace_model::{Lane, SeqRange, Wall};
+use millrace_model::{Incarnation, Lane, SeqRange, Wall};
 use millrace_wire::limits::{FRAME_MAX, VERSION};
 use millrace_wire::{Compare, Frame, GoodbyeCode, Lodging};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::agent::Agent;
 use crate::world::World;
@@ -274,4 +274,53 @@ async fn a_declared_loss_is_an_alarm_and_a_figure() {
     assert!(status["alarms"][0]["message"].as_str().unwrap().contains("5 records of lane bulk"), "{status}");
     assert_eq!(world.records("").await.len(), 0, "readings alone, unless asked for");
     assert_eq!(world.records("kind=gap").await.len(), 1);
+}
+
+#[tokio::test]
+async fn readings_that_were_rejected_before_they_had_a_number_count_as_lost_for_good() {
+    let world = World::new().await;
+    let identity = world.enrol("press-7").await;
+    let mut agent = world.session(&identity, 1).await;
+    let gap = |reason, count| Gap {
+        incarnation: Incarnation::new(1),
+        lane: Lane::Bulk,
+        range: None,
+        after: None,
+        count,
+        reason,
+        from: NOON,
+        to: NOON,
+    };
+    let records = [gap(GapReason::DropNewest, 10_000), gap(GapReason::Oversize, 136)]
+        .map(|gap| gap.to_record(NOON, 1).unwrap());
+    // The same again is a duplicate, and counts once.
+    for _ in 0..2 {
+        let frame = agent.frame(1, &records);
+        agent.say(frame).await;
+        agent.acked(2).await;
+    }
+    let shown = |status: Value, devices: Value| {
+        assert_eq!((&status["declared"], &status["rejected"]), (&json!(10_136), &json!(10_136)));
+        let device = &devices["devices"][0];
+        assert_eq!((&device["declared"], &device["rejected"]), (&json!(10_136), &json!(10_136)));
+        assert_eq!((&device["records"], &device["missing"]), (&json!(2), &json!(0)));
+    };
+    let status = world.get("/v1/status").await;
+    let hints: Vec<&str> =
+        status["alarms"].as_array().unwrap().iter().filter_map(|alarm| alarm["hint"].as_str()).collect();
+    assert!(hints.iter().any(|hint| hint.contains("512 KiB")), "{hints:?}");
+    assert_eq!(hints.len(), 2, "told once");
+    shown(status, world.get("/v1/devices").await);
+    let world = world.restarted().await;
+    shown(world.get("/v1/status").await, world.get("/v1/devices").await);
+    // More of it adds up, and no number that a device may say does harm.
+    let mut agent = world.session(&identity, 1).await;
+    let frame = agent.frame(3, &[gap(GapReason::Thin, u64::MAX).to_record(NOON, 1).unwrap()]);
+    agent.say(frame).await;
+    agent.acked_since(3, 3).await;
+    let before = world.get("/v1/status").await["rejected"].clone();
+    assert!(before.as_u64().unwrap() > 10_136, "{before}");
+    let world = world.restarted().await;
+    assert_eq!(world.get("/v1/status").await["rejected"], before);
+    world.stop().await;
 }

@@ -27,6 +27,7 @@ millrace_sim::transcripts! { Script:
     a_hole_holds_retention_up
     a_full_store_drops_the_oldest_when_told_to
     a_full_disk_makes_room_when_told_to
+    a_full_store_makes_room_without_a_look
     a_dead_connection_beside_a_new_incarnation_is_no_clone
     a_silent_clone_outlives_a_dead_connection
     what_a_closed_link_left_waiting_is_dropped
