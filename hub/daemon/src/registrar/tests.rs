@@ -99,9 +99,9 @@ fn whoever_guesses_is_slowed_down_and_others_are_not() {
 fn a_machine_that_asks_for_another_name_than_its_tokens_is_told_both() {
     let world = world();
     let token = world.registrar.make_token(TokenOrder { name: Some("press-9".into()), ..order(1) }).unwrap();
-    let refused = world.registrar.enrol(&request(token.secret.clone(), 1), HERE).unwrap_err();
+    let refused = world.registrar.enrol(&request(token.secret, 1), HERE).unwrap_err();
     assert_eq!(refused.why, EnrolmentRefusal::NotPermitted);
     assert!(refused.text.contains("`press-9`") && refused.text.contains("`press-1`"), "{}", refused.text);
-    let named = EnrolmentRequest { name: Some("press-9".into()), ..request(token.secret.clone(), 1) };
+    let named = EnrolmentRequest { name: Some("press-9".into()), ..request(token.secret, 1) };
     world.registrar.enrol(&named, HERE).unwrap();
 }
