@@ -28,7 +28,10 @@ fn refusal(outcome: Result<Identity, EnrollError>) -> (EnrolmentRefusal, String)
 async fn a_machine_with_a_token_becomes_a_device_once() {
     let world = World::new().await;
     let token = world.token(json!({"name": "press-7", "labels": {"line": "2"}})).await;
-    let identity = world.enrol_with(&token, Some("another name")).await.unwrap();
+    let (why, text) = refusal(world.enrol_with(&token, Some("another name")).await);
+    assert_eq!(why, EnrolmentRefusal::NotPermitted);
+    assert!(text.contains("press-7") && text.contains("another name"), "{text}");
+    let identity = world.enrol_with(&token, None).await.unwrap();
     assert_eq!(identity.own().name, "press-7", "the token's name counts");
     let devices = world.get("/v1/devices").await;
     let device = &devices["devices"][0];

@@ -105,7 +105,8 @@ impl Dialer {
             version: VERSION,
             secret: token.secret.to_text(),
             request: base32::encode(request.csr_der()),
-            name: token.name.as_deref().or(name).map(str::to_owned),
+            // A name that was asked for and is not the token's is the hub's to refuse, in words.
+            name: name.or(token.name.as_deref()).map(str::to_owned),
             // The token's labels stand behind and so win.
             labels: labels.iter().chain(&token.labels).map(|(k, v)| (k.clone(), v.clone())).collect(),
         };
