@@ -20,6 +20,8 @@ pub struct Config {
     pub level: AckLevel,
     /// All hubs that agents may turn to, this one among them.
     pub hubs: Vec<HubEndpoint>,
+    /// How often the cluster was made anew after a disaster; agents and hubs of another epoch are told apart by it.
+    pub epoch: u64,
     /// Fences begin after this one. It must be larger than any that an earlier process gave out.
     pub fence_base: Fence,
     /// Connected devices at once. The next one is told to come back later.
@@ -66,6 +68,7 @@ impl Config {
             region: region.to_owned(),
             level: AckLevel::Quorum,
             hubs: Vec::new(),
+            epoch: 1,
             fence_base: 0,
             links_max: 20_000,
             incarnations_online_max: 4,

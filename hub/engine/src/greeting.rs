@@ -181,6 +181,7 @@ impl Engine {
         for summary in &greeting.hello.journals {
             let mut holding = self.holding(device, summary, &greeting);
             holding.held = largest(holding.held, room);
+            holding.safe = holding.safe.intersection(&holding.held);
             room -= holding.held.iter().len();
             holdings.push(holding);
         }
@@ -201,6 +202,7 @@ impl Engine {
             holdings,
             credit,
             hubs: self.config.hubs.clone(),
+            epoch: self.config.epoch,
         };
         self.send(id, Frame::Welcome(Box::new(welcome)));
         let software = greeting.hello.software;
@@ -260,6 +262,7 @@ impl Engine {
             head: shelf.head,
             head_check: check_at(shelf.head),
             verdict,
+            safe: shelf.held(),
         };
         // Only the journals that the agent writes to raise an alarm: retired ones have had theirs.
         let current = incarnation == greeting.hello.incarnation;
@@ -312,6 +315,7 @@ mod tests {
             head: u64::MAX,
             head_check: Some(RecordCheck(u64::MAX)),
             verdict: Verdict::Continues,
+            safe: RangeSet::new(),
         };
         let none = (1..millrace_wire::limits::JOURNALS_MAX).map(|_| holding(RangeSet::new()));
         let welcome = Welcome {
@@ -323,6 +327,7 @@ mod tests {
             holdings: std::iter::once(holding(kept)).chain(none).collect(),
             credit: u64::MAX,
             hubs: Vec::new(),
+            epoch: u64::MAX,
         };
         let bytes = millrace_wire::encode(&Frame::Welcome(Box::new(welcome))).unwrap();
         assert!(millrace_wire::decode(&bytes).is_ok(), "{:?}", millrace_wire::decode(&bytes).err());

@@ -1,6 +1,6 @@
 //! The list of frames, and the header in front of each.
 //!
-//! Promise: only this file and [`crate::gossip`] call serde_cbor.
+//! Promise: only this file and [`crate::gossip`] call serde_cbor. Kinds from [`peer::FIRST_KIND`] on are hubs' among themselves.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
@@ -12,8 +12,8 @@ use crate::limits::{
 };
 use crate::strict::{self, FormError};
 use crate::{
-    Acks, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, RenewalGrant, RenewalRequest,
-    RunFrame, Seal, Welcome,
+    Acks, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, Hubs, RenewalGrant, RenewalRequest,
+    RunFrame, Seal, Welcome, peer,
 };
 
 /// Everything that an agent and a hub can say to each other.
@@ -45,6 +45,8 @@ pub enum Frame {
     RenewalRequest(RenewalRequest),
     /// Here it is.
     RenewalGrant(RenewalGrant),
+    /// Hub → agent: the hubs have changed.
+    Hubs(Hubs),
 }
 
 /// Why bytes are not a frame. Always the sender's fault, or the road's.
@@ -132,7 +134,7 @@ impl Header {
     }
 }
 
-const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
+pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
     Some(match kind {
         1 => ("Hello", BODY_MAX),
         2 => ("Welcome", BODY_MAX),
@@ -147,7 +149,8 @@ const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         11 => ("Compared", BODY_MAX),
         12 => ("RenewalRequest", BODY_MAX),
         13 => ("RenewalGrant", BODY_MAX),
-        _ => return None,
+        14 => ("Hubs", BODY_MAX),
+        _ => return peer::kind_of(kind),
     })
 }
 
@@ -167,6 +170,7 @@ impl Frame {
             Self::Compared(_) => 11,
             Self::RenewalRequest(_) => 12,
             Self::RenewalGrant(_) => 13,
+            Self::Hubs(_) => 14,
         }
     }
 
@@ -186,36 +190,39 @@ impl Frame {
 /// When it is over the limit of its kind: then it must not be sent.
 pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
     let body = match frame {
-        Frame::Hello(body) => pack(frame, body),
-        Frame::Welcome(body) => pack(frame, body.as_ref()),
-        Frame::Goodbye(body) => pack(frame, body),
-        Frame::Run(body) => pack(frame, body),
-        Frame::Seal(body) => pack(frame, body),
-        Frame::Acks(body) => pack(frame, body),
-        Frame::Credit(body) => pack(frame, body),
-        Frame::Conflict(body) => pack(frame, body),
-        Frame::Decline(body) => pack(frame, body),
-        Frame::Compare(body) => pack(frame, body),
-        Frame::Compared(body) => pack(frame, body),
-        Frame::RenewalRequest(body) => pack(frame, body),
-        Frame::RenewalGrant(body) => pack(frame, body),
+        Frame::Hello(body) => pack(frame.name(), body),
+        Frame::Welcome(body) => pack(frame.name(), body.as_ref()),
+        Frame::Hubs(body) => pack(frame.name(), body),
+        Frame::Goodbye(body) => pack(frame.name(), body),
+        Frame::Run(body) => pack(frame.name(), body),
+        Frame::Seal(body) => pack(frame.name(), body),
+        Frame::Acks(body) => pack(frame.name(), body),
+        Frame::Credit(body) => pack(frame.name(), body),
+        Frame::Conflict(body) => pack(frame.name(), body),
+        Frame::Decline(body) => pack(frame.name(), body),
+        Frame::Compare(body) => pack(frame.name(), body),
+        Frame::Compared(body) => pack(frame.name(), body),
+        Frame::RenewalRequest(body) => pack(frame.name(), body),
+        Frame::RenewalGrant(body) => pack(frame.name(), body),
     }?;
-    let (kind, limit) = kind_of(frame.kind()).ok_or(FrameError::Kind(frame.kind()))?;
+    framed(frame.kind(), &body)
+}
+
+/// A body behind its header.
+pub(crate) fn framed(code: u8, body: &[u8]) -> Result<Bytes, FrameError> {
+    let (kind, limit) = kind_of(code).ok_or(FrameError::Kind(code))?;
     let length = u32::try_from(body.len() + 2).ok().filter(|_| body.len() <= limit);
     let length = length.ok_or(FrameError::TooLong { kind, limit, found: body.len() })?;
     let mut out = BytesMut::with_capacity(HEADER_BYTES + body.len());
     out.put_u32(length);
     out.put_u8(VERSION);
-    out.put_u8(frame.kind());
-    out.put_slice(&body);
+    out.put_u8(code);
+    out.put_slice(body);
     Ok(out.freeze())
 }
 
-/// The frame with these bytes, header included.
-///
-/// # Errors
-/// When they are not exactly one well-formed frame within its limits.
-pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
+/// The kind of a frame, its name and its body, checked for everything but its fields.
+pub(crate) fn opened(bytes: &Bytes) -> Result<(u8, &'static str, &[u8]), FrameError> {
     let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(FrameError::Length)?;
     let header = Header::parse(*header)?;
     if body.len() != header.body_bytes {
@@ -223,7 +230,16 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
     }
     let (kind, _) = kind_of(header.kind).ok_or(FrameError::Kind(header.kind))?;
     strict::check(body).map_err(|error| FrameError::Form { kind, error })?;
-    let frame = match header.kind {
+    Ok((header.kind, kind, body))
+}
+
+/// The frame with these bytes, header included.
+///
+/// # Errors
+/// When they are not exactly one well-formed frame within its limits.
+pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
+    let (code, kind, body) = opened(bytes)?;
+    let frame = match code {
         1 => Frame::Hello(unpack(kind, body)?),
         2 => Frame::Welcome(Box::new(unpack(kind, body)?)),
         3 => Frame::Goodbye(unpack(kind, body)?),
@@ -236,18 +252,21 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
         10 => Frame::Compare(unpack(kind, body)?),
         11 => Frame::Compared(unpack(kind, body)?),
         12 => Frame::RenewalRequest(unpack(kind, body)?),
-        _ => Frame::RenewalGrant(unpack(kind, body)?),
+        13 => Frame::RenewalGrant(unpack(kind, body)?),
+        14 => Frame::Hubs(unpack(kind, body)?),
+        // A kind that only hubs say to each other.
+        other => return Err(FrameError::Kind(other)),
     };
     within_limits(&frame, kind)?;
     Ok(frame)
 }
 
-fn pack<T: Serialize>(frame: &Frame, body: &T) -> Result<Vec<u8>, FrameError> {
+pub(crate) fn pack<T: Serialize>(kind: &'static str, body: &T) -> Result<Vec<u8>, FrameError> {
     serde_cbor::ser::to_vec_packed(body)
-        .map_err(|error| FrameError::Fields { kind: frame.name(), error: error.to_string() })
+        .map_err(|error| FrameError::Fields { kind, error: error.to_string() })
 }
 
-fn unpack<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, FrameError> {
+pub(crate) fn unpack<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, FrameError> {
     serde_cbor::from_slice(body).map_err(|error| FrameError::Fields { kind, error: error.to_string() })
 }
 
@@ -270,8 +289,14 @@ fn within_limits(frame: &Frame, kind: &'static str) -> Result<(), FrameError> {
             &[("bytes of request", renewal.request.len(), CERTIFICATE_BYTES_MAX)]
         }
         Frame::RenewalGrant(grant) => &[("bytes of chain", grant.chain.len(), CERTIFICATE_BYTES_MAX)],
+        Frame::Hubs(hubs) => &[("hubs", hubs.hubs.len(), HUBS_MAX)],
         _ => &[],
     };
+    counted(kind, counts)
+}
+
+/// Refuses the first count that is over its limit.
+pub(crate) fn counted(kind: &'static str, counts: &[(&'static str, usize, usize)]) -> Result<(), FrameError> {
     match counts.iter().find(|(_, found, limit)| found > limit) {
         Some((what, _, limit)) => Err(FrameError::Count { kind, what, limit: *limit }),
         None => Ok(()),

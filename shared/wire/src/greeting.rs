@@ -50,6 +50,10 @@ pub struct Welcome {
     pub credit: u64,
     /// All hubs that the agent may turn to.
     pub hubs: Vec<HubEndpoint>,
+    /// How often the cluster was made anew after a disaster. A higher one than the agent has seen: the hubs may have lost what
+    /// they acknowledged, and the holdings say what.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// What a hub holds of one journal.
@@ -67,6 +71,9 @@ pub struct Holding {
     pub head_check: Option<RecordCheck>,
     /// What the comparison of both heads says.
     pub verdict: Verdict,
+    /// Of `held`, what is as durable as Hello asked for. The rest need not be sent, and is acknowledged when it is.
+    #[serde(default)]
+    pub safe: RangeSet,
 }
 
 /// What a hub makes of a journal in a Hello.
@@ -91,6 +98,22 @@ pub struct HubEndpoint {
     pub region: String,
     /// `host:port`, in the order to be tried.
     pub addresses: Vec<String>,
+    /// How busy it says it is, in thousandths.
+    #[serde(default)]
+    pub load_permille: u16,
+    /// It wants no agents: it is about to stop, or not well.
+    #[serde(default)]
+    pub draining: bool,
+    /// Whether it keeps the readings of the device that is told.
+    #[serde(default)]
+    pub replica: bool,
+}
+
+/// The hubs have changed: where the agent may turn to from now on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hubs {
+    /// All of them.
+    pub hubs: Vec<HubEndpoint>,
 }
 
 /// The last frame of a session, from either side.

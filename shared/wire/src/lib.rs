@@ -16,6 +16,7 @@
 //! | [`shipping`] | runs, seals, acks, credit: how records travel |
 //! | [`comparing`] | how two holders find out which records are the same |
 //! | [`renewal`] | how a certificate is renewed inside a session |
+//! | [`peer`] | what hubs say to each other about records |
 //! | [`gossip`] | the items of the datagrams in which hubs gossip |
 //! | [`strict`] | the form check of CBOR |
 //! | [`limits`] | every limit of the protocol, in one place |
@@ -25,6 +26,7 @@ pub mod frame;
 pub mod gossip;
 pub mod greeting;
 pub mod limits;
+pub mod peer;
 pub mod renewal;
 pub mod shipping;
 pub mod strict;
@@ -32,6 +34,9 @@ pub mod strict;
 pub use comparing::{Compare, Compared};
 pub use frame::{Frame, FrameError, Header, decode, encode};
 pub use gossip::GossipError;
-pub use greeting::{Goodbye, GoodbyeCode, Hello, Holding, HubEndpoint, JournalSummary, Verdict, Welcome};
+pub use greeting::{
+    Goodbye, GoodbyeCode, Hello, Holding, HubEndpoint, Hubs, JournalSummary, Verdict, Welcome,
+};
+pub use peer::PeerFrame;
 pub use renewal::{RenewalGrant, RenewalRequest};
 pub use shipping::{Ack, Acks, Conflict, Credit, Decline, Lodging, RunFrame, Seal};

@@ -27,6 +27,9 @@ pub const COMPARE_RECORDS_MAX: usize = 4_096;
 /// Entries of one Acks frame.
 pub const ACKS_MAX: usize = 256;
 
+/// Journals of one Holds or Flushed frame between hubs. A hub splits what it has to say by count and by bytes.
+pub const HELD_JOURNALS_MAX: usize = 512;
+
 /// Hubs in a Welcome.
 pub const HUBS_MAX: usize = 64;
 

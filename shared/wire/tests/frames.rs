@@ -9,7 +9,7 @@ use millrace_model::{
 use millrace_wire::limits::{ACKS_MAX, HEADER_BYTES, RUN_BODY_MAX};
 use millrace_wire::{
     Ack, Acks, Compare, Compared, Conflict, Credit, Decline, Frame, FrameError, Goodbye, GoodbyeCode, Header,
-    Hello, Holding, HubEndpoint, JournalSummary, Lodging, RenewalGrant, RenewalRequest, RunFrame, Seal,
+    Hello, Holding, HubEndpoint, Hubs, JournalSummary, Lodging, RenewalGrant, RenewalRequest, RunFrame, Seal,
     Verdict, Welcome, decode, encode,
 };
 use proptest::prelude::{any, proptest};
@@ -51,6 +51,7 @@ fn one_of_each() -> Vec<Frame> {
                 head: 4_000,
                 head_check: None,
                 verdict: Verdict::Continues,
+                safe: SeqRange::new(1, 9).unwrap().into(),
             }],
             credit: 4 << 20,
             hubs: vec![HubEndpoint {
@@ -58,7 +59,11 @@ fn one_of_each() -> Vec<Frame> {
                 name: "hub-a".into(),
                 region: "eu-1".into(),
                 addresses: vec!["hub-a.example:7443".into()],
+                load_permille: 250,
+                draining: false,
+                replica: true,
             }],
+            epoch: 1,
         })),
         Frame::Goodbye(Goodbye { code: GoodbyeCode::Moved, reason: "draining".into(), retry_after_ms: 500 }),
         Frame::Run(RunFrame {
@@ -78,6 +83,7 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Compared(Compared { journal: HERE, first: 5, last: 6, equal: SeqRange::only(5).into() }),
         Frame::RenewalRequest(RenewalRequest { request: Bytes::from_static(b"csr") }),
         Frame::RenewalGrant(RenewalGrant { chain: "-----BEGIN CERTIFICATE-----".into() }),
+        Frame::Hubs(Hubs { hubs: Vec::new() }),
     ]
 }
 

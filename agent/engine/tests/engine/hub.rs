@@ -30,7 +30,15 @@ pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
             let Lodging { incarnation, lane } = journal;
             let (held, head_check) = (ranges, Some(RecordCheck(first)));
             let verdict = Verdict::Continues;
-            let true_one = Holding { incarnation, lane, held, head: last, head_check, verdict };
+            let true_one = Holding {
+                incarnation,
+                lane,
+                held: held.clone(),
+                head: last,
+                head_check,
+                verdict,
+                safe: held,
+            };
             let unknown = Holding { incarnation: Incarnation::new(77), ..true_one.clone() };
             let near = Holding { head: first, ..true_one.clone() };
             Frame::Welcome(Box::new(Welcome {
@@ -42,6 +50,7 @@ pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
                 holdings: vec![true_one.clone(), unknown, near, true_one],
                 credit: last,
                 hubs: Vec::new(),
+                epoch: 1,
             }))
         }
     }
@@ -114,9 +123,17 @@ impl Hub {
                 (false, true) => Verdict::Forked,
                 (false, false) => Verdict::Continues,
             };
-            let held = records.keys().map(|seq| SeqRange::only(*seq)).collect();
+            let held: millrace_model::RangeSet = records.keys().map(|seq| SeqRange::only(*seq)).collect();
             let head_check = content.map(RecordCheck);
-            Holding { incarnation: summary.incarnation, lane: summary.lane, held, head, head_check, verdict }
+            Holding {
+                incarnation: summary.incarnation,
+                lane: summary.lane,
+                held: held.clone(),
+                head,
+                head_check,
+                verdict,
+                safe: held,
+            }
         });
         Welcome {
             session: 1,
@@ -127,6 +144,7 @@ impl Hub {
             holdings: holdings.collect(),
             credit: self.window,
             hubs: Vec::new(),
+            epoch: 1,
         }
     }
 

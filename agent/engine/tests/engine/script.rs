@@ -325,7 +325,7 @@ impl Script {
                 _ => Verdict::Continues,
             };
             let (incarnation, lane) = (journal.incarnation, journal.lane);
-            Holding { incarnation, lane, held, head, head_check, verdict }
+            Holding { incarnation, lane, held: held.clone(), head, head_check, verdict, safe: held }
         });
         Welcome {
             session: 1,
@@ -336,6 +336,7 @@ impl Script {
             holdings: holdings.collect(),
             credit: number(words, "credit").unwrap_or(1 << 20),
             hubs: Vec::new(),
+            epoch: 1,
         }
     }
 }

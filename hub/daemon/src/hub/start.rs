@@ -306,6 +306,9 @@ fn endpoint(config: &Config, hub: HubId, about: &About, quic: SocketAddr) -> Hub
         name: config.name.clone().unwrap_or_else(|| about.name.clone()),
         region: config.region.clone().unwrap_or_else(|| about.region.clone()),
         addresses: told.iter().map(with_port).collect(),
+        load_permille: 0,
+        draining: false,
+        replica: true,
     }
 }
 
