@@ -1,8 +1,8 @@
 //! What the engine asks of the world, in order.
 
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, Fence, Incarnation, JournalId, RangeSet, SeqRange};
-use millrace_wire::{Frame, GoodbyeCode};
+use millrace_model::{DeviceId, Fence, Incarnation, JournalId, NodeId, Partition, RangeSet, SeqRange};
+use millrace_wire::{Frame, GoodbyeCode, PeerFrame};
 
 use crate::LinkId;
 
@@ -57,6 +57,51 @@ pub enum Command {
         /// Which records.
         ranges: RangeSet,
     },
+    /// Say this on my replication stream to another hub.
+    Tell {
+        /// To whom.
+        node: NodeId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// Say this on the replication stream that another hub opened towards me.
+    Answer {
+        /// On which stream.
+        guest: LinkId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// Read records for another hub; answer with `Loaded`.
+    Load {
+        /// For whom.
+        node: NodeId,
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        range: SeqRange,
+        /// Bytes of bodies, about: whatever is read then is enough.
+        bytes_max: usize,
+    },
+    /// End my replication stream to another hub: it broke the protocol. Answered with `PeerDown`.
+    Part {
+        /// To whom.
+        node: NodeId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// End another hub's replication stream towards me. Answered with `GuestDown`.
+    Dismiss {
+        /// Which stream.
+        guest: LinkId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// This hub holds everything that enough replicas of these partitions held: control is to be told. Said again when nothing
+    /// comes of it.
+    Synced {
+        /// Which partitions.
+        partitions: Vec<Partition>,
+    },
     /// Tell people.
     Alarm(Alarm),
 }
@@ -103,6 +148,13 @@ pub enum Alarm {
     Protocol {
         /// Which device.
         device: DeviceId,
+        /// How.
+        reason: String,
+    },
+    /// Another hub broke the protocol, or is of another cluster.
+    Peer {
+        /// Which hub.
+        node: NodeId,
         /// How.
         reason: String,
     },
