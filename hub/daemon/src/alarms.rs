@@ -185,10 +185,10 @@ const fn remedy(reason: GapReason) -> &'static str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_board_keeps_the_latest_first_and_not_more_than_it_should() {
+    #[tokio::test]
+    async fn the_board_keeps_the_latest_first_and_not_more_than_it_should() {
         let dir = tempfile::tempdir().unwrap();
-        let registry = Arc::new(Registry::open(&dir.path().join("r.jsonl"), Wall(0)).unwrap());
+        let registry = crate::registry::tests::lone(dir.path()).await;
         let board = AlarmBoard::new(registry);
         for number in 0..KEPT_MAX + 5 {
             let device = DeviceId::from_bytes([1; 16]);

@@ -102,6 +102,9 @@ impl Control {
         let config = Arc::new(configure(&options)?);
         let raft = Raft::new(seat.id, config, Links(Arc::clone(&wire)), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Consensus(error.to_string()))?;
+        // Answered behind its beginning: what it says of itself is true from here on.
+        let begun = raft.with_raft_state(|_| ()).await;
+        begun.map_err(|error| OpenError::Consensus(error.to_string()))?;
         let (proposals, proposed) = mpsc::channel(options.queue.max(1));
         let (indexes, asked) = mpsc::channel(options.queue.max(1));
         let inner = Arc::new(Inner {

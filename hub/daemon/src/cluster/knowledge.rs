@@ -6,22 +6,27 @@
 //!                                         ──▶ devices that were revoked (the driver)
 //! ```
 //!
-//! Promise: asking never waits; after [`Knowledge::caught_up`] everything up to that revision is known. A watch that fell
+//! Promise: asking never waits; a decision of this hub is known here when its caller hears of it. A watch that fell
 //! behind reads everything again, and no revocation is missed by that.
 //! Absent: deciding.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_hub_control::kv::{KeyRange, KeyValue, RangeQuery, Store};
 use millrace_hub_control::{Control, ControlError, Level};
 use millrace_model::DeviceId;
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::keys::{Key, OURS};
 use super::table::{Table, read};
 use crate::registry::book::Book;
+
+/// How long a decision may take from the leader to here before its caller goes on without it: some round trips.
+const CATCHING_UP: Duration = Duration::from_secs(2);
 
 /// What is known. Cheap to clone.
 #[derive(Clone)]
@@ -59,7 +64,7 @@ impl Knowledge {
         loop {
             let next = *self.0.through.borrow() + 1;
             let mut watch = control.watch(KeyRange::prefix(OURS), next);
-            while let Ok(batch) = watch.next().await {
+            while let Ok(batch) = watch.advance().await {
                 let changes = batch.changes.iter().map(|change| &change.current);
                 let changes = changes.map(|value| (&value.key, standing(value), value.mod_revision));
                 self.take_in(None, changes);
@@ -163,11 +168,14 @@ impl Knowledge {
         }
     }
 
-    /// Waits until everything up to `revision` is known here.
+    /// Waits until everything up to `revision` is known here, but not for ever: a hub that was cut off right after it was
+    /// answered learns of it later.
     pub(crate) async fn caught_up(&self, revision: u64) {
         let mut through = self.0.through.subscribe();
-        // The sender lives in what this holds.
-        let _ = through.wait_for(|through| *through >= revision).await;
+        let known = through.wait_for(|through| *through >= revision);
+        if timeout(CATCHING_UP, known).await.is_err() {
+            tracing::warn!(revision, "what was decided has not come back to this hub yet");
+        }
     }
 }
 
