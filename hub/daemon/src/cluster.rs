@@ -14,14 +14,20 @@
 //! | [`seat`] | who this hub is in its cluster; founding one; opening the core |
 //! | [`calls`], [`joining`], [`renewing`] | what other hubs ask |
 //! | [`steward`] | what the leading hub looks after |
+//! | [`placed`] | what the engine is told |
 //! | [`upkeep`] | what every hub says of itself; its store: empty, syncing, full |
 
 pub mod calls;
+pub mod joining;
 pub mod keys;
 mod knowledge;
+pub mod placed;
 pub mod record;
+pub mod renewing;
 pub mod seat;
+pub mod steward;
 pub mod table;
+pub mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
@@ -124,6 +130,11 @@ impl Cluster {
             }
             other => Err(ControlError::Unknown(format!("{other:?} is no answer to a transaction"))),
         }
+    }
+
+    /// Waits until everything up to `revision` is known here, but not for ever.
+    pub(crate) async fn caught_up(&self, revision: u64) {
+        self.0.knowledge.caught_up(revision).await;
     }
 
     /// Stops taking part. What was proposed and not answered is unknown.

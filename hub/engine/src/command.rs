@@ -102,6 +102,12 @@ pub enum Command {
         /// Which partitions.
         partitions: Vec<Partition>,
     },
+    /// This store is not what it was: another hub knows that it held more in this life. It is to get a new incarnation, committed as
+    /// not full, and `Placed` is to say so; until then it counts for nothing.
+    Relive {
+        /// What shows it, for people.
+        reason: String,
+    },
     /// Tell people.
     Alarm(Alarm),
 }
@@ -157,6 +163,13 @@ pub enum Alarm {
         node: NodeId,
         /// How.
         reason: String,
+    },
+    /// A hub, perhaps this one, holds less than it once told: its store was put back from an old copy, or is damaged.
+    Regressed {
+        /// Which hub.
+        node: NodeId,
+        /// How many records it does not hold any more.
+        records: u64,
     },
     /// The disk has no room.
     Full,

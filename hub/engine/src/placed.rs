@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_model::{Incarnation, NodeId};
+use millrace_model::{HubId, Incarnation, NodeId};
 
 use crate::placement::Placement;
 
@@ -26,6 +26,8 @@ pub struct Placed {
 /// How one hub stands in the committed table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HubStanding {
+    /// Who it is.
+    pub hub: HubId,
     /// Where it is.
     pub region: String,
     /// Which life of its store the table speaks of.

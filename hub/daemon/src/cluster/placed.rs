@@ -16,8 +16,8 @@ use crate::driver::input::Input;
 pub fn placed(table: &Table, me: NodeId, store: Incarnation, epoch: u64) -> Placed {
     let standing = |record: &super::record::HubRecord| {
         let store = record.store.filter(|_| !record.witness)?;
-        let region = record.region.clone();
-        Some((record.node, HubStanding { region, store: store.incarnation, full: store.full }))
+        let (hub, region) = (record.hub, record.region.clone());
+        Some((record.node, HubStanding { hub, region, store: store.incarnation, full: store.full }))
     };
     let hubs: BTreeMap<NodeId, HubStanding> = table.records().filter_map(standing).collect();
     Placed { me, store, epoch, placement: table.placement.value.clone(), hubs }

@@ -94,6 +94,20 @@ impl Table {
         self.node_of(hub).is_none() && self.gone.values().any(|gone| gone.hub == *hub)
     }
 
+    /// The other hubs, as they are to be reached: of a hub that has joined again its newest number only.
+    #[must_use]
+    pub fn others(&self, me: NodeId) -> BTreeMap<NodeId, &HubRecord> {
+        let newest = |record: &&HubRecord| record.node != me && self.node_of(&record.hub) == Some(record.node);
+        self.records().filter(newest).map(|record| (record.node, record)).collect()
+    }
+
+    /// Where hubs other than `me` are reached.
+    #[must_use]
+    pub fn seeds(&self, me: NodeId) -> Vec<String> {
+        let stay = self.records().filter(|record| record.node != me && record.state != HubState::Leaving);
+        stay.flat_map(|record| record.addresses.iter().cloned()).collect()
+    }
+
     /// The hubs that may keep readings.
     #[must_use]
     pub fn sites(&self) -> Vec<Site> {

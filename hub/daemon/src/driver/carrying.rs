@@ -48,7 +48,8 @@ impl Driver {
                 | Command::Load { .. }
                 | Command::Part { .. }
                 | Command::Dismiss { .. }
-                | Command::Synced { .. }) => tracing::debug!(?other, "there is no other hub to hear this"),
+                | Command::Synced { .. }
+                | Command::Relive { .. }) => tracing::debug!(?other, "there is no other hub to hear this"),
             }
         }
         self.start_checks();

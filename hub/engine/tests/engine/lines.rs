@@ -43,6 +43,7 @@ pub(crate) fn command(command: &Command) -> String {
             let partitions: Vec<String> = partitions.iter().map(ToString::to_string).collect();
             format!("synced {}", partitions.join(" "))
         }
+        Command::Relive { .. } => "relive".to_owned(),
         Command::Alarm(raised) => format!("alarm: {}", alarm(raised)),
     }
 }
@@ -108,7 +109,7 @@ fn peer(frame: &PeerFrame) -> String {
             format!("Offer epoch {} of {}, store {}", offer.epoch, offer.node, offer.store.bits())
         }
         PeerFrame::Holds(holds) => format!("Holds {}", all(holds)),
-        PeerFrame::Told(told) => format!("Told store {}", told.store.bits()),
+        PeerFrame::Told(told) => format!("Told store {}, placement {}", told.store.bits(), told.version),
         PeerFrame::Run(sent) => {
             let (first, count) = (sent.run.first, u64::from(sent.run.count));
             let range = SeqRange::starting(first, count)
@@ -127,6 +128,7 @@ fn peer(frame: &PeerFrame) -> String {
             )
         }
         PeerFrame::Clash(clash) => format!("Clash {}", held(clash)),
+        PeerFrame::Lost(lost) => format!("Lost {}", held(lost)),
         PeerFrame::Gone(gone) => format!("Gone {}", held(gone)),
     }
 }
@@ -145,6 +147,7 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Quota { device: of, reason } => format!("quota of {}: {reason}", device(*of)),
         Alarm::Protocol { device: of, reason } => format!("protocol broken by {}: {reason}", device(*of)),
         Alarm::Peer { node, reason } => format!("peer {node}: {reason}"),
+        Alarm::Regressed { node, records } => format!("regressed: {node} lost {records}"),
         Alarm::Full => "full".to_owned(),
         Alarm::Evicting => "evicting".to_owned(),
     }

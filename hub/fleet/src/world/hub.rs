@@ -165,7 +165,8 @@ impl World {
             | Command::Load { .. }
             | Command::Part { .. }
             | Command::Dismiss { .. }
-            | Command::Synced { .. } => {}
+            | Command::Synced { .. }
+            | Command::Relive { .. } => {}
         }
     }
 
@@ -181,7 +182,7 @@ impl World {
             Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } | Alarm::Peer { .. } => {
                 self.check(Err(Violation::new("protocol", format!("among honest agents: {alarm:?}"))));
             }
-            Alarm::Gap(..) | Alarm::Full | Alarm::Evicting => {}
+            Alarm::Gap(..) | Alarm::Full | Alarm::Evicting | Alarm::Regressed { .. } => {}
         }
     }
 
