@@ -7,6 +7,7 @@ mod config;
 mod devices;
 mod init;
 mod look;
+mod offline;
 mod query;
 mod run;
 mod status;
@@ -64,7 +65,7 @@ enum Command {
     },
 }
 
-/// How long a hub may take from locking its registry to answering, and how often to look whether it does.
+/// How long a hub may take from locking its data directory to answering, and how often to look whether it does.
 const STARTING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -96,7 +97,7 @@ impl Which {
     }
 
     /// Whether the hub is to be asked; `false` when none runs on the data directory, which is then read directly. A hub that
-    /// holds its registry and does not answer yet is starting: it is waited for.
+    /// holds its directory and does not answer yet is starting: it is waited for.
     pub(crate) async fn runs(&self) -> Result<bool, Failure> {
         let deadline = Instant::now() + STARTING;
         loop {
@@ -104,7 +105,7 @@ impl Which {
                 return Ok(true);
             }
             match self.places().read_about() {
-                Ok(_) if Registry::is_held(&self.places().registry()) && Instant::now() < deadline => {
+                Ok(_) if Registry::is_held(&self.places().seen()) && Instant::now() < deadline => {
                     sleep(LOOK_AGAIN).await;
                 }
                 Ok(_) => return Ok(false),
@@ -142,7 +143,7 @@ impl Command {
             Self::Init(init) => init.perform(),
             Self::Run(run) => run.perform(),
             Self::Config(config) => config.perform(),
-            Self::Verify(verify) => verify.perform(),
+            Self::Verify(verify) => wait_for(verify.perform()),
             Self::Token(token) => wait_for(token.perform()),
             Self::Devices(devices) => wait_for(devices.perform()),
             Self::Query(query) => wait_for(query.perform()),

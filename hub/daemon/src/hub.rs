@@ -20,6 +20,7 @@ use millrace_model::HubId;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::driver::input::Input;
 use crate::driver::{DriverHandle, Ended};
@@ -27,7 +28,7 @@ use crate::pulse::Pulse;
 use crate::registrar::Registrar;
 use crate::retention::{self, Looking};
 
-pub(crate) use start::{load_ca, registry_failure, store_failure};
+pub(crate) use start::{load_ca, open_sightings, registry_failure, store_failure};
 
 /// How often the hub looks whether its own certificate is to be renewed.
 const IDENTITY_CHECK: Duration = Duration::from_secs(1_800);
@@ -53,6 +54,7 @@ pub struct Hub {
     schedules: Schedules,
     looking: Looking,
     hub: HubId,
+    cluster: Cluster,
     rereading: Option<Rereading>,
 }
 
@@ -119,6 +121,9 @@ impl Hub {
             let _ = timeout(END_PATIENCE, task).await;
         }
         let writer = self.writer;
+        if timeout(END_PATIENCE, self.cluster.close()).await.is_err() {
+            tracing::warn!("the cluster's decisions do not close: the process ends without it");
+        }
         let closed = tokio::task::spawn_blocking(move || drop(writer.stop()));
         if timeout(END_PATIENCE, closed).await.is_err() {
             tracing::warn!("the journal's thread does not end: the process ends without it");

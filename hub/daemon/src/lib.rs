@@ -11,6 +11,7 @@
 //! | [`hub`] | the whole: starting, running, ending |
 //! | [`driver`] | the task that owns the engine |
 //! | [`reception`], [`session`] | who came in, and the tasks of each connection |
+//! | [`cluster`] | what the hubs decide together |
 //! | [`registry`], [`registrar`] | who is enrolled; who gets a certificate |
 //! | [`opening`], [`reading`] | the store: at start, and beside the writer |
 //! | [`http`] | the API |
@@ -21,6 +22,7 @@
 pub mod alarms;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod driver;
 pub mod http;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::meters::ByOutcome;
 use crate::session::Sessions;
 
-/// Enrolments at once. Each waits for a flush of the registry; further machines are told to try again.
+/// Enrolments at once. Each waits for a decision of the cluster; further machines are told to try again.
 const ENROLMENTS_MAX: usize = 32;
 
 /// Names of connections are used once in a process.
@@ -46,24 +46,15 @@ pub async fn receive(listener: Arc<Listener>, sessions: Sessions) {
 async fn enrol(connection: EnrolmentConnection, sessions: Sessions, places: Arc<Semaphore>) {
     let source = connection.remote_addr().ip();
     let decided = match places.try_acquire() {
-        Err(_) => {
-            Ok(Err((EnrolmentRefusal::Unavailable, "too many machines enrol at once: try again".into())))
-        }
+        Err(_) => Err((EnrolmentRefusal::Unavailable, "too many machines enrol at once: try again".into())),
         Ok(_place) => {
-            let (registrar, request) = (Arc::clone(&sessions.registrar), connection.request().clone());
-            let deciding = tokio::task::spawn_blocking(move || {
-                registrar.enrol(&request, source).map_err(|refused| (refused.why, refused.text))
-            });
-            deciding.await
+            let decided = sessions.registrar.enrol(connection.request(), source).await;
+            decided.map_err(|refused| (refused.why, refused.text))
         }
     };
     let (outcome, answered) = match decided {
-        Ok(Ok(pem)) => ("granted", connection.grant(&pem, sessions.registrar.ca_pem()).await),
-        Ok(Err((why, text))) => ("refused", connection.refuse(why, &text).await),
-        Err(error) => {
-            tracing::error!(%error, "the thread that enrols has ended");
-            return;
-        }
+        Ok(pem) => ("granted", connection.grant(&pem, sessions.registrar.ca_pem()).await),
+        Err((why, text)) => ("refused", connection.refuse(why, &text).await),
     };
     sessions.meters.enrolments.get_or_create(&ByOutcome { outcome }).inc();
     if let Err(error) = answered {

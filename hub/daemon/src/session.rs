@@ -33,7 +33,7 @@ const OUTBOX_MAX: usize = 128;
 const STREAMS_MAX: usize = 8;
 /// Certificates that one connection may ask for.
 const RENEWALS_MAX: u32 = 4;
-/// Renewals at once, of all connections; each waits for a flush of the registry. Further ones wait.
+/// Renewals at once, of all connections; each waits for a decision of the cluster. Further ones wait.
 pub const RENEWALS_AT_ONCE: usize = 8;
 /// How long the last frames may take to arrive before the connection is ended all the same.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -197,28 +197,21 @@ impl Session {
 
     /// Answers a request for a certificate. The error is the request's fault; ours are logged, and the agent asks again.
     async fn renewed(&self, request: RenewalRequest) -> Result<(), String> {
-        let (registrar, device) = (Arc::clone(&self.shared.registrar), self.device);
+        let registrar = &self.shared.registrar;
         // Never closed.
         let _place = self.shared.renewing.acquire().await;
-        let issued = tokio::task::spawn_blocking(move || {
-            let pem = registrar.renew(device, &request.request)?;
-            Ok::<String, RenewalError>(format!("{pem}{}", registrar.ca_pem()))
-        });
-        match issued.await {
-            Ok(Ok(chain)) => {
+        match registrar.renew(self.device, &request.request).await {
+            Ok(pem) => {
+                let chain = format!("{pem}{}", registrar.ca_pem());
                 self.shared.meters.renewals.inc();
                 let grant = Outgoing::Frame(Frame::RenewalGrant(RenewalGrant { chain }));
                 // Fails only when the session is over.
                 let _ = self.outbox.send(grant).await;
                 Ok(())
             }
-            Ok(Err(RenewalError::Ca(millrace_link::CaError::Request(why)))) => Err(why),
-            Ok(Err(error)) => {
-                tracing::error!(%error, device = %self.device, "a certificate could not be renewed");
-                Ok(())
-            }
+            Err(RenewalError::Ca(millrace_link::CaError::Request(why))) => Err(why),
             Err(error) => {
-                tracing::error!(%error, "the thread that issues certificates has ended");
+                tracing::error!(%error, device = %self.device, "a certificate could not be renewed");
                 Ok(())
             }
         }

@@ -9,20 +9,24 @@ use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
 use millrace_host::schedules::{Schedules, Zone};
 use millrace_host::systemd::{self, Watchdog};
 use millrace_host::{Clock, Exit, Shutdown};
-use millrace_hub_engine::Engine;
+use millrace_hub_engine::{Engine, Event};
 use millrace_journal::{Options, Reader, Store, Writer};
 use millrace_link::{
     Admission, CaError, CertificateAuthority, Identity, Listener, ServerOptions, VaultError,
 };
-use millrace_model::{Fence, HubId, Wall};
+use millrace_model::{Fence, HubId};
 use millrace_wire::HubEndpoint;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::{Hub, identity};
 use crate::alarms::AlarmBoard;
-use crate::config::Config;
-use crate::driver::{CHECKS_RUNNING_MAX, Driver, Parts};
+use crate::cluster::Cluster;
+use crate::cluster::calls::Nowhere;
+use crate::cluster::seat::{self, Taking};
+use crate::config::{Config, Preset};
+use crate::driver::input::Input;
+use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, Parts};
 use crate::http::{Api, ApiParts};
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
@@ -31,6 +35,7 @@ use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::reception;
 use crate::registrar::Registrar;
+use crate::registry::sightings::Sightings;
 use crate::registry::{Registry, RegistryError};
 use crate::retention::{self, Looking};
 use crate::session::{RENEWALS_AT_ONCE, Sessions};
@@ -69,10 +74,11 @@ impl Doors {
 
 /// What stands on disk, opened.
 struct Opened {
-    ca: CertificateAuthority,
+    /// A witness has none.
+    ca: Option<CertificateAuthority>,
     identity: Identity,
     about: About,
-    registry: Registry,
+    sightings: Sightings,
     store: Store,
     readers: Vec<Reader>,
     checkers: Vec<Reader>,
@@ -90,11 +96,21 @@ impl Hub {
             tokio::task::spawn_blocking(move || open(&config, &clock))
         };
         let opened = opening.await.map_err(|error| Failure::internal(&error))??;
-        let registry = Arc::new(opened.registry);
-        let registrar =
-            Registrar::new(Arc::clone(&registry), opened.ca, clock.clone(), config.certificate_life);
-        let registrar = Arc::new(registrar);
         let hub = opened.identity.own().hub().ok_or_else(|| identity::missing(&config.places))?;
+        let taking = Taking {
+            places: &config.places,
+            about: &opened.about,
+            hub,
+            key: opened.identity.own().public_key_hash,
+            options: control_options(config.preset),
+            transport: Arc::new(Nowhere),
+            now: clock.wall(),
+        };
+        let registry = seat::take(taking, opened.sightings).await?;
+        let (registrar, cluster) = (Arc::clone(&registry), registry.cluster().clone());
+        let ca_pem = opened.identity.ca_pem().to_owned();
+        let registrar = Registrar::new(registrar, &ca_pem, opened.ca, clock.clone(), config.certificate_life);
+        let registrar = Arc::new(registrar);
 
         let doors = Doors::open(&config, opened.identity, &registry, &clock).await?;
         let endpoint = endpoint(&config, hub, &opened.about, doors.quic);
@@ -158,11 +174,12 @@ impl Hub {
             serve_web(web, &api, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
+            tokio::spawn(cut_revoked(cluster.clone(), handle.clone(), shutdown.clone())),
         ];
         #[rustfmt::skip]
         let hub = Self {
             config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, tasks, quic, http,
-            schedules, looking, hub, rereading: None,
+            schedules, looking, hub, cluster, rereading: None,
         };
         hub.announce()?;
         Ok(hub)
@@ -180,9 +197,9 @@ impl Hub {
     }
 }
 
-/// How often to try for a registry that is held, and the pause in between.
-const REGISTRY_LOOKS: usize = 20;
-const REGISTRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often to try for a data directory that is held, and the pause in between.
+const LOCK_LOOKS: usize = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let places = &config.places;
@@ -191,9 +208,11 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
         _ => Failure::io("about.json in the data directory cannot be read", &error),
     })?;
     let now = clock.wall();
-    let ca = load_ca(config)?;
-    let identity = identity::current(places, &ca, config.certificate_life, now)?;
-    let registry = open_registry(places, now).map_err(|error| registry_failure(&error))?;
+    // Locked first: whoever holds it is the only process on this directory.
+    let sightings = open_sightings(places).map_err(|error| registry_failure(&error))?;
+    let witness = seat::known(places)?.witness;
+    let ca = if witness { None } else { Some(load_ca(config)?) };
+    let identity = identity::current(places, ca.as_ref(), config.certificate_life, now)?;
     // Reading a long log after a crash takes its time.
     systemd::status("opening the store");
     let options = opening::options(config.store_budget_bytes);
@@ -205,18 +224,41 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
         opened.collect::<Result<Vec<_>, _>>().map_err(|error| store_failure(&error.into()))
     };
     let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
-    Ok(Opened { ca, identity, about, registry, store, readers, checkers, fence })
+    Ok(Opened { ca, identity, about, sightings, store, readers, checkers, fence })
 }
 
-/// Opens the registry. A command that makes a token beside a hub that starts holds it for a moment.
-fn open_registry(places: &Places, now: Wall) -> Result<Registry, RegistryError> {
-    for _ in 0..REGISTRY_LOOKS {
-        match Registry::open(&places.registry(), now) {
-            Err(RegistryError::Locked { .. }) => std::thread::sleep(REGISTRY_PAUSE),
+/// Opens the sightings, and locks the data directory by that. A command that makes a token beside a hub that starts holds it
+/// for a moment.
+pub(crate) fn open_sightings(places: &Places) -> Result<Sightings, RegistryError> {
+    for _ in 0..LOCK_LOOKS {
+        match Sightings::open(&places.seen()) {
+            Err(RegistryError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
             opened => return opened,
         }
     }
-    Registry::open(&places.registry(), now)
+    Sightings::open(&places.seen())
+}
+
+/// The numbers of the replicated core for hubs that are so far from each other.
+fn control_options(preset: Preset) -> millrace_hub_control::Options {
+    match preset {
+        Preset::Lan => millrace_hub_control::Options::lan(),
+        Preset::Wan => millrace_hub_control::Options::wan(),
+    }
+}
+
+/// Cuts the sessions of devices that are revoked, wherever that was decided.
+async fn cut_revoked(cluster: Cluster, driver: DriverHandle, shutdown: Shutdown) {
+    loop {
+        let revoked = tokio::select! {
+            revoked = cluster.next_revoked() => revoked,
+            () = shutdown.triggered() => return,
+        };
+        for (device, reason) in revoked {
+            // When the driver has ended, so have the sessions.
+            driver.tell(Input::Event(Event::Revoked { device, reason })).await;
+        }
+    }
 }
 
 /// The CA of the cluster.
@@ -234,6 +276,8 @@ pub(crate) fn registry_failure(error: &RegistryError) -> Failure {
         RegistryError::Locked { .. } => Exit::Temporary,
         RegistryError::Broken { .. } => Exit::Io,
         RegistryError::Entry(_) => Exit::Internal,
+        RegistryError::Control(error) => return seat::control_failure(error),
+        RegistryError::Contended => Exit::Temporary,
         _ => Exit::Usage,
     };
     Failure::new(exit, error.to_string())
