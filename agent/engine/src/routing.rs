@@ -23,29 +23,38 @@ use millrace_model::{HubId, Moment, Toll, Tolls, Way};
 use serde::Serialize;
 
 /// What counts, and how much: `millrace-agent routes` shows it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Weights {
     /// What a hub costs.
+    #[serde(flatten)]
     pub tolls: Tolls,
     /// Failures running before a hub is passed over.
     pub fall: u32,
     /// Good answers running before a hub that failed is trusted again.
     pub rise: u32,
     /// How long a hub that fell is passed over; doubles with each further failure, up to `pause_max`.
+    #[serde(rename = "pause_min_us", serialize_with = "in_micros")]
     pub pause_min: Duration,
     /// The longest such pause.
+    #[serde(rename = "pause_max_us", serialize_with = "in_micros")]
     pub pause_max: Duration,
     /// Another hub must be cheaper by this much, and by a quarter, before a session moves to it.
+    #[serde(rename = "gain_us", serialize_with = "in_micros")]
     pub gain: Duration,
     /// For how long it must have been so; up to as much again is added by chance.
+    #[serde(rename = "patience_us", serialize_with = "in_micros")]
     pub patience: Duration,
     /// A hub that wants no agents is left within this time, at a moment that chance chooses.
+    #[serde(rename = "leave_within_us", serialize_with = "in_micros")]
     pub leave_within: Duration,
     /// Hubs that were heard of are measured for the first time within this time.
+    #[serde(rename = "probe_first_us", serialize_with = "in_micros")]
     pub probe_first: Duration,
     /// Then as often as this; up to as much again is added by chance.
+    #[serde(rename = "probe_every_us", serialize_with = "in_micros")]
     pub probe_every: Duration,
     /// As often as this, or half of it, while a hub that failed is not trusted again.
+    #[serde(rename = "probe_doubted_us", serialize_with = "in_micros")]
     pub probe_doubted: Duration,
 }
 
@@ -263,10 +272,14 @@ impl Routes {
     /// Whether moving from `present` to `there` is still worth it, now that it was dialled and took `rtt`: what was
     /// remembered may be old, and what slows the present road down may slow down all. One that is to be left is left.
     #[must_use]
-    pub fn confirms(&self, present: HubId, there: HubId, rtt: Duration) -> bool {
+    pub fn confirms(&mut self, present: HubId, there: HubId, rtt: Duration) -> bool {
         let Some(other) = self.known.get(&there) else { return false };
         let unwanted = self.known.get(&present).is_none_or(|here| here.candidate.draining);
-        unwanted || self.is_gain(present, self.toll(other, Some(rtt)).total_us())
+        let confirms = unwanted || self.is_gain(present, self.toll(other, Some(rtt)).total_us());
+        if !confirms {
+            self.better = None;
+        }
+        confirms
     }
 
     fn is_gain(&self, present: HubId, cost: u64) -> bool {
@@ -341,6 +354,10 @@ impl Known {
     const fn is_trusted(&self) -> bool {
         self.rtt.is_some() && !self.down && self.failures == 0
     }
+}
+
+fn in_micros<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(micros(*duration))
 }
 
 fn jitter(up_to: Duration, random: &mut fastrand::Rng) -> Duration {
