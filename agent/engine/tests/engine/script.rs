@@ -132,6 +132,7 @@ impl Subject for Script {
             }
             "connected" => self.handle(Event::Connected),
             "lost" => self.handle(Event::Disconnected { reason: "lost".to_owned(), unwelcome: false }),
+            "elsewhere" => self.handle(Event::Elsewhere { within: Duration::from_millis(100) }),
             "shutdown" => self.handle(Event::Shutdown),
             "allowance" => {
                 let rate = value(words, "rate").filter(|text| *text != "unlimited");
@@ -293,6 +294,7 @@ impl Script {
                 let equal = ranges(value(words, "equal").unwrap());
                 Frame::Compared(Compared { journal, first: range.first(), last: range.last(), equal })
             }
+            "hubs" => Frame::Hubs(millrace_wire::Hubs { hubs: Vec::new() }),
             "goodbye" => {
                 let code = match words[0] {
                     "superseded" => GoodbyeCode::Superseded,
