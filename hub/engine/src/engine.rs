@@ -14,7 +14,7 @@ use crate::link::{Link, Stage};
 use crate::reception::Reception;
 use crate::retention::Retention;
 use crate::shelf::Shelf;
-use crate::{Alarm, Command, Config, Event, LinkId, WakeReason};
+use crate::{Alarm, Command, Config, Debt, Event, Fullness, LinkId, WakeReason};
 
 /// How long an agent that is turned away should wait.
 const COME_BACK_MS: u64 = 5_000;
@@ -132,6 +132,16 @@ impl Engine {
                 self.settle_doubts(now);
                 self.relieve(now);
             }
+            Event::Hubs { hubs } => self.config.hubs = hubs,
+            Event::PeerUp { .. }
+            | Event::PeerSaid { .. }
+            | Event::PeerDown { .. }
+            | Event::GuestUp { .. }
+            | Event::GuestSaid { .. }
+            | Event::GuestDown { .. }
+            | Event::Placed(_)
+            | Event::Loaded { .. }
+            | Event::Drain { .. } => {}
             Event::Shutdown => {
                 self.stopping = true;
                 let all: Vec<LinkId> = self.links.keys().copied().collect();
@@ -204,6 +214,18 @@ impl Engine {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.links.values().filter(|link| matches!(link.stage, Stage::Open { .. })).count()
+    }
+
+    /// What every other hub is owed; nothing for a hub that is alone.
+    #[must_use]
+    pub fn replication(&self) -> Vec<Debt> {
+        Vec::new()
+    }
+
+    /// How much of what this hub should hold it knows to hold.
+    #[must_use]
+    pub fn fullness(&self) -> Fullness {
+        Fullness::default()
     }
 
     /// The store says what it has for these journals.

@@ -28,6 +28,7 @@
 //! | [`credit`], [`bucket`] | how much each agent may send, and each device |
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
+//! | [`placed`] | what the cluster has committed about its hubs |
 //! | [`placement`] | which hubs keep which partition |
 //! | [`membership`] | which hubs seem to be alive, by gossip: beside the engine, with its own inputs and outputs |
 //! | [`replication`] | what replicas are owed, and which acks what they have allows |
@@ -43,6 +44,7 @@ pub mod event;
 pub mod greeting;
 pub mod link;
 pub mod membership;
+pub mod placed;
 pub mod placement;
 pub mod reception;
 pub mod replication;
@@ -53,4 +55,6 @@ pub use command::{Alarm, Command};
 pub use config::Config;
 pub use engine::{DeviceSummary, Engine};
 pub use event::{Event, LinkId, WakeReason};
+pub use placed::{Fullness, HubStanding, Placed};
+pub use replication::Debt;
 pub use retention::{Arrival, Memory, Retained, WhenFull};
