@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use super::{Hub, identity};
 use crate::alarms::AlarmBoard;
 use crate::config::Config;
-use crate::driver::{CHECKS_RUNNING_MAX, Driver, Parts};
+use crate::driver::{CHECKS_RUNNING_MAX, Driver, LOADS_RUNNING_MAX, Parts, ToCluster};
 use crate::http::{Api, ApiParts};
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
@@ -76,6 +76,7 @@ struct Opened {
     store: Store,
     readers: Vec<Reader>,
     checkers: Vec<Reader>,
+    loaders: Vec<Reader>,
     fence: Fence,
 }
 
@@ -110,6 +111,7 @@ impl Hub {
         let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
         let reading = Reading::new(opened.readers, writer.handle());
         let checking = Reading::new(opened.checkers, writer.handle());
+        let loading = Reading::new(opened.loaders, writer.handle());
         let meters = Meters::new(clock.clone()).map_err(|error| Failure::internal(&error))?;
         let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
         let board = AlarmBoard::new(Arc::clone(&registry));
@@ -124,6 +126,8 @@ impl Hub {
             meters: meters.clone(),
             writer: writer.handle(),
             checking,
+            loading,
+            cluster: ToCluster::nobody(),
             pulse: Arc::clone(&pulse),
             looking: looking.clone(),
             memory: config.places.retention(),
@@ -154,7 +158,7 @@ impl Hub {
         };
         let Doors { listener, web, socket, quic, http } = doors;
         let tasks = vec![
-            tokio::spawn(reception::receive(Arc::clone(&listener), sessions)),
+            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, None)),
             serve_web(web, &api, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
@@ -205,7 +209,8 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
         opened.collect::<Result<Vec<_>, _>>().map_err(|error| store_failure(&error.into()))
     };
     let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
-    Ok(Opened { ca, identity, about, registry, store, readers, checkers, fence })
+    let loaders = connections(LOADS_RUNNING_MAX)?;
+    Ok(Opened { ca, identity, about, registry, store, readers, checkers, loaders, fence })
 }
 
 /// Opens the registry. A command that makes a token beside a hub that starts holds it for a moment.
