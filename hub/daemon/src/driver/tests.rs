@@ -21,6 +21,8 @@ async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
         meters: Meters::new(clock.clone()).unwrap(),
         writer: writer.handle(),
         checking: Reading::new(Vec::new(), writer.handle()),
+        loading: Reading::new(Vec::new(), writer.handle()),
+        cluster: ToCluster::nobody(),
         pulse: Arc::new(Pulse::new(Watchdog::new(clock.clone()))),
         looking: Looking::default(),
         memory: dir.join("retention.json"),

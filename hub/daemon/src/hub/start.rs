@@ -26,7 +26,7 @@ use crate::cluster::calls::Nowhere;
 use crate::cluster::seat::{self, Taking};
 use crate::config::{Config, Preset};
 use crate::driver::input::Input;
-use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, Parts};
+use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts, ToCluster};
 use crate::http::{Api, ApiParts};
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
@@ -82,6 +82,7 @@ struct Opened {
     store: Store,
     readers: Vec<Reader>,
     checkers: Vec<Reader>,
+    loaders: Vec<Reader>,
     fence: Fence,
 }
 
@@ -126,6 +127,7 @@ impl Hub {
         let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
         let reading = Reading::new(opened.readers, writer.handle());
         let checking = Reading::new(opened.checkers, writer.handle());
+        let loading = Reading::new(opened.loaders, writer.handle());
         let meters = Meters::new(clock.clone()).map_err(|error| Failure::internal(&error))?;
         let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
         let board = AlarmBoard::new(Arc::clone(&registry));
@@ -140,6 +142,8 @@ impl Hub {
             meters: meters.clone(),
             writer: writer.handle(),
             checking,
+            loading,
+            cluster: ToCluster::nobody(),
             pulse: Arc::clone(&pulse),
             looking: looking.clone(),
             memory: config.places.retention(),
@@ -170,7 +174,7 @@ impl Hub {
         };
         let Doors { listener, web, socket, quic, http } = doors;
         let tasks = vec![
-            tokio::spawn(reception::receive(Arc::clone(&listener), sessions)),
+            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, None)),
             serve_web(web, &api, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
@@ -224,7 +228,8 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
         opened.collect::<Result<Vec<_>, _>>().map_err(|error| store_failure(&error.into()))
     };
     let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
-    Ok(Opened { ca, identity, about, sightings, store, readers, checkers, fence })
+    let loaders = connections(LOADS_RUNNING_MAX)?;
+    Ok(Opened { ca, identity, about, sightings, store, readers, checkers, loaders, fence })
 }
 
 /// Opens the sightings, and locks the data directory by that. A command that makes a token beside a hub that starts holds it
