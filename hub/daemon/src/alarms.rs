@@ -126,6 +126,20 @@ fn telling(alarm: &Alarm) -> Telling {
             format!("a run of journal {journal} was refused: {reason}"),
             "the agent sends it again; when this repeats, run `millrace-agent verify` on the device",
         ),
+        Alarm::Peer { node, reason } => (
+            "peer",
+            true,
+            None,
+            format!("hub {node} and this one cannot share readings: {reason}"),
+            "compare `millrace-hub members` on both: they must be of one cluster and of compatible versions",
+        ),
+        Alarm::Regressed { node, records } => (
+            "regressed",
+            true,
+            None,
+            format!("hub {node} holds {records} records less than it once told"),
+            "it fills itself again; find out who put an old copy back, or run `millrace-hub verify` there",
+        ),
         Alarm::Quota { device, reason } => (
             "quota",
             false,

@@ -43,6 +43,13 @@ impl Driver {
                     let _ = self.stored.send(Stored { journal, ranges });
                 }
                 Command::Alarm(alarm) => self.alarm(&alarm),
+                other @ (Command::Tell { .. }
+                | Command::Answer { .. }
+                | Command::Load { .. }
+                | Command::Part { .. }
+                | Command::Dismiss { .. }
+                | Command::Synced { .. }
+                | Command::Relive { .. }) => tracing::debug!(?other, "there is no other hub to hear this"),
             }
         }
         self.start_checks();
