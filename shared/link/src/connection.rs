@@ -163,6 +163,9 @@ impl Connection {
         [
             sent.stream,
             sent.ping,
+            // What QUIC's probes for a lost answer are made of.
+            sent.immediate_ack,
+            sent.ack_frequency,
             sent.datagram,
             sent.crypto,
             sent.max_data,
