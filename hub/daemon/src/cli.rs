@@ -3,12 +3,14 @@
 //! Promise: what is printed on standard output is the answer, and with `--json` one JSON document; errors go to standard
 //! error with their fix, and the exit codes are those of [`millrace_host::Exit`].
 
+mod backup;
 mod config;
 mod devices;
 mod init;
 mod look;
 mod offline;
 mod query;
+mod restore;
 mod run;
 mod status;
 mod tail;
@@ -56,6 +58,9 @@ enum Command {
     Tail(tail::Tail),
     Status(status::Status),
     Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    ForceNewCluster(restore::ForceNewCluster),
     Config(config::Config),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  millrace-hub completions bash > /etc/bash_completion.d/millrace-hub")]
@@ -143,6 +148,9 @@ impl Command {
             Self::Init(init) => init.perform(),
             Self::Run(run) => run.perform(),
             Self::Config(config) => config.perform(),
+            Self::Restore(restore) => restore.perform(),
+            Self::ForceNewCluster(force) => force.perform(),
+            Self::Backup(backup) => wait_for(backup.perform()),
             Self::Verify(verify) => wait_for(verify.perform()),
             Self::Token(token) => wait_for(token.perform()),
             Self::Devices(devices) => wait_for(devices.perform()),

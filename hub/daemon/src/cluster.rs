@@ -15,6 +15,7 @@
 //! | [`calls`], [`joining`], [`renewing`] | what other hubs ask |
 //! | [`steward`] | what the leading hub looks after |
 //! | [`placed`] | what the engine is told |
+//! | [`rebirth`] | a cluster made anew after a disaster |
 //! | [`upkeep`] | what every hub says of itself; its store: empty, syncing, full |
 
 pub mod calls;
@@ -22,6 +23,7 @@ pub mod joining;
 pub mod keys;
 mod knowledge;
 pub mod placed;
+pub mod rebirth;
 pub mod record;
 pub mod renewing;
 pub mod seat;

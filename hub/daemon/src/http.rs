@@ -5,7 +5,9 @@
 
 mod admin;
 mod devices;
+mod dump;
 mod feed;
+mod gathering;
 mod parameters;
 mod records;
 mod status;
@@ -100,6 +102,7 @@ impl Api {
     pub fn admin_routes(&self) -> Router {
         Router::new()
             .route("/v1/tokens", post(admin::make_token))
+            .route("/v1/dump", get(dump::show))
             .route("/v1/devices/{device}/revoke", post(admin::revoke))
             .fallback(unknown)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

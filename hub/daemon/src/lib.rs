@@ -17,10 +17,12 @@
 //! | [`opening`], [`reading`] | the store: at start, and beside the writer |
 //! | [`http`] | the API |
 //! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
+//! | [`backup`] | backups, and new clusters out of what is left of old ones |
 //! | [`config`], [`places`] | the configuration file, the data directory |
 //! | [`cli`], [`client`] | the command line, and how it talks to the running hub |
 
 pub mod alarms;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod cluster;
