@@ -154,9 +154,8 @@ fn plan(
 ) -> Result<Plan, JoinRefusal> {
     check(caller, question)?;
     let own = || table.hubs.values().filter(|record| record.value.hub == caller.hub);
-    let same = own().find(|record| {
-        record.value.control == question.control && record.value.state != HubState::Leaving
-    });
+    let same = own()
+        .find(|record| record.value.control == question.control && record.value.state != HubState::Leaving);
     if let Some(same) = same {
         return Ok(Plan::Known(same.value.node));
     }
@@ -277,7 +276,8 @@ mod tests {
     fn a_hub_gets_a_number_once_and_another_life_of_it_gets_another() {
         let mut table = Table::default();
         let hub = caller(2, "hub-2");
-        let asked = |table: &Table, control| plan(table, &hub, &question("hub-2", control), (NodeId(7), 7), NOW);
+        let asked =
+            |table: &Table, control| plan(table, &hub, &question("hub-2", control), (NodeId(7), 7), NOW);
         assert!(matches!(asked(&table, 1), Err(JoinRefusal::Stranger)));
         enrol(&mut table, &hub, None);
         assert_eq!(carry_out(&mut table, &hub, &question("hub-2", 1), 2), NodeId(2));

@@ -40,7 +40,9 @@ pub async fn run(cluster: Cluster, clock: Clock, shutdown: Shutdown) {
             resting.retain(|_, until| *until > now);
             let table = cluster.table();
             let all = steps(&table, &cluster.control().members());
-            let Some(step) = all.into_iter().find(|step| !resting.contains_key(&subject(step))) else { break };
+            let Some(step) = all.into_iter().find(|step| !resting.contains_key(&subject(step))) else {
+                break;
+            };
             let taken = tokio::select! {
                 taken = take(&cluster, &table, &step, &clock) => taken,
                 () = shutdown.triggered() => return,
@@ -96,8 +98,7 @@ async fn take(cluster: &Cluster, table: &Table, step: &Step, clock: &Clock) -> R
         }
         Step::Bury(node) => {
             let Some(dated) = table.hubs.get(node) else { return Ok(false) };
-            let gone =
-                GoneRecord { hub: dated.value.hub, name: dated.value.name.clone(), at: clock.wall() };
+            let gone = GoneRecord { hub: dated.value.hub, name: dated.value.name.clone(), at: clock.wall() };
             let place = keys::hub(*node);
             let compares = vec![Compare::unchanged(place.clone(), dated.revision)];
             let then = vec![Op::delete(KeyRange::one(place)), put(keys::gone(*node), &gone)?];

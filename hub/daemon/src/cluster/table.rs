@@ -97,7 +97,8 @@ impl Table {
     /// The other hubs, as they are to be reached: of a hub that has joined again its newest number only.
     #[must_use]
     pub fn others(&self, me: NodeId) -> BTreeMap<NodeId, &HubRecord> {
-        let newest = |record: &&HubRecord| record.node != me && self.node_of(&record.hub) == Some(record.node);
+        let newest =
+            |record: &&HubRecord| record.node != me && self.node_of(&record.hub) == Some(record.node);
         self.records().filter(newest).map(|record| (record.node, record)).collect()
     }
 

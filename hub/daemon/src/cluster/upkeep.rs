@@ -72,7 +72,8 @@ impl Synced {
 /// The partitions that a hub keeps, or is about to.
 #[must_use]
 pub fn shares(placement: &Placement, node: NodeId) -> BTreeSet<Partition> {
-    let has = placement.assignments().filter(|(_, assignment)| assignment.recipients().any(|one| one == node));
+    let has =
+        placement.assignments().filter(|(_, assignment)| assignment.recipients().any(|one| one == node));
     has.map(|(partition, _)| partition).collect()
 }
 
@@ -153,7 +154,8 @@ pub async fn run(
             None => false,
             Some(due) => {
                 let said = say(&cluster, &table, due).await;
-                said.inspect_err(|error| tracing::debug!(%error, "what this hub says of itself waits")).ok() != Some(true)
+                said.inspect_err(|error| tracing::debug!(%error, "what this hub says of itself waits")).ok()
+                    != Some(true)
             }
         };
         tokio::select! {
@@ -275,7 +277,10 @@ mod tests {
         assert!(!said(&mut table, &own(7), &synced).full);
         synced.extend(Partition::all());
         assert!(said(&mut table, &own(7), &synced).full);
-        assert!(said(&mut table, &own(7), &BTreeSet::new()).full, "it stays full when the process starts again");
+        assert!(
+            said(&mut table, &own(7), &BTreeSet::new()).full,
+            "it stays full when the process starts again"
+        );
         assert!(!said(&mut table, &own(8), &BTreeSet::new()).full, "another life is another store");
     }
 
@@ -295,7 +300,11 @@ mod tests {
         reported.report(all.clone());
         assert_eq!(reported.of(&table.placement.value, ME), all);
         assert_eq!(reported.of(&Placement::default(), ME), BTreeSet::new());
-        assert_eq!(reported.of(&table.placement.value, ME), BTreeSet::new(), "what was given up is synced anew");
+        assert_eq!(
+            reported.of(&table.placement.value, ME),
+            BTreeSet::new(),
+            "what was given up is synced anew"
+        );
     }
 
     #[test]
