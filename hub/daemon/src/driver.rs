@@ -114,6 +114,9 @@ pub enum Ended {
     /// The store is poisoned: the process must end, the next one verifies.
     #[error("the store is poisoned: {0}")]
     Poisoned(String),
+    /// What the cluster decides can be neither written nor read: the process must end, the next one verifies.
+    #[error("this hub's part in its cluster's decisions has ended: {0}")]
+    Decisions(String),
     /// The journal's thread is gone. A fault in the program.
     #[error("the journal's thread has ended")]
     WriterGone,

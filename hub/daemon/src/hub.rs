@@ -14,13 +14,16 @@ use std::time::Duration;
 
 use millrace_host::schedules::Schedules;
 use millrace_host::{Clock, Exit, Failure, Reload, Shutdown, systemd};
+use millrace_hub_control::ControlError;
 use millrace_journal::Writer;
 use millrace_link::{CloseCode, Identity, Listener};
 use millrace_model::HubId;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::cluster::Cluster;
+use crate::cluster::upkeep::{Own, Synced};
 use crate::config::Config;
 use crate::driver::input::Input;
 use crate::driver::{DriverHandle, Ended};
@@ -34,6 +37,8 @@ pub(crate) use start::{load_ca, open_sightings, registry_failure, store_failure}
 const IDENTITY_CHECK: Duration = Duration::from_secs(1_800);
 /// How often `systemctl status` gets a fresh line.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// How often it looks whether it still takes part in its cluster's decisions.
+const STOPPED_CHECK: Duration = Duration::from_secs(1);
 /// How long callers and the journal's thread may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(6);
 
@@ -55,6 +60,8 @@ pub struct Hub {
     looking: Looking,
     hub: HubId,
     cluster: Cluster,
+    own: watch::Sender<Own>,
+    synced: Synced,
     rereading: Option<Rereading>,
 }
 
@@ -81,6 +88,18 @@ impl Hub {
         self.http
     }
 
+    /// Its part in its cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Where the engine's word goes that partitions are synced.
+    #[must_use]
+    pub const fn synced(&self) -> &Synced {
+        &self.synced
+    }
+
     /// Runs until the shutdown starts or the store fails, then closes everything. Each request of `reload` reads the
     /// identity again, and of the config the quotas and retention; see [`Hub::rereading`].
     pub async fn run(mut self, mut reload: Option<Reload>) -> Exit {
@@ -92,6 +111,7 @@ impl Hub {
                 () = requested(&mut reload) => self.reload().await,
                 _ = identity.tick() => self.renew_own().await,
                 _ = status.tick() => self.tell_systemd().await,
+                why = stopped(self.cluster.clone()) => break Ok(Ended::Decisions(why)),
             }
         };
         let ended = ended.unwrap_or_else(|error| {
@@ -106,7 +126,9 @@ impl Hub {
         systemd::stopping();
         let (exit, code, text) = match ended {
             Ended::Asked => (Exit::Ok, CloseCode::Shutdown, "the hub stops"),
-            Ended::Poisoned(_) => (Exit::Io, CloseCode::Internal, "the hub's store failed"),
+            Ended::Poisoned(_) | Ended::Decisions(_) => {
+                (Exit::Io, CloseCode::Internal, "the hub's store failed")
+            }
             Ended::WriterGone => (Exit::Internal, CloseCode::Internal, "the hub failed"),
         };
         if exit != Exit::Ok {
@@ -186,8 +208,12 @@ impl Hub {
     }
 
     fn present(&self, identity: &Identity) {
-        if let Err(error) = self.listener.replace_identity(identity) {
-            tracing::error!(%error, "the identity cannot be used: the old one stays");
+        match self.listener.replace_identity(identity) {
+            Ok(()) => {
+                let key = identity.own().public_key_hash;
+                self.own.send_if_modified(|own| std::mem::replace(&mut own.key, key) != key);
+            }
+            Err(error) => tracing::error!(%error, "the identity cannot be used: the old one stays"),
         }
     }
 
@@ -202,6 +228,17 @@ impl Hub {
                 bytes(now.usage.used_bytes),
                 if now.full { ", FULL" } else { "" }
             ));
+        }
+    }
+}
+
+/// Waits until this hub has stopped taking part in its cluster's decisions: its disk failed.
+async fn stopped(cluster: Cluster) -> String {
+    let mut look = ticks(STOPPED_CHECK);
+    loop {
+        look.tick().await;
+        if let Err(ControlError::Stopped(why)) = cluster.control().quorum() {
+            return why;
         }
     }
 }

@@ -89,7 +89,7 @@ fn refused(error: &crate::registrar::TokenMakingError) -> Problem {
     }
 }
 
-fn of_registry(error: &RegistryError) -> Problem {
+pub(super) fn of_registry(error: &RegistryError) -> Problem {
     if let RegistryError::Control(error) = error {
         return undecided(error);
     }

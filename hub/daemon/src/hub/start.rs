@@ -14,20 +14,21 @@ use millrace_journal::{Options, Reader, Store, Writer};
 use millrace_link::{
     Admission, CaError, CertificateAuthority, Identity, Listener, ServerOptions, VaultError,
 };
-use millrace_model::{Fence, HubId};
+use millrace_model::{Fence, HubId, Incarnation};
 use millrace_wire::HubEndpoint;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{Hub, identity};
 use crate::alarms::AlarmBoard;
-use crate::cluster::Cluster;
 use crate::cluster::calls::Nowhere;
 use crate::cluster::seat::{self, Taking};
+use crate::cluster::upkeep::{self, Own, Synced};
+use crate::cluster::{Cluster, placed, steward};
 use crate::config::{Config, Preset};
 use crate::driver::input::Input;
 use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts, ToCluster};
-use crate::http::{Api, ApiParts};
+use crate::http::{Api, ApiParts, WATCHERS_MAX};
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
 use crate::places::{About, Places, Runtime};
@@ -76,10 +77,12 @@ impl Doors {
 struct Opened {
     /// A witness has none.
     ca: Option<CertificateAuthority>,
+    witness: bool,
     identity: Identity,
     about: About,
     sightings: Sightings,
     store: Store,
+    life: Incarnation,
     readers: Vec<Reader>,
     checkers: Vec<Reader>,
     loaders: Vec<Reader>,
@@ -113,8 +116,17 @@ impl Hub {
         let registrar = Registrar::new(registrar, &ca_pem, opened.ca, clock.clone(), config.certificate_life);
         let registrar = Arc::new(registrar);
 
+        let (own_key, witness) = (opened.identity.own().public_key_hash, opened.witness);
         let doors = Doors::open(&config, opened.identity, &registry, &clock).await?;
         let endpoint = endpoint(&config, hub, &opened.about, doors.quic);
+        let own = Own {
+            name: endpoint.name.clone(),
+            region: endpoint.region.clone(),
+            addresses: endpoint.addresses.clone(),
+            key: own_key,
+            store: None,
+        };
+        let (synced, life) = (Synced::default(), opened.life);
         for address in misdirected(&endpoint.addresses, doors.quic) {
             tracing::warn!(
                 address,
@@ -165,6 +177,7 @@ impl Hub {
             pulse: Arc::clone(&pulse),
             listener: Arc::clone(&doors.listener),
             shutdown: shutdown.clone(),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         });
         let sessions = Sessions {
             driver: handle.clone(),
@@ -173,17 +186,23 @@ impl Hub {
             renewing: Arc::new(Semaphore::new(RENEWALS_AT_ONCE)),
         };
         let Doors { listener, web, socket, quic, http } = doors;
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(reception::receive(Arc::clone(&listener), sessions, None)),
-            serve_web(web, &api, &shutdown),
+            serve_web(web, &api, config.http_writable, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
             tokio::spawn(cut_revoked(cluster.clone(), handle.clone(), shutdown.clone())),
         ];
+        let (telling, own) = watch::channel(Own { store: (!witness).then_some(life), ..own });
+        let (upkept, stewarded) = (synced.clone(), cluster.clone());
+        let upkeep = upkeep::run(cluster.clone(), own, upkept, config.places.clone(), shutdown.clone());
+        let steward = steward::run(stewarded, clock.clone(), shutdown.clone());
+        let placed = placed::run(cluster.clone(), life, handle.clone(), shutdown.clone());
+        tasks.extend([tokio::spawn(upkeep), tokio::spawn(steward), tokio::spawn(placed)]);
         #[rustfmt::skip]
         let hub = Self {
             config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, tasks, quic, http,
-            schedules, looking, hub, cluster, rereading: None,
+            schedules, looking, hub, cluster, own: telling, synced, rereading: None,
         };
         hub.announce()?;
         Ok(hub)
@@ -222,6 +241,8 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let options = opening::options(config.store_budget_bytes);
     let mut store = opening::open(&places.journal(), &options).map_err(|error| store_failure(&error))?;
     let fence = opening::begin_epoch(&mut store).map_err(|error| store_failure(&error))?;
+    let fresh = seat::fresh_incarnation()?;
+    let life = opening::incarnation(&mut store, fresh).map_err(|error| store_failure(&error))?;
     let reading = Options { page_cache_bytes: READER_CACHE_BYTES, ..options };
     let connections = |count: usize| {
         let opened = (0..count).map(|_| Reader::open(&places.journal(), &reading));
@@ -229,7 +250,7 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     };
     let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
     let loaders = connections(LOADS_RUNNING_MAX)?;
-    Ok(Opened { ca, identity, about, sightings, store, readers, checkers, loaders, fence })
+    Ok(Opened { ca, witness, identity, about, sightings, store, life, readers, checkers, loaders, fence })
 }
 
 /// Opens the sightings, and locks the data directory by that. A command that makes a token beside a hub that starts holds it
@@ -424,15 +445,21 @@ async fn look_on_schedule(config: &Config, clock: &Clock, looking: &Looking) -> 
     Ok(schedules)
 }
 
-fn serve_web(listener: TcpListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
+fn serve_web(
+    listener: TcpListener,
+    api: &Api,
+    writable: bool,
+    shutdown: &Shutdown,
+) -> tokio::task::JoinHandle<()> {
+    let writing = if writable { api.writing_routes() } else { api.read_only_routes() };
     let limits = HttpLimits { connections_max: 256, ..HttpLimits::DEFAULTS };
     let host = host_routes(api.pulse(), api.metrics());
-    tokio::spawn(serve(listener, api.routes().merge(host), limits, shutdown.clone()))
+    tokio::spawn(serve(listener, api.routes().merge(writing).merge(host), limits, shutdown.clone()))
 }
 
 fn serve_socket(listener: UnixListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
     let host = host_routes(api.pulse(), api.metrics());
-    let routes = api.routes().merge(api.admin_routes()).merge(host);
+    let routes = api.routes().merge(api.writing_routes()).merge(api.admin_routes()).merge(host);
     let shutdown = shutdown.clone();
     let served =
         axum::serve(listener, routes).with_graceful_shutdown(async move { shutdown.triggered().await });
