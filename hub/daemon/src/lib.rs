@@ -16,6 +16,7 @@
 //! | [`opening`], [`reading`] | the store: at start, and beside the writer |
 //! | [`http`] | the API |
 //! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
+//! | [`health`] | what the hub thinks of itself |
 //! | [`config`], [`places`] | the configuration file, the data directory |
 //! | [`cli`], [`client`] | the command line, and how it talks to the running hub |
 
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod driver;
+pub mod health;
 pub mod http;
 pub mod hub;
 pub mod meters;
