@@ -347,6 +347,8 @@ impl Driver {
             }
             Input::Violation { link, reason } => self.violated(link, &reason),
             Input::Reconfigure(config) => self.feed(Event::Reconfigured(config)),
+            // Whoever asked may have gone.
+            Input::Ping(reply) => drop(reply.send(())),
             Input::Ask(reply) => {
                 let snapshot = self.snapshot();
                 // Whoever asked may have gone.

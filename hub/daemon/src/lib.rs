@@ -18,6 +18,7 @@
 //! | [`http`] | the API |
 //! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
 //! | [`backup`] | backups, and new clusters out of what is left of old ones |
+//! | [`health`] | what the hub thinks of itself |
 //! | [`config`], [`places`] | the configuration file, the data directory |
 //! | [`cli`], [`client`] | the command line, and how it talks to the running hub |
 
@@ -28,6 +29,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod driver;
+pub mod health;
 pub mod http;
 pub mod hub;
 pub mod meters;

@@ -91,8 +91,11 @@ pub struct Attendants {
     /// Who takes gossip. What does not fit is dropped: it is said again.
     pub gossip: mpsc::Sender<(NodeId, Bytes)>,
     /// Which node of the committed table a hub is.
-    pub node_of: Arc<dyn Fn(&HubId) -> Option<NodeId> + Send + Sync>,
+    pub node_of: NodeOf,
 }
+
+/// Finds a hub in the committed table. Answers from memory.
+pub type NodeOf = Arc<dyn Fn(&HubId) -> Option<NodeId> + Send + Sync>;
 
 /// What a call leads to.
 pub type Answered<'a> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send + 'a>>;

@@ -169,3 +169,155 @@ fn load_around(
     }
     Ok((Vec::new(), damage))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use millrace_journal::{Options, Store, Writer};
+    use millrace_model::store::Change;
+    use millrace_model::{DeviceId, Encoding, Incarnation, Lane, Record, Topic, Wall, block};
+
+    use super::*;
+    use crate::driver::input::Input;
+
+    fn journal() -> JournalId {
+        JournalId {
+            device: DeviceId::from_bytes([7; 16]),
+            incarnation: Incarnation::new(5),
+            lane: Lane::Normal,
+        }
+    }
+
+    fn range(first: u64, last: u64) -> SeqRange {
+        SeqRange::new(first, last).unwrap()
+    }
+
+    /// A store with five records, each committed by itself, some of which are damaged afterwards.
+    fn store(path: &std::path::Path, damaged: &[u64]) -> Store {
+        let mut store = Store::open(path, &Options::hub()).unwrap();
+        for seq in 1..=5_u64 {
+            let topic = Topic::new("a/b").unwrap();
+            let payload = Bytes::from(format!("needle {seq} in the hay"));
+            let record = Record::data(topic, payload, Wall(0), 0);
+            let body = Bytes::from(block::encode(&[record]));
+            let run = Run {
+                journal: journal(),
+                first: seq,
+                count: 1,
+                encoding: Encoding::Plain,
+                body,
+                segment: None,
+            };
+            store.commit(seq, &[Change::Receive(run)]).unwrap();
+        }
+        drop(store);
+        let mut bytes = std::fs::read(path).unwrap();
+        for seq in damaged {
+            let needle = format!("needle {seq}").into_bytes();
+            let found: Vec<usize> = bytes
+                .windows(needle.len())
+                .enumerate()
+                .filter(|(_, w)| *w == needle)
+                .map(|(at, _)| at)
+                .collect();
+            assert!(!found.is_empty());
+            found.into_iter().for_each(|at| bytes[at] ^= 1);
+        }
+        std::fs::write(path, bytes).unwrap();
+        Store::open(path, &Options::hub()).unwrap()
+    }
+
+    fn numbers(runs: &[Run]) -> Vec<u64> {
+        runs.iter().flat_map(|run| run.first..run.first + u64::from(run.count)).collect()
+    }
+
+    #[test]
+    fn a_load_goes_around_damage_and_says_only_of_that_that_it_is_not_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let store = store(&path, &[1, 2, 4]);
+        let reader = Reader::open(&path, &Options::hub()).unwrap();
+        let load = |first, last| {
+            let (runs, damage) = load_around(&reader, &journal(), range(first, last), 1 << 20).unwrap();
+            (numbers(&runs), damage.iter().map(|damage| damage.range.first()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            load(1, 5),
+            (vec![3], vec![1, 2, 4]),
+            "what follows the first whole records comes with the next load"
+        );
+        assert_eq!(load(3, 5), (vec![3], vec![4]));
+        assert_eq!(load(4, 5), (vec![5], vec![4]));
+        assert_eq!(load(4, 4), (vec![], vec![4]), "it is not here");
+        assert_eq!(load(6, 9), (vec![], vec![]));
+        drop(store);
+    }
+
+    #[tokio::test]
+    async fn loads_run_over_connections_of_their_own_and_damage_is_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        let opened = store(&path, &[1]);
+        let reader = Reader::open(&path, &Options::hub()).unwrap();
+        let writer = Writer::start(opened, 16).unwrap();
+        let mut driver = crate::driver::tests::driver(dir.path(), &writer);
+        driver.parts.loading = Reading::new(vec![reader], writer.handle());
+        let load = Load { node: NodeId(2), journal: journal(), range: range(1, 5), bytes_max: 1 << 20 };
+        driver.loads.push_back(load);
+        driver.start_loads();
+        assert_eq!((driver.loading, driver.loads.len()), (0, 0), "nobody is there to be sent anything");
+
+        let (way, mut end) = Way::new();
+        driver.take(Input::PeerUp { node: NodeId(2), way });
+        driver.loads.push_back(load);
+        driver.start_loads();
+        let Some(Answer::Loaded { runs, .. }) = driver.answers.recv().await else { panic!("a load") };
+        assert_eq!(numbers(runs.as_ref().unwrap()), [2, 3, 4, 5]);
+        driver.loaded(load, runs);
+        assert_eq!(driver.loading, 0);
+        let (send, state) = tokio::sync::oneshot::channel();
+        writer.handle().visit(move |store| drop(send.send(store.journal(&journal())))).unwrap();
+        let present = state.await.unwrap().unwrap().present;
+        assert!(!present.contains(1) && present.contains(2), "moved aside: {present:?}");
+
+        driver.loaded(load, Err("the disk".to_owned()));
+        assert!(end.ended().await.contains("cannot read"));
+        driver.tell(NodeId(2), PeerFrame::Told(told()));
+        driver.tell(NodeId(9), PeerFrame::Told(told()));
+        assert_eq!(end.next().await, Some(PeerFrame::Told(told())));
+        driver.take(Input::Event(Event::PeerDown { node: NodeId(2) }));
+        assert!(driver.peers.is_empty() && end.next().await.is_none());
+        drop(writer.stop());
+    }
+
+    fn told() -> millrace_wire::peer::Told {
+        millrace_wire::peer::Told { store: Incarnation::new(1), version: 1 }
+    }
+
+    #[tokio::test]
+    async fn guests_are_answered_and_dismissed_by_name_and_control_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
+        let writer = Writer::start(store, 1).unwrap();
+        let mut driver = crate::driver::tests::driver(dir.path(), &writer);
+        let (synced, mut heard) = mpsc::channel(1);
+        let (relive, mut lives) = mpsc::channel(1);
+        driver.parts.cluster = ToCluster { synced, relive };
+        let (way, mut end) = Way::new();
+        driver.take(Input::GuestUp { guest: 7, node: NodeId(2), way });
+        driver.answer_guest(7, PeerFrame::Told(told()));
+        driver.answer_guest(8, PeerFrame::Told(told()));
+        while end.next().await != Some(PeerFrame::Told(told())) {}
+        driver.dismiss(7, "it broke the protocol");
+        assert_eq!(end.ended().await, "it broke the protocol");
+        driver.take(Input::Event(Event::GuestDown { guest: 7 }));
+        assert!(driver.guests.is_empty());
+        driver.synced(vec![Partition(3)]);
+        driver.synced(vec![Partition(4)]);
+        driver.relive("an old copy".to_owned());
+        assert_eq!(heard.recv().await, Some(vec![Partition(3)]));
+        assert!(heard.try_recv().is_err(), "the second did not fit, and is said again by the engine");
+        assert_eq!(lives.recv().await.as_deref(), Some("an old copy"));
+        drop(writer.stop());
+    }
+}

@@ -3,4 +3,5 @@
 mod calls;
 mod roads;
 mod streams;
+mod talk;
 mod world;

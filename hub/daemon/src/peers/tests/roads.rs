@@ -21,6 +21,12 @@ impl Mortal {
         Self { runtime, hub }
     }
 
+    /// Its links are of its own runtime.
+    fn expects(&self, other: &Hub) {
+        let _inside = self.runtime.enter();
+        self.hub.expects(&[other]);
+    }
+
     async fn die(self) {
         // First the runtime: without it nobody can say farewell.
         let dying = move || {
@@ -40,7 +46,7 @@ async fn a_hub_that_dies_is_noticed_and_is_connected_again_when_it_is_back() {
     let two = Mortal::born(&world, identity.clone(), 2, LOOPBACK);
     let (at, node) = (two.hub.at, two.hub.node);
     one.expects(&[&two.hub]);
-    two.hub.expects(&[&one]);
+    two.expects(&one);
     one.connected(&two.hub).await;
     two.hub.connected(&one).await;
     until(|| one.link(node).incoming == 1).await;
@@ -50,7 +56,7 @@ async fn a_hub_that_dies_is_noticed_and_is_connected_again_when_it_is_back() {
     assert!(matches!(gone, Err(CallError::Unreachable(_))), "{gone:?}");
 
     let again = Mortal::born(&world, identity, 2, at);
-    again.hub.expects(&[&one]);
+    again.expects(&one);
     one.connected(&again.hub).await;
     assert_eq!(one.ask(&again.hub, "welcome back").await.unwrap(), "welcome back");
     again.die().await;
