@@ -12,6 +12,7 @@ mod gathering;
 mod kv;
 mod leases;
 mod members;
+mod owners;
 mod parameters;
 mod records;
 mod status;

@@ -53,6 +53,33 @@ impl Sheet {
         json!({ "records": self.records, "next": next, "damaged": self.damaged, "damages": self.damages })
     }
 
+    /// The page, ended earlier where it would have more than `bytes` as JSON. At least one record stays.
+    ///
+    /// # Errors
+    /// A record that does not say where it stands.
+    pub(super) fn within(mut self, bytes: usize, order: Order) -> Result<Self, String> {
+        let mut left = bytes;
+        let fits = self.records.iter().take_while(|record| {
+            let size = record.to_string().len() + 1;
+            let fits = size <= left;
+            left = left.saturating_sub(size);
+            fits
+        });
+        let kept = fits.count().max(1);
+        if kept >= self.records.len() {
+            return Ok(self);
+        }
+        self.records.truncate(kept);
+        let last = self.records.last().map(place).transpose()?;
+        // A page never goes on behind the place where it ended before.
+        self.next = match (last, self.next) {
+            (Some(last), Some(next)) if order == Order::NewestFirst => Some(last.max(next)),
+            (Some(last), Some(next)) => Some(last.min(next)),
+            (last, next) => last.or(next),
+        };
+        Ok(self)
+    }
+
     /// One page of at most `limit` records out of several of the same query.
     ///
     /// # Errors
@@ -161,6 +188,17 @@ mod tests {
         let whole = Sheet::merged(both, Order::NewestFirst, 10).unwrap();
         assert_eq!((whole.records, whole.next), (vec![b, a], None));
         assert!(Sheet::merged(vec![sheet(&[json!({})], None)], Order::NewestFirst, 1).is_err());
+    }
+
+    #[test]
+    fn a_page_that_is_too_large_ends_earlier_and_goes_on_behind_its_last_record() {
+        let records: Vec<Value> = (1..=9).map(|n| record(n, 1, 1)).collect();
+        let size = records[0].to_string().len() + 1;
+        let cut = sheet(&records, None).within(size * 3, Order::OldestFirst).unwrap();
+        assert_eq!((cut.records.len(), cut.next), (3, Some(place(&records[2]).unwrap())));
+        let whole = sheet(&records, None).within(size * 9, Order::OldestFirst).unwrap();
+        assert_eq!((whole.records.len(), whole.next), (9, None));
+        assert_eq!(sheet(&records, None).within(1, Order::OldestFirst).unwrap().records.len(), 1);
     }
 
     proptest! {
