@@ -161,4 +161,12 @@ pub enum WakeReason {
     Doubt,
     /// A full store has something that is old enough to go, or looks again.
     Evict,
+    /// What another hub should have delivered is owed now, or a journal that a hub declined is tried again.
+    Replicate,
+    /// It is to be reported which partitions are synced.
+    Synced,
+    /// Agents are to hear how busy hubs are.
+    Directory,
+    /// The next agents of a hub that drains are sent away.
+    Drain,
 }
