@@ -5,6 +5,7 @@
 
 mod config;
 mod devices;
+mod drain;
 mod init;
 mod look;
 mod query;
@@ -54,6 +55,7 @@ enum Command {
     Query(query::Query),
     Tail(tail::Tail),
     Status(status::Status),
+    Drain(drain::Drain),
     Verify(verify::Verify),
     Config(config::Config),
     /// Print completions for a shell.
@@ -147,6 +149,7 @@ impl Command {
             Self::Devices(devices) => wait_for(devices.perform()),
             Self::Query(query) => wait_for(query.perform()),
             Self::Tail(tail) => wait_for(tail.perform()),
+            Self::Drain(drain) => wait_for(drain.perform()),
             Self::Status(status) => wait_for(status.perform()),
             Self::Completions { shell } => {
                 let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! The HTTP API: `/v1/status`, `/v1/devices`, `/v1/records`, `/v1/tail`; on the admin socket also what changes things.
+//! The HTTP API: `/v1/status`, `/v1/devices`, `/v1/records`, `/v1/tail`, `/v1/route`; on the admin socket also what changes things.
 //!
 //! Promise: reading never waits for the engine's decisions nor holds them up; every refusal says what to do.
 //! Absent: the server and its limits (`millrace-host`), logins: the API is for this machine, or behind a proxy.
@@ -8,6 +8,7 @@ mod devices;
 mod feed;
 mod parameters;
 mod records;
+mod route;
 mod status;
 mod tail;
 
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 use crate::alarms::AlarmBoard;
 use crate::driver::DriverHandle;
+use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::places::Places;
 use crate::pulse::Pulse;
@@ -40,6 +42,8 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 pub struct ApiParts {
     /// Who this hub is.
     pub endpoint: HubEndpoint,
+    /// What agents and clients are told of all hubs.
+    pub hubs: Hubs,
     /// Where it listens for agents.
     pub quic: SocketAddr,
     /// Where it listens for callers.
@@ -76,6 +80,7 @@ pub struct Api(Arc<ApiParts>);
 
 pub(crate) use admin::{TokenRequest, shown as shown_token};
 pub(crate) use devices::merged as merged_devices;
+pub(crate) use route::DrainRequest;
 
 type Answer = Result<Json<Value>, Problem>;
 
@@ -93,6 +98,7 @@ impl Api {
             .route("/v1/devices", get(devices::list))
             .route("/v1/records", get(records::page))
             .route("/v1/tail", get(tail::follow))
+            .route("/v1/route", get(route::show))
             .with_state(self.clone())
     }
 
@@ -100,6 +106,7 @@ impl Api {
     pub fn admin_routes(&self) -> Router {
         Router::new()
             .route("/v1/tokens", post(admin::make_token))
+            .route("/v1/drain", post(route::drain))
             .route("/v1/devices/{device}/revoke", post(admin::revoke))
             .fallback(unknown)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -13,6 +13,7 @@
 //! | [`reception`], [`session`] | who came in, and the tasks of each connection |
 //! | [`registry`], [`registrar`] | who is enrolled; who gets a certificate |
 //! | [`opening`], [`reading`] | the store: at start, and beside the writer |
+//! | [`hubs`] | what agents and clients are told of the hubs |
 //! | [`http`] | the API |
 //! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
 //! | [`config`], [`places`] | the configuration file, the data directory |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod driver;
 pub mod http;
 pub mod hub;
+pub mod hubs;
 pub mod meters;
 pub mod opening;
 pub mod places;

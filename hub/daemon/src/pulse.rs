@@ -13,6 +13,7 @@ pub struct Pulse {
     pub watchdog: Watchdog,
     serving: AtomicBool,
     full: AtomicBool,
+    draining: AtomicBool,
     failed: OnceLock<String>,
 }
 
@@ -24,6 +25,7 @@ impl Pulse {
             watchdog,
             serving: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             failed: OnceLock::new(),
         }
     }
@@ -36,6 +38,11 @@ impl Pulse {
     /// Whether the disk budget is used up.
     pub fn full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether agents are sent elsewhere.
+    pub fn draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
     }
 
     /// The process cannot go on.
@@ -65,6 +72,9 @@ impl Health for Pulse {
         if !self.serving.load(Ordering::Relaxed) {
             return Err("the hub is starting or stopping".to_owned());
         }
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("the hub drains: agents go elsewhere; `millrace-hub drain --off` ends it".to_owned());
+        }
         if self.full.load(Ordering::Relaxed) {
             return Err("the disk budget is used up: raise store.budget or make room".to_owned());
         }
@@ -91,6 +101,9 @@ mod tests {
         pulse.full(true);
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("budget"));
         pulse.full(false);
+        pulse.draining(true);
+        assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("--off"));
+        pulse.draining(false);
         pulse.watchdog.stage("commit").busy(Duration::from_secs(1));
         hand.advance(Duration::from_secs(3));
         assert!(pulse.healthy().unwrap_err().contains("commit") && pulse.ready().is_err());

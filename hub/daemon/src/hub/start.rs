@@ -24,6 +24,7 @@ use crate::alarms::AlarmBoard;
 use crate::config::Config;
 use crate::driver::{CHECKS_RUNNING_MAX, Driver, Parts};
 use crate::http::{Api, ApiParts};
+use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
 use crate::places::{About, Places, Runtime};
@@ -129,8 +130,10 @@ impl Hub {
             memory: config.places.retention(),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
+        let hubs = Hubs::alone(&endpoint);
         let api = Api::new(ApiParts {
             endpoint,
+            hubs: hubs.clone(),
             quic: doors.quic,
             http: doors.http,
             places: config.places.clone(),
@@ -155,6 +158,7 @@ impl Hub {
         let Doors { listener, web, socket, quic, http } = doors;
         let tasks = vec![
             tokio::spawn(reception::receive(Arc::clone(&listener), sessions)),
+            tokio::spawn(hubs.tell(handle.clone(), shutdown.clone())),
             serve_web(web, &api, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
