@@ -200,7 +200,6 @@ impl Engine {
                 self.acknowledged(&acks, now);
                 self.answered(now);
             }
-            (State::Open, Frame::Hubs(hubs)) => self.commands.push_back(Command::RememberHubs(hubs.hubs)),
             (State::Open, Frame::Credit(credit)) => self.shipping.credit.raise(credit.total),
             (State::Open, Frame::Compared(compared)) => self.compared(&compared),
             (State::Open, Frame::Conflict(conflict)) => {
