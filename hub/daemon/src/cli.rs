@@ -6,6 +6,7 @@
 mod backup;
 mod config;
 mod devices;
+mod drain;
 mod init;
 mod look;
 mod offline;
@@ -57,6 +58,7 @@ enum Command {
     Query(query::Query),
     Tail(tail::Tail),
     Status(status::Status),
+    Drain(drain::Drain),
     Verify(verify::Verify),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -156,6 +158,7 @@ impl Command {
             Self::Devices(devices) => wait_for(devices.perform()),
             Self::Query(query) => wait_for(query.perform()),
             Self::Tail(tail) => wait_for(tail.perform()),
+            Self::Drain(drain) => wait_for(drain.perform()),
             Self::Status(status) => wait_for(status.perform()),
             Self::Completions { shell } => {
                 let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! The HTTP API: status, devices, records, tail; keys, watches, leases, locks; members and placement. What changes keys is
+//! The HTTP API: status, devices, records, tail, route; keys, watches, leases, locks; members and placement. What changes keys is
 //! taken on the admin socket, and over TCP when the config says so; what changes the cluster on the admin socket only.
 //!
 //! Promise: reading never waits for the engine's decisions nor holds them up; every refusal says what to do.
@@ -15,6 +15,7 @@ mod members;
 mod owners;
 mod parameters;
 mod records;
+mod route;
 mod status;
 mod tail;
 mod watching;
@@ -36,6 +37,7 @@ use tokio::sync::Semaphore;
 
 use crate::alarms::AlarmBoard;
 use crate::driver::DriverHandle;
+use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::places::Places;
 use crate::pulse::Pulse;
@@ -55,6 +57,8 @@ pub(crate) const WATCHERS_MAX: usize = watching::WATCHERS_MAX;
 pub struct ApiParts {
     /// Who this hub is.
     pub endpoint: HubEndpoint,
+    /// What agents and clients are told of all hubs.
+    pub hubs: Hubs,
     /// Where it listens for agents.
     pub quic: SocketAddr,
     /// Where it listens for callers.
@@ -93,6 +97,7 @@ pub struct Api(Arc<ApiParts>);
 
 pub(crate) use admin::{TokenRequest, shown as shown_token};
 pub(crate) use devices::merged as merged_devices;
+pub(crate) use route::DrainRequest;
 
 type Answer = Result<Json<Value>, Problem>;
 
@@ -118,6 +123,7 @@ impl Api {
             .route("/v1/placement", get(members::placement))
             .route("/v1/placement/plan", get(members::plan))
             .route("/v1/settings", get(members::settings))
+            .route("/v1/route", get(route::show))
             .with_state(self.clone())
     }
 
@@ -156,6 +162,7 @@ impl Api {
         Router::new()
             .route("/v1/tokens", post(admin::make_token))
             .route("/v1/dump", get(dump::show))
+            .route("/v1/drain", post(route::drain))
             .route("/v1/devices/{device}/revoke", post(admin::revoke))
             .route("/v1/members/{name}/remove", post(members::remove))
             .route("/v1/settings", put(members::set))

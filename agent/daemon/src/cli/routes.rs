@@ -65,9 +65,9 @@ impl RoutesCommand {
                 .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?,
         };
         if self.json {
-            say_json(&page)?
+            say_json(&page)?;
         } else {
-            say(&picture(&page))?
+            say(&picture(&page))?;
         }
         Ok(())
     }

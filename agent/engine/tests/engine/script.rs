@@ -299,7 +299,6 @@ impl Script {
                 let equal = ranges(value(words, "equal").unwrap());
                 Frame::Compared(Compared { journal, first: range.first(), last: range.last(), equal })
             }
-            "hubs" => Frame::Hubs(millrace_wire::Hubs { hubs: Vec::new() }),
             "goodbye" => {
                 let code = match words[0] {
                     "superseded" => GoodbyeCode::Superseded,

@@ -45,7 +45,7 @@ pub(super) fn query(pairs: &[(String, String)], registry: &Registry, now: Wall) 
     Ok(query)
 }
 
-fn device(text: &str, registry: &Registry) -> Result<DeviceId, Problem> {
+pub(super) fn device(text: &str, registry: &Registry) -> Result<DeviceId, Problem> {
     if let Some(device) = registry.find(text) {
         return Ok(device.id);
     }

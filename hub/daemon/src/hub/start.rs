@@ -29,6 +29,7 @@ use crate::config::{Config, Preset};
 use crate::driver::input::Input;
 use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts, ToCluster};
 use crate::http::{Api, ApiParts, WATCHERS_MAX};
+use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
 use crate::places::{About, Places, Runtime};
@@ -161,8 +162,10 @@ impl Hub {
             memory: config.places.retention(),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
+        let hubs = Hubs::alone(&endpoint);
         let api = Api::new(ApiParts {
             endpoint,
+            hubs: hubs.clone(),
             quic: doors.quic,
             http: doors.http,
             places: config.places.clone(),
@@ -187,6 +190,7 @@ impl Hub {
         };
         let Doors { listener, web, socket, quic, http } = doors;
         let mut tasks = vec![
+            tokio::spawn(hubs.tell(handle.clone(), shutdown.clone())),
             tokio::spawn(reception::receive(Arc::clone(&listener), sessions, None)),
             serve_web(web, &api, config.http_writable, &shutdown),
             serve_socket(socket, &api, &shutdown),
