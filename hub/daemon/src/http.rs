@@ -29,11 +29,13 @@ use millrace_host::{Clock, Shutdown};
 use millrace_link::Listener;
 use millrace_wire::HubEndpoint;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::alarms::AlarmBoard;
 use crate::driver::DriverHandle;
 use crate::meters::Meters;
+use crate::peers::Peers;
+use crate::peers::gossip::Roster;
 use crate::places::Places;
 use crate::pulse::Pulse;
 use crate::reading::Reading;
@@ -64,6 +66,10 @@ pub struct ApiParts {
     pub clock: Clock,
     /// Who is enrolled.
     pub registry: Arc<Registry>,
+    /// The other hubs.
+    pub peers: Peers,
+    /// Who seems alive: a hint.
+    pub roster: watch::Receiver<Arc<Roster>>,
     /// Who makes tokens.
     pub registrar: Arc<Registrar>,
     /// Connections that read.

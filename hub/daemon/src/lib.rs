@@ -12,6 +12,7 @@
 //! | [`driver`] | the task that owns the engine |
 //! | [`reception`], [`session`] | who came in, and the tasks of each connection |
 //! | [`cluster`] | what the hubs decide together |
+//! | [`peers`] | the other hubs: calls, replication, gossip |
 //! | [`registry`], [`registrar`] | who is enrolled; who gets a certificate |
 //! | [`opening`], [`reading`] | the store: at start, and beside the writer |
 //! | [`http`] | the API |
@@ -29,6 +30,7 @@ pub mod http;
 pub mod hub;
 pub mod meters;
 pub mod opening;
+pub mod peers;
 pub mod places;
 pub mod pulse;
 pub mod reading;

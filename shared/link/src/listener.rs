@@ -110,7 +110,8 @@ impl Listener {
         }
         let mut server = ServerConfig::with_crypto(Arc::new(tls::listening(&options.identity, &gate)?));
         limits::bound_server(&mut server);
-        let endpoint = socket::endpoint(addr, limits::HUB_SOCKET_BYTES, Some(server.clone()))
+        let own = (server.clone(), options.identity.key().secret_der());
+        let endpoint = socket::endpoint(addr, limits::HUB_SOCKET_BYTES, Some(own))
             .map_err(|source| BindError::Socket { addr, source })?;
         let (accepted, receiver) = mpsc::channel(limits::ACCEPT_QUEUE_MAX);
         let tally = Arc::<Tally>::default();

@@ -23,6 +23,23 @@ pub struct Road {
 }
 
 impl Road {
+    /// Between hubs of one country: a hub that died is noticed within 3 s, which is what gossip needs too. Three signs of life
+    /// fit into that, and one of them costs 70 bytes in both directions together.
+    pub const HUBS_NEAR: Self = Self {
+        idle_timeout: Duration::from_secs(3),
+        keep_alive: Duration::from_millis(800),
+        first_rtt: Duration::from_millis(50),
+        send_window_bytes: crate::limits::HUB_TO_HUB_SEND_WINDOW_BYTES,
+    };
+
+    /// Between hubs on several continents: round trips of 300 ms, and roads that stall for a second or two.
+    pub const HUBS_FAR: Self = Self {
+        idle_timeout: Duration::from_secs(9),
+        keep_alive: Duration::from_millis(2_500),
+        first_rtt: Duration::from_millis(300),
+        send_window_bytes: crate::limits::HUB_TO_HUB_SEND_WINDOW_BYTES,
+    };
+
     /// Wired: a fall is noticed within 15 s.
     pub const FIBRE: Self = Self {
         idle_timeout: Duration::from_secs(15),
@@ -83,6 +100,9 @@ mod tests {
             let road: Road = word.parse().unwrap();
             assert!(road.keep_alive * 2 < road.idle_timeout, "{word}");
             assert!(road.idle_timeout <= crate::limits::HUB_IDLE_TIMEOUT, "{word}");
+        }
+        for road in [Road::HUBS_NEAR, Road::HUBS_FAR] {
+            assert!(road.keep_alive * 3 < road.idle_timeout, "between hubs two may be lost: {road:?}");
         }
         assert!("carrier pigeon".parse::<Road>().is_err());
     }

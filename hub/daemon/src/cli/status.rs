@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::Which;
+use super::members::standing;
 use super::look::{number, shown, text};
 use millrace_host::Failure;
 
@@ -78,6 +79,7 @@ fn page(status: &Value, colours: bool) -> String {
         shown(status, "quic"),
         shown(status, "http"),
     );
+    out.push_str(&standing(status));
     out.push_str(&format!(
         "devices  {} enrolled, {} online, {} revoked; {} sessions\nrecords  {}, {} missing, {} declared lost{}\n\
          store    {} of {}{}{}\n",

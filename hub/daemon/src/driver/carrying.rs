@@ -10,7 +10,7 @@ use millrace_model::store::{Change, Outcome};
 use millrace_model::{JournalId, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
-use super::input::{Answer, Outgoing, Seen, Stored};
+use super::input::{Answer, Load, Outgoing, Seen, Stored};
 use super::{CHECKS_RUNNING_MAX, COMMIT_DEADLINE, Driver, Ended};
 use crate::meters::{ByKind, ByLane};
 use crate::reading::{Reading, ReadingError};
@@ -43,16 +43,19 @@ impl Driver {
                     let _ = self.stored.send(Stored { journal, ranges });
                 }
                 Command::Alarm(alarm) => self.alarm(&alarm),
-                other @ (Command::Tell { .. }
-                | Command::Answer { .. }
-                | Command::Load { .. }
-                | Command::Part { .. }
-                | Command::Dismiss { .. }
-                | Command::Synced { .. }
-                | Command::Relive { .. }) => tracing::debug!(?other, "there is no other hub to hear this"),
+                Command::Tell { node, frame } => self.tell(node, frame),
+                Command::Answer { guest, frame } => self.answer_guest(guest, frame),
+                Command::Load { node, journal, range, bytes_max } => {
+                    self.loads.push_back(Load { node, journal, range, bytes_max });
+                }
+                Command::Part { node, reason } => self.part(node, &reason),
+                Command::Dismiss { guest, reason } => self.dismiss(guest, &reason),
+                Command::Synced { partitions } => self.synced(partitions),
+                Command::Relive { reason } => self.relive(reason),
             }
         }
         self.start_checks();
+        self.start_loads();
     }
 
     fn alarm(&mut self, alarm: &Alarm) {
@@ -140,6 +143,7 @@ impl Driver {
                     None => self.turn_away(journal),
                 }
             }
+            Answer::Loaded { load, runs } => self.loaded(load, runs),
             Answer::Poisoned(why) => {
                 tracing::error!(
                     why,

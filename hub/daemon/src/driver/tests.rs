@@ -10,7 +10,7 @@ use millrace_model::{HubId, Wall};
 
 use super::*;
 
-async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
+pub(super) async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
     let (clock, _) = Clock::manual(Wall(0));
     let registry = crate::registry::tests::lone(dir).await;
     let numbers = Config::new(HubId::default(), "hub", "north");
@@ -21,6 +21,8 @@ async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
         meters: Meters::new(clock.clone()).unwrap(),
         writer: writer.handle(),
         checking: Reading::new(Vec::new(), writer.handle()),
+        loading: Reading::new(Vec::new(), writer.handle()),
+        cluster: ToCluster::nobody(),
         pulse: Arc::new(Pulse::new(Watchdog::new(clock.clone()))),
         looking: Looking::default(),
         memory: dir.join("retention.json"),
