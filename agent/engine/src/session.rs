@@ -112,7 +112,9 @@ impl Engine {
         self.session.state = State::Greeting { deadline: now + self.config.greeting_timeout };
         // Those that are written to come first: however many lives the device had, they are named.
         let current = self.shelves.values().filter(|shelf| !shelf.retired);
-        let retired = self.shelves.values().filter(|shelf| shelf.retired && shelf.pending() > 0);
+        let all = self.epoch.names_all;
+        let waits = |shelf: &&crate::shelf::Shelf| shelf.pending() > 0 || (all && shelf.was_acked());
+        let retired = self.shelves.values().filter(|shelf| shelf.retired).filter(waits);
         let journals = current.chain(retired).map(|shelf| JournalSummary {
             incarnation: shelf.journal.incarnation,
             lane: shelf.journal.lane,
@@ -181,6 +183,7 @@ impl Engine {
                 self.acknowledged(&acks, now);
                 self.answered(now);
             }
+            (State::Open, Frame::Hubs(hubs)) => self.commands.push_back(Command::RememberHubs(hubs.hubs)),
             (State::Open, Frame::Credit(credit)) => self.shipping.credit.raise(credit.total),
             (State::Open, Frame::Compared(compared)) => self.compared(&compared),
             (State::Open, Frame::Conflict(conflict)) => {
@@ -225,8 +228,8 @@ impl Engine {
         self.session.failures = 0;
         (self.session.trouble, self.session.unwelcome) = (None, false);
         self.session.fence = welcome.session;
-        self.session.hub = welcome.name;
-        self.session.region = welcome.region;
+        self.session.hub.clone_from(&welcome.name);
+        self.session.region.clone_from(&welcome.region);
         self.shipping.begin(self.session.number, Credit::new(welcome.credit));
         self.shelves.values_mut().for_each(crate::shelf::Shelf::go_live);
         // A journal that the hub has nothing of needs no proof that the hub's copy is a part of ours.
@@ -236,10 +239,12 @@ impl Engine {
             shelf.verified =
                 !shelf.retired && !named.contains(&(shelf.journal.incarnation, shelf.journal.lane));
         }
-        for holding in &welcome.holdings {
-            self.held(holding, now);
+        if self.epoch_fits(&welcome, now) {
+            for holding in &welcome.holdings {
+                self.held(holding, now);
+            }
+            self.commands.push_back(Command::RememberHubs(welcome.hubs));
         }
-        self.commands.push_back(Command::RememberHubs(welcome.hubs));
     }
 
     fn acknowledged(&mut self, acks: &Acks, now: Moment) {

@@ -184,6 +184,9 @@ const fn remedy(reason: GapReason) -> &'static str {
         GapReason::Topic => {
             "a topic may have 1,024 bytes and no wildcards: have the publisher use a shorter one"
         }
+        GapReason::HubsRenewed => {
+            "it was lost with the hubs' disks: back up more often, or keep records longer on devices"
+        }
         GapReason::Damaged => "look at the device's disk, and run `millrace-agent verify` there",
     }
 }

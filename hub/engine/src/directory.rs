@@ -39,7 +39,10 @@ impl Engine {
 
     /// When agents hear of what is no haste.
     pub(crate) fn directory_due(&self) -> Option<Moment> {
-        let waits = self.directory.moved && !self.is_stopping() && !self.links.is_empty();
+        let waits = self.directory.moved
+            && !self.config.hubs.is_empty()
+            && !self.is_stopping()
+            && !self.links.is_empty();
         waits.then(|| self.directory.told_at.map_or(Moment(0), |at| at + REFRESH))
     }
 

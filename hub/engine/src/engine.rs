@@ -301,7 +301,7 @@ impl Engine {
             (Stage::Closing, _) => {}
             (_, Frame::Goodbye(_)) => self.close(id, GoodbyeCode::Shutdown, "goodbye", now),
             (Stage::Silent { .. }, Frame::Hello(hello)) => self.hello(id, hello, now),
-            (Stage::Open { .. }, Frame::Run(run)) => self.run(id, run, now),
+            (Stage::Open { .. }, Frame::Run(run)) => self.run(id, &run, now),
             (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal, now),
             (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare, now),
             (_, frame) => {

@@ -122,7 +122,7 @@ impl Reception {
 
 impl Engine {
     /// Records came in.
-    pub(crate) fn run(&mut self, id: LinkId, run: RunFrame, now: Moment) {
+    pub(crate) fn run(&mut self, id: LinkId, run: &RunFrame, now: Moment) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (device, bytes) = (link.device, run.cost());
         if !link.account.received(bytes) {
@@ -154,7 +154,7 @@ impl Engine {
         }
         // Replicas get the same bytes while they are flushed here.
         if self.wait(id, bytes, Some(range), Change::Receive(run.clone().into_run(device)), now) {
-            self.forward(journal, range, &run);
+            self.forward(journal, range, run);
         }
     }
 

@@ -199,7 +199,8 @@ impl Replication {
             heard.gone = self.reckon(node, shelves);
         }
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.version = version;
+            // What it told on this road is still on its disk when its store is given another life.
+            (peer.version, peer.life) = (version, Some(life));
         }
         self.listen(node, shelves);
         heard
@@ -230,14 +231,14 @@ impl Replication {
     /// What every other hub is owed.
     #[must_use]
     pub fn debts(&self) -> Vec<Debt> {
+        let full = |node: &NodeId, life: Option<Incarnation>| {
+            let standing = self.placed.as_ref().and_then(|placed| placed.hubs.get(node));
+            standing.is_some_and(|standing| standing.full && life.is_none_or(|life| life == standing.store))
+        };
         let debt = |(node, peer): (&NodeId, &Peer)| Debt {
             node: *node,
             connected: peer.road.is_some(),
-            full: self
-                .placed
-                .as_ref()
-                .zip(peer.life)
-                .is_some_and(|(placed, life)| placed.is_full(*node, life)),
+            full: full(node, peer.life),
             records: peer.owed.values().map(RangeSet::count).fold(0, u64::saturating_add),
             bytes_under_way: peer.road.as_ref().map_or(0, |road| road.bytes),
         };

@@ -330,6 +330,14 @@ impl Driver {
             Alarm::Full => {
                 tracing::error!("the disk budget is used up and nothing more may go: make room, or raise it");
             }
+            Alarm::HubsRenewed { epoch, again, lost } => {
+                tracing::error!(
+                    epoch,
+                    again,
+                    lost,
+                    "the hubs were made anew: what they lost is sent again, or lost"
+                );
+            }
             Alarm::Revoked { reason } => tracing::error!(reason, "this device's certificate is revoked"),
             Alarm::Protocol { reason } => {
                 tracing::error!(reason, "agent and hub do not understand each other");

@@ -28,4 +28,8 @@ millrace_sim::transcripts! { Script:
     a_blocking_lane_goes_on_when_acks_make_room
     a_goodbye_that_comes_late_changes_nothing
     a_full_disk_is_noticed_to_have_room_again
+    what_a_hub_holds_and_is_not_safe_yet_is_not_sent_again
+    a_hub_that_lags_behind_takes_nothing_back
+    hubs_made_anew_get_again_what_is_kept_and_hear_what_is_not
+    a_hub_that_its_cluster_left_behind_is_left
 }

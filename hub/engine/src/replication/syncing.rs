@@ -61,7 +61,11 @@ impl Syncing {
         }
         let partition = Partition::of(&journal.device);
         let nodes: Vec<NodeId> = self.lacking.keys().copied().collect();
-        nodes.into_iter().fold(false, |last, node| self.found(node, partition, journal, ranges) || last)
+        let mut last = false;
+        for node in nodes {
+            last |= self.found(node, partition, journal, ranges);
+        }
+        last
     }
 
     fn found(&mut self, node: NodeId, partition: Partition, journal: JournalId, ranges: &RangeSet) -> bool {

@@ -2,7 +2,7 @@
 
 use millrace_hub_engine::{Alarm, Command};
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, JournalId, SeqRange};
+use millrace_model::{AckLevel, DeviceId, JournalId, SeqRange};
 use millrace_wire::peer::{Held, Holds};
 use millrace_wire::{Frame, Lodging, PeerFrame, Verdict};
 
@@ -41,7 +41,10 @@ pub(crate) fn command(command: &Command) -> String {
         Command::Dismiss { guest, reason } => format!("dismiss {guest}: {reason}"),
         Command::Synced { partitions } => {
             let partitions: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-            format!("synced {}", partitions.join(" "))
+            match partitions.len() {
+                0..=4 => format!("synced {}", partitions.join(" ")),
+                many => format!("synced {many} partitions"),
+            }
         }
         Command::Relive { .. } => "relive".to_owned(),
         Command::Alarm(raised) => format!("alarm: {}", alarm(raised)),
@@ -73,7 +76,10 @@ fn frame(frame: &Frame) -> String {
                     Verdict::Forked => " forked",
                 };
                 let of = Lodging { incarnation: holding.incarnation, lane: holding.lane };
-                format!(", {} {}{verdict}", lodging(of), holding.held)
+                let unsafe_yet = holding.held.difference(&holding.safe);
+                let rest =
+                    if unsafe_yet.is_empty() { String::new() } else { format!(" (not safe: {unsafe_yet})") };
+                format!(", {} {}{rest}{verdict}", lodging(of), holding.held)
             });
             format!("Welcome credit {}{}", welcome.credit, holdings.collect::<String>())
         }
@@ -82,7 +88,11 @@ fn frame(frame: &Frame) -> String {
             wait => format!("Goodbye {:?}, back after {wait} ms: {}", goodbye.code, goodbye.reason),
         },
         Frame::Acks(acks) => {
-            let acks = acks.acks.iter().map(|ack| format!("{} {}", lodging(ack.journal), ack.ranges));
+            let acks = acks.acks.iter().map(|ack| {
+                let level =
+                    if ack.level == AckLevel::Quorum { String::new() } else { format!(" at {}", ack.level) };
+                format!("{} {}{level}", lodging(ack.journal), ack.ranges)
+            });
             format!("Acks {}", acks.collect::<Vec<_>>().join(", "))
         }
         Frame::Credit(credit) => format!("Credit {}", credit.total),
@@ -93,6 +103,13 @@ fn frame(frame: &Frame) -> String {
         Frame::Compared(compared) => {
             let range = compared.range().unwrap();
             format!("Compared {} {range}, equal {}", lodging(compared.journal), compared.equal)
+        }
+        Frame::Hubs(hubs) => {
+            let names = hubs
+                .hubs
+                .iter()
+                .map(|hub| format!("{}{}", hub.name, if hub.replica { " (replica)" } else { "" }));
+            format!("Hubs {}", names.collect::<Vec<_>>().join(", "))
         }
         other => other.name().to_owned(),
     }
