@@ -71,7 +71,8 @@ impl Sessions {
             return connection.close(CloseCode::NotAdmitted, "only devices open sessions here");
         };
         if self.witness {
-            return connection.close(CloseCode::Moved, "this hub is a witness and keeps no readings: try another");
+            return connection
+                .close(CloseCode::Moved, "this hub is a witness and keeps no readings: try another");
         }
         let key = peer.public_key_hash;
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);

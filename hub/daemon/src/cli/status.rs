@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::Which;
-use super::members::standing;
 use super::look::{number, shown, text};
+use super::members::standing;
 use millrace_host::Failure;
 
 /// Alarms that are shown; `--json` shows all that the hub keeps.

@@ -26,12 +26,7 @@ pub fn placed(table: &Table, me: NodeId, store: Incarnation, epoch: u64) -> Plac
 }
 
 /// Tells the driver, at the start and whenever it changes, until the shutdown.
-pub async fn run(
-    cluster: Cluster,
-    mut own: watch::Receiver<Own>,
-    driver: DriverHandle,
-    shutdown: Shutdown,
-) {
+pub async fn run(cluster: Cluster, mut own: watch::Receiver<Own>, driver: DriverHandle, shutdown: Shutdown) {
     let mut tables = cluster.tables();
     let mut told = None;
     loop {

@@ -62,7 +62,15 @@ pub struct Taking<'a> {
 pub fn founder() -> Result<SeatFile, Failure> {
     let control = fresh_incarnation()?;
     let seeds = Vec::new();
-    Ok(SeatFile { node: FOUNDER, epoch: FIRST_EPOCH, control, seeds, witness: false, founding: true, begun: false })
+    Ok(SeatFile {
+        node: FOUNDER,
+        epoch: FIRST_EPOCH,
+        control,
+        seeds,
+        witness: false,
+        founding: true,
+        begun: false,
+    })
 }
 
 /// 64 random bits.

@@ -148,7 +148,8 @@ async fn expect(cluster: Cluster, peers: Peers, shutdown: Shutdown) {
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
-        let address = |record: &HubRecord| PeerAddress { hub: record.hub, addresses: record.addresses.clone() };
+        let address =
+            |record: &HubRecord| PeerAddress { hub: record.hub, addresses: record.addresses.clone() };
         let others: BTreeMap<_, _> =
             table.others(cluster.me()).into_iter().map(|(node, record)| (node, address(record))).collect();
         peers.expect(others);
@@ -233,7 +234,8 @@ async fn describe(
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
         let sessions = u64::try_from(meters.sessions.get()).unwrap_or(0);
-        let permille = sessions.saturating_mul(1_000) / u64::try_from(sessions_max.max(1)).unwrap_or(u64::MAX);
+        let permille =
+            sessions.saturating_mul(1_000) / u64::try_from(sessions_max.max(1)).unwrap_or(u64::MAX);
         let load_permille = u16::try_from(permille.min(1_000)).unwrap_or(1_000);
         said.send_if_modified(|said| {
             let draining = said.draining;
