@@ -8,7 +8,12 @@ mod config;
 mod devices;
 mod drain;
 mod init;
+mod join;
+mod kv;
+mod lease;
+mod lock;
 mod look;
+mod members;
 mod offline;
 mod query;
 mod restore;
@@ -36,7 +41,7 @@ use millrace_host::Failure;
 /// Where a hub's data is when nothing else is said.
 const DATA_DEFAULT: &str = "/var/lib/millrace-hub";
 
-/// Receives the readings of many agents, keeps them, answers queries.
+/// Receives the readings of many agents, keeps them, answers queries; alone or as one of several hubs.
 #[derive(Debug, Parser)]
 #[command(
     name = "millrace-hub",
@@ -52,6 +57,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
+    Join(join::Join),
     Run(run::Run),
     Token(token::Token),
     Devices(devices::Devices),
@@ -59,6 +65,13 @@ enum Command {
     Tail(tail::Tail),
     Status(status::Status),
     Drain(drain::Drain),
+    Members(members::Members),
+    Placement(members::Placement),
+    Settings(members::Settings),
+    Kv(kv::Kv),
+    Lease(lease::Lease),
+    Lock(lock::Lock),
+    Elect(lock::Elect),
     Verify(verify::Verify),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -154,6 +167,14 @@ impl Command {
             Self::ForceNewCluster(force) => force.perform(),
             Self::Backup(backup) => wait_for(backup.perform()),
             Self::Verify(verify) => wait_for(verify.perform()),
+            Self::Join(join) => wait_for(join.perform()),
+            Self::Members(members) => wait_for(members.perform()),
+            Self::Placement(placement) => wait_for(placement.perform()),
+            Self::Settings(settings) => wait_for(settings.perform()),
+            Self::Kv(kv) => wait_for(kv.perform()),
+            Self::Lease(lease) => wait_for(lease.perform()),
+            Self::Lock(lock) => wait_for(lock.perform()),
+            Self::Elect(elect) => wait_for(elect.perform()),
             Self::Token(token) => wait_for(token.perform()),
             Self::Devices(devices) => wait_for(devices.perform()),
             Self::Query(query) => wait_for(query.perform()),

@@ -118,6 +118,30 @@ impl Client {
         whole(self.send(Method::POST, path, Body::from(body.to_string())).await?).await
     }
 
+    /// Puts these bytes there.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn put(&self, path: &str, body: Bytes) -> Result<Value, Failure> {
+        whole(self.send(Method::PUT, path, Body::from(body)).await?).await
+    }
+
+    /// Puts this document there.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn put_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.put(path, Bytes::from(body.to_string())).await
+    }
+
+    /// Deletes what is there.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        whole(self.send(Method::DELETE, path, Body::empty()).await?).await
+    }
+
     /// Follows the events of `path`.
     ///
     /// # Errors
@@ -196,7 +220,9 @@ async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
 async fn refusal(response: Response<Incoming>) -> Failure {
     let status = response.status();
     let exit = match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Exit::Temporary,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::INSUFFICIENT_STORAGE => {
+            Exit::Temporary
+        }
         status if status.is_client_error() => Exit::Usage,
         _ => Exit::Internal,
     };

@@ -12,16 +12,17 @@
 //! | [`table`] | all of it about hubs, as this hub knows it |
 //! | `knowledge` | keeping table and book current |
 //! | [`seat`] | who this hub is in its cluster; founding one; opening the core |
-//! | [`calls`], [`joining`], [`renewing`] | what other hubs ask |
+//! | [`joining`], [`renewing`] | what other hubs ask |
+//! | [`nowhere`] | the road while there is none |
 //! | [`steward`] | what the leading hub looks after |
 //! | [`placed`] | what the engine is told |
 //! | [`rebirth`] | a cluster made anew after a disaster |
 //! | [`upkeep`] | what every hub says of itself; its store: empty, syncing, full |
 
-pub mod calls;
 pub mod joining;
 pub mod keys;
 mod knowledge;
+pub mod nowhere;
 pub mod placed;
 pub mod rebirth;
 pub mod record;

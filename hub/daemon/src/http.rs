@@ -20,8 +20,10 @@ mod status;
 mod tail;
 mod watching;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
@@ -31,14 +33,17 @@ use millrace_host::http::{Health, Problem};
 use millrace_host::metrics::Metrics;
 use millrace_host::{Clock, Shutdown};
 use millrace_link::Listener;
+use millrace_model::NodeId;
 use millrace_wire::HubEndpoint;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::alarms::AlarmBoard;
 use crate::driver::DriverHandle;
 use crate::hubs::Hubs;
 use crate::meters::Meters;
+use crate::peers::Peers;
+use crate::peers::gossip::Roster;
 use crate::places::Places;
 use crate::pulse::Pulse;
 use crate::reading::Reading;
@@ -71,6 +76,10 @@ pub struct ApiParts {
     pub clock: Clock,
     /// Who is enrolled.
     pub registry: Arc<Registry>,
+    /// The other hubs.
+    pub peers: Peers,
+    /// Who seems alive: a hint.
+    pub roster: watch::Receiver<Arc<Roster>>,
     /// Who makes tokens.
     pub registrar: Arc<Registrar>,
     /// Connections that read.
@@ -97,6 +106,7 @@ pub struct Api(Arc<ApiParts>);
 
 pub(crate) use admin::{TokenRequest, shown as shown_token};
 pub(crate) use devices::merged as merged_devices;
+pub(crate) use records::for_peer as records_for_peer;
 pub(crate) use route::DrainRequest;
 
 type Answer = Result<Json<Value>, Problem>;
@@ -106,6 +116,12 @@ impl Api {
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The other hubs that can be asked now, and how far they are.
+    fn reachable(&self) -> BTreeMap<NodeId, Duration> {
+        let links = self.0.peers.links().into_iter().filter(|link| link.connected);
+        links.map(|link| (link.node, link.rtt.unwrap_or(Duration::MAX))).collect()
     }
 
     /// What everybody on this machine may ask.

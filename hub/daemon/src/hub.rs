@@ -4,9 +4,12 @@
 //! that was received is flushed first; a poisoned store ends the process with exit code 74 instead, without another ack.
 //! Absent: the command line, signals.
 
+mod answering;
 pub mod founding;
 pub(crate) mod identity;
+mod linking;
 mod start;
+pub mod taking_part;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use std::time::Duration;
 use millrace_host::schedules::Schedules;
 use millrace_host::{Clock, Exit, Failure, Reload, Shutdown, systemd};
 use millrace_hub_control::ControlError;
+use millrace_hub_engine::membership::Profile;
 use millrace_journal::Writer;
 use millrace_link::{CloseCode, Identity, Listener};
 use millrace_model::HubId;
@@ -23,10 +27,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::cluster::Cluster;
-use crate::cluster::upkeep::{Own, Synced};
+use crate::cluster::upkeep::Own;
 use crate::config::Config;
 use crate::driver::input::Input;
 use crate::driver::{DriverHandle, Ended};
+use crate::peers::Peers;
 use crate::pulse::Pulse;
 use crate::registrar::Registrar;
 use crate::retention::{self, Looking};
@@ -60,9 +65,20 @@ pub struct Hub {
     looking: Looking,
     hub: HubId,
     cluster: Cluster,
-    own: watch::Sender<Own>,
-    synced: Synced,
+    peers: Peers,
+    gossip: JoinHandle<()>,
+    shows: Shows,
     rereading: Option<Rereading>,
+}
+
+/// What a hub shows of itself, to be changed while it runs.
+struct Shows {
+    /// To those that it dials.
+    identity: watch::Sender<Identity>,
+    /// In the table.
+    own: watch::Sender<Own>,
+    /// In gossip.
+    profile: Arc<watch::Sender<Profile>>,
 }
 
 /// Reads the config again, as it stands now.
@@ -94,10 +110,10 @@ impl Hub {
         &self.cluster
     }
 
-    /// Where the engine's word goes that partitions are synced.
+    /// What it says of itself in gossip. Whoever has it drain says so there.
     #[must_use]
-    pub const fn synced(&self) -> &Synced {
-        &self.synced
+    pub fn profile(&self) -> Arc<watch::Sender<Profile>> {
+        Arc::clone(&self.shows.profile)
     }
 
     /// Runs until the shutdown starts or the store fails, then closes everything. Each request of `reload` reads the
@@ -137,12 +153,17 @@ impl Hub {
         }
         self.shutdown.trigger();
         self.schedules.shutdown().await;
+        // The others hear that it leaves before their connections are cut.
+        if timeout(END_PATIENCE, self.gossip).await.is_err() {
+            tracing::warn!("gossip does not end: the others notice by themselves");
+        }
         self.listener.close(code, text).await;
         for task in self.tasks {
             // What has not ended by then is cut with the process.
             let _ = timeout(END_PATIENCE, task).await;
         }
         let writer = self.writer;
+        self.peers.close(code, text).await;
         if timeout(END_PATIENCE, self.cluster.close()).await.is_err() {
             tracing::warn!("the cluster's decisions do not close: the process ends without it");
         }
@@ -211,7 +232,8 @@ impl Hub {
         match self.listener.replace_identity(identity) {
             Ok(()) => {
                 let key = identity.own().public_key_hash;
-                self.own.send_if_modified(|own| std::mem::replace(&mut own.key, key) != key);
+                self.shows.identity.send_replace(identity.clone());
+                self.shows.own.send_if_modified(|own| std::mem::replace(&mut own.key, key) != key);
             }
             Err(error) => tracing::error!(%error, "the identity cannot be used: the old one stays"),
         }

@@ -12,7 +12,7 @@ use millrace_model::{Fence, Incarnation};
 const EPOCH: &str = "fence-epoch";
 
 /// The name under which the store's life is remembered.
-const LIFE: &str = "store-incarnation";
+pub(crate) const LIFE: &str = "store-incarnation";
 
 /// Fences of one process: so many sessions it will never open.
 const FENCES_PER_EPOCH_BITS: u32 = 32;

@@ -67,6 +67,9 @@ pub struct SeatFile {
     /// Whether it only votes and keeps no readings. It has no CA.
     #[serde(default)]
     pub witness: bool,
+    /// Whether `control/` was used already: when it is empty all the same, it was lost.
+    #[serde(default)]
+    pub begun: bool,
     /// Whether it is to make the cluster: it is the first one, and has not begun yet.
     #[serde(default)]
     pub founding: bool,

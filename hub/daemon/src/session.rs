@@ -51,6 +51,8 @@ pub struct Sessions {
     pub meters: Meters,
     /// Places for renewals, [`RENEWALS_AT_ONCE`] of them.
     pub renewing: Arc<Semaphore>,
+    /// Whether this hub keeps no readings.
+    pub witness: bool,
 }
 
 #[derive(Clone)]
@@ -68,6 +70,10 @@ impl Sessions {
         let Some(device) = peer.device() else {
             return connection.close(CloseCode::NotAdmitted, "only devices open sessions here");
         };
+        if self.witness {
+            return connection
+                .close(CloseCode::Moved, "this hub is a witness and keeps no readings: try another");
+        }
         let key = peer.public_key_hash;
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
         let session = Session { link, device, shared: self, outbox };

@@ -150,7 +150,9 @@ fn path(key: &str) -> String {
 fn value(row: &Value) -> String {
     match row.get("value").and_then(Value::as_str) {
         Some(text) => text.to_owned(),
-        None => row.get("value_base64").and_then(Value::as_str).map(|b| format!("base64:{b}")).unwrap_or_default(),
+        None => {
+            row.get("value_base64").and_then(Value::as_str).map(|b| format!("base64:{b}")).unwrap_or_default()
+        }
     }
 }
 
@@ -275,6 +277,10 @@ pub(super) fn answered(
     answer: &Value,
     words: impl FnOnce() -> String,
 ) -> Result<Exit, Failure> {
-    if which.json { say_json(answer)? } else { say(&words())? }
+    if which.json {
+        say_json(answer)?
+    } else {
+        say(&words())?
+    }
     Ok(Exit::Ok)
 }

@@ -204,7 +204,11 @@ async fn hold(
 
 async fn run(program: &str, arguments: &[String], fence: u64) -> Result<ExitStatus, Failure> {
     let mut command = Command::new(program);
-    command.args(arguments).env("MILLRACE_FENCE", fence.to_string()).kill_on_drop(true).stdin(Stdio::inherit());
+    command
+        .args(arguments)
+        .env("MILLRACE_FENCE", fence.to_string())
+        .kill_on_drop(true)
+        .stdin(Stdio::inherit());
     let spawned: Result<Child, _> = command.spawn();
     let mut child = spawned.map_err(|error| {
         Failure::new(Exit::Usage, format!("`{program}` does not start: {error}")).hint("check its name")
@@ -238,7 +242,11 @@ impl Elect {
             return super::kv::answered(&self.which, &answer, || match holder.is_null() {
                 true => "nobody leads\n".to_owned(),
                 false => {
-                    format!("{} leads, fence {}\n", super::look::shown(&holder, "value"), number(&holder, "fence"))
+                    format!(
+                        "{} leads, fence {}\n",
+                        super::look::shown(&holder, "value"),
+                        number(&holder, "fence")
+                    )
                 }
             });
         }

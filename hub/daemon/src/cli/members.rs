@@ -156,7 +156,10 @@ fn table(members: &[Value]) -> String {
             text(member, "filled").to_owned(),
             number(member, "partitions").to_string(),
             known("liveness"),
-            member.get("rtt_ms").and_then(Value::as_f64).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
+            member
+                .get("rtt_ms")
+                .and_then(Value::as_f64)
+                .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
             known("load_permille"),
             known("software"),
             first.to_owned(),

@@ -9,7 +9,7 @@ use millrace_host::{Clock, Exit, Failure};
 use millrace_hub_control::Options;
 use millrace_link::{Identity, VaultError};
 
-use crate::cluster::calls::Nowhere;
+use crate::cluster::nowhere::Nowhere;
 use crate::cluster::seat::{self, Taking};
 use crate::hub;
 use crate::places::Places;

@@ -16,10 +16,10 @@ use millrace_link::CertificateAuthority;
 use millrace_model::{Incarnation, NodeId, Wall};
 use serde::{Deserialize, Serialize};
 
-use super::calls::Caller;
 use super::record::{HubRecord, HubState};
 use super::{Cluster, TRIES_MAX, Table, keys};
 use crate::config::valid_address;
+use crate::peers::Caller;
 use crate::registry::{RegistryError, put};
 
 /// Addresses of one hub; as many as a join token carries.

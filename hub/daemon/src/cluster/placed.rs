@@ -6,7 +6,9 @@ use std::sync::Arc;
 use millrace_host::Shutdown;
 use millrace_hub_engine::{Event, HubStanding, Placed};
 use millrace_model::{Incarnation, NodeId};
+use tokio::sync::watch;
 
+use super::upkeep::Own;
 use super::{Cluster, Table};
 use crate::driver::DriverHandle;
 use crate::driver::input::Input;
@@ -24,11 +26,13 @@ pub fn placed(table: &Table, me: NodeId, store: Incarnation, epoch: u64) -> Plac
 }
 
 /// Tells the driver, at the start and whenever it changes, until the shutdown.
-pub async fn run(cluster: Cluster, store: Incarnation, driver: DriverHandle, shutdown: Shutdown) {
+pub async fn run(cluster: Cluster, mut own: watch::Receiver<Own>, driver: DriverHandle, shutdown: Shutdown) {
     let mut tables = cluster.tables();
     let mut told = None;
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
+        // A witness keeps nothing, and its engine decides nothing.
+        let Some(store) = own.borrow_and_update().store else { return };
         let now = placed(&table, cluster.me(), store, cluster.epoch());
         // A hub that was not taken in yet is alone in what it does.
         if table.hub(cluster.me()).is_some() && told.as_ref() != Some(&now) {
@@ -39,6 +43,8 @@ pub async fn run(cluster: Cluster, store: Incarnation, driver: DriverHandle, shu
         }
         tokio::select! {
             changed = tables.changed() => if changed.is_err() { return },
+            // The sender lives as long as the hub.
+            _ = own.changed() => {}
             () = shutdown.triggered() => return,
         }
     }

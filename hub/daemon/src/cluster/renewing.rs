@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use millrace_link::{KeyHash, Role};
 
-use super::calls::Caller;
 use super::record::HubRecord;
 use super::{Cluster, keys};
+use crate::peers::Caller;
 use crate::registrar::{Registrar, RenewalError};
 use crate::registry::{RegistryError, put};
 use millrace_hub_control::kv::{Compare, Txn};

@@ -63,7 +63,15 @@ pub struct Taking<'a> {
 pub fn founder() -> Result<SeatFile, Failure> {
     let control = fresh_incarnation()?;
     let seeds = Vec::new();
-    Ok(SeatFile { node: FOUNDER, epoch: FIRST_EPOCH, control, seeds, witness: false, founding: true })
+    Ok(SeatFile {
+        node: FOUNDER,
+        epoch: FIRST_EPOCH,
+        control,
+        seeds,
+        witness: false,
+        founding: true,
+        begun: false,
+    })
 }
 
 /// 64 random bits.
@@ -106,9 +114,10 @@ pub async fn take(taking: Taking<'_>, sightings: Sightings) -> Result<Arc<Regist
     let places = taking.places;
     let mut seat = known(places)?;
     let directory = places.control();
-    if is_empty(&directory) && !seat.founding && seat.seeds.is_empty() {
+    if is_empty(&directory) && seat.begun && !seat.founding {
         let message = format!("the cluster's decisions are missing: {} is empty", directory.display());
-        let hint = "restore the data directory from a backup; this hub knows of no other that could help";
+        let hint = "start the hub: when it is one of several it joins again by itself; otherwise restore the data \
+                    directory from a backup";
         return Err(Failure::new(Exit::Data, message).hint(hint));
     }
     let opened = Control::open(
@@ -132,8 +141,8 @@ pub async fn take(taking: Taking<'_>, sightings: Sightings) -> Result<Arc<Regist
             return Err(failure);
         }
     };
-    if seat.founding {
-        seat.founding = false;
+    if seat.founding || !seat.begun {
+        (seat.founding, seat.begun) = (false, true);
         places.write_seat(&seat).map_err(|error| Failure::io("cluster.json cannot be written", &error))?;
         // Taken in now; that it could not be removed changes nothing.
         let _ = std::fs::remove_file(places.dump());

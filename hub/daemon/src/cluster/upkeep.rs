@@ -56,6 +56,11 @@ impl Synced {
         self.0.1.notify_one();
     }
 
+    /// The store is another one.
+    pub fn forget(&self) {
+        self.partitions().clear();
+    }
+
     fn partitions(&self) -> std::sync::MutexGuard<'_, BTreeSet<Partition>> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -260,7 +260,7 @@ mod tests {
         let opened = store(&path, &[1]);
         let reader = Reader::open(&path, &Options::hub()).unwrap();
         let writer = Writer::start(opened, 16).unwrap();
-        let mut driver = crate::driver::tests::driver(dir.path(), &writer);
+        let mut driver = crate::driver::tests::driver(dir.path(), &writer).await;
         driver.parts.loading = Reading::new(vec![reader], writer.handle());
         let load = Load { node: NodeId(2), journal: journal(), range: range(1, 5), bytes_max: 1 << 20 };
         driver.loads.push_back(load);
@@ -299,7 +299,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
         let writer = Writer::start(store, 1).unwrap();
-        let mut driver = crate::driver::tests::driver(dir.path(), &writer);
+        let mut driver = crate::driver::tests::driver(dir.path(), &writer).await;
         let (synced, mut heard) = mpsc::channel(1);
         let (relive, mut lives) = mpsc::channel(1);
         driver.parts.cluster = ToCluster { synced, relive };

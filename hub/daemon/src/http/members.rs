@@ -1,6 +1,7 @@
 //! `/v1/members`, `/v1/placement`, `/v1/settings`: the hubs, and who keeps what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -9,6 +10,7 @@ use millrace_host::http::Problem;
 use millrace_host::times::rfc3339;
 use millrace_hub_control::kv::{Compare, Txn};
 use millrace_hub_control::{Control, Level, Role};
+use millrace_hub_engine::membership::Liveness;
 use millrace_hub_engine::placement::{REPLICAS_MAX, Site, target};
 use millrace_model::NodeId;
 use serde::Deserialize;
@@ -62,6 +64,7 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
     let cluster = api.0.registry.cluster();
     let (table, members) = (cluster.table(), cluster.control().members());
     let load = table.placement.value.load();
+    let (roster, links) = (Arc::clone(&api.0.roster.borrow()), api.0.peers.links());
     let shown = |record: &HubRecord| {
         let member = members.iter().find(|member| member.id == record.node.0);
         let role = match member {
@@ -85,6 +88,18 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
             "partitions": load.get(&record.node).copied().unwrap_or(0),
             "joined_at": rfc3339(record.joined_at),
             "me": record.node == cluster.me(),
+            "liveness": if record.node == cluster.me() { Some("alive") } else {
+                roster.liveness(record.node).map(liveness)
+            },
+            "rtt_ms": links.iter().find(|link| link.node == record.node).and_then(|link| link.rtt).map(millis),
+            "connected": links.iter().find(|link| link.node == record.node).map(|link| link.connected),
+            "problem": links.iter().find(|link| link.node == record.node).and_then(|link| link.problem.clone()),
+            "load_permille": roster.profile(record.node).map(|profile| profile.load_permille),
+            "draining": roster.profile(record.node).map(|profile| profile.draining),
+            "software": match roster.profile(record.node) {
+                Some(profile) => Some(profile.software.clone()),
+                None => (record.node == cluster.me()).then(|| crate::SOFTWARE.to_owned()),
+            },
         })
     };
     let shown: Vec<Value> = table.records().map(shown).collect();
@@ -98,6 +113,19 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
         "replicas": table.settings.value.replicas,
         "control": consensus(cluster.control()),
     })))
+}
+
+const fn liveness(liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::Alive => "alive",
+        Liveness::Suspect => "suspect",
+        Liveness::Down => "down",
+    }
+}
+
+/// Milliseconds, to a hundredth.
+fn millis(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
 /// The hub with this name, number (`n3`) or id.

@@ -41,9 +41,8 @@ impl Owners {
         me: NodeId,
         reachable: &BTreeMap<NodeId, Duration>,
     ) -> Self {
-        let full = |node: &NodeId| {
-            table.hub(*node).and_then(|record| record.store).is_some_and(|store| store.full)
-        };
+        let full =
+            |node: &NodeId| table.hub(*node).and_then(|record| record.store).is_some_and(|store| store.full);
         let mut owners = Self::default();
         for partition in asked {
             let Some(assignment) = table.placement.value.of(*partition) else {
@@ -93,7 +92,8 @@ pub(super) fn from_text(text: &str) -> Option<BTreeSet<Partition>> {
     if text.len() != PARTITIONS / 4 || !text.is_ascii() {
         return None;
     }
-    let bytes = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let bytes =
+        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let bytes = bytes.collect::<Option<Vec<u8>>>()?;
     let mut partitions = BTreeSet::new();
     for (byte, number) in bytes.iter().rev().zip((0..=u8::MAX).step_by(8)) {
@@ -165,7 +165,8 @@ mod tests {
         assert!(!owners.missing.is_empty() && owners.missing.len() < PARTITIONS);
         let alone = Owners::of(&asked(None), &Table::default(), NodeId(1), &BTreeMap::new());
         assert_eq!((alone.here.len(), alone.missing.len()), (PARTITIONS, 0));
-        let mut owners = Owners::of(&asked(None), &table(&[1, 2, 3, 4]), NodeId(1), &near(&[(2, 1), (3, 1), (4, 1)]));
+        let mut owners =
+            Owners::of(&asked(None), &table(&[1, 2, 3, 4]), NodeId(1), &near(&[(2, 1), (3, 1), (4, 1)]));
         let lost = owners.elsewhere[&NodeId(3)].clone();
         owners.failed(NodeId(3));
         assert_eq!(owners.missing, lost);
@@ -173,7 +174,8 @@ mod tests {
 
     #[test]
     fn partitions_read_back_what_they_print() {
-        for partitions in [BTreeSet::new(), asked(None), [Partition(0), Partition(9), Partition(255)].into()] {
+        for partitions in [BTreeSet::new(), asked(None), [Partition(0), Partition(9), Partition(255)].into()]
+        {
             assert_eq!(from_text(&to_text(&partitions)), Some(partitions));
         }
         assert_eq!(from_text("ff"), None);

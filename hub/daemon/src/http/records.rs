@@ -53,12 +53,8 @@ pub(super) async fn page(
     let query = parameters::query(&pairs, &api.0.registry, api.0.clock.wall())?;
     let begun = api.0.clock.moment();
     let cluster = api.0.registry.cluster();
-    let mut owners = Owners::of(
-        &asked(query.devices.as_deref()),
-        &cluster.table(),
-        cluster.me(),
-        &api.reachable(),
-    );
+    let mut owners =
+        Owners::of(&asked(query.devices.as_deref()), &cluster.table(), cluster.me(), &api.reachable());
     let sheet = if owners.elsewhere.is_empty() {
         local(&api, query, None).await?
     } else {
@@ -121,9 +117,8 @@ async fn gathered(
 }
 
 async fn ask(api: &Api, node: NodeId, question: &Question) -> Result<Sheet, String> {
-    let peers = api.0.peers.as_ref().ok_or("this hub has no connections to others")?;
     let body = serde_json::to_vec(question).map_err(|error| error.to_string())?;
-    let answer = peers.call(node, CallKind::Api, body.into(), OWNER_PATIENCE).await;
+    let answer = api.0.peers.call(node, CallKind::Api, body.into(), OWNER_PATIENCE).await;
     let answer = answer.map_err(|error| error.to_string())?;
     let answer: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
     Sheet::read(&answer)

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
@@ -19,19 +19,20 @@ use millrace_wire::HubEndpoint;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Hub, identity};
+use super::linking::{self, LinkingParts};
+use super::{Hub, Shows, identity, taking_part};
 use crate::alarms::AlarmBoard;
-use crate::cluster::calls::Nowhere;
+use crate::cluster::Cluster;
 use crate::cluster::seat::{self, Taking};
-use crate::cluster::upkeep::{self, Own, Synced};
-use crate::cluster::{Cluster, placed, steward};
+use crate::cluster::upkeep::Own;
 use crate::config::{Config, Preset};
 use crate::driver::input::Input;
-use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts, ToCluster};
+use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts};
 use crate::http::{Api, ApiParts, WATCHERS_MAX};
 use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
+use crate::peers::control_road::ControlRoad;
 use crate::places::{About, Places, Runtime};
 use crate::pulse::Pulse;
 use crate::reading::Reading;
@@ -102,13 +103,17 @@ impl Hub {
         };
         let opened = opening.await.map_err(|error| Failure::internal(&error))??;
         let hub = opened.identity.own().hub().ok_or_else(|| identity::missing(&config.places))?;
+        let (showing, shown) = watch::channel(opened.identity.clone());
+        let road = linking::road(config.preset);
+        let peers = taking_part::peers(&opened.identity, shown, &clock, road, &shutdown)?;
+        taking_part::join_again(&config.places, &opened.about, &peers).await?;
         let taking = Taking {
             places: &config.places,
             about: &opened.about,
             hub,
             key: opened.identity.own().public_key_hash,
             options: control_options(config.preset),
-            transport: Arc::new(Nowhere),
+            transport: Arc::new(ControlRoad::new(peers.clone())),
             now: clock.wall(),
         };
         let registry = seat::take(taking, opened.sightings).await?;
@@ -125,9 +130,8 @@ impl Hub {
             region: endpoint.region.clone(),
             addresses: endpoint.addresses.clone(),
             key: own_key,
-            store: None,
+            store: (!witness).then_some(opened.life),
         };
-        let (synced, life) = (Synced::default(), opened.life);
         for address in misdirected(&endpoint.addresses, doors.quic) {
             tracing::warn!(
                 address,
@@ -147,6 +151,7 @@ impl Hub {
         let engine = engine(&config, &endpoint, opened.fence, &writer, (&clock, &registry)).await?;
         let looking = Looking::default();
         let schedules = look_on_schedule(&config, &clock, &looking).await?;
+        let (to_cluster, from_driver) = linking::to_cluster();
         let (driver, handle) = Driver::new(Parts {
             engine,
             clock: clock.clone(),
@@ -156,16 +161,38 @@ impl Hub {
             writer: writer.handle(),
             checking,
             loading,
-            cluster: ToCluster::nobody(),
+            cluster: to_cluster,
             pulse: Arc::clone(&pulse),
             looking: looking.clone(),
             memory: config.places.retention(),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
-        let hubs = Hubs::alone(&endpoint);
+        let (hubs, answering) = (Hubs::alone(&endpoint), Arc::new(OnceLock::new()));
+        let linked = linking::link(LinkingParts {
+            cluster: cluster.clone(),
+            peers: peers.clone(),
+            registrar: Arc::clone(&registrar),
+            driver: handle.clone(),
+            writer: writer.handle(),
+            from_driver,
+            endpoint: endpoint.clone(),
+            hubs: hubs.clone(),
+            pulse: Arc::clone(&pulse),
+            witness,
+            api: Arc::clone(&answering),
+            own,
+            places: config.places.clone(),
+            preset: config.preset,
+            sessions_max: config.quota.sessions,
+            meters: meters.clone(),
+            clock: clock.clone(),
+            shutdown: shutdown.clone(),
+        })?;
         let api = Api::new(ApiParts {
             endpoint,
             hubs: hubs.clone(),
+            peers: peers.clone(),
+            roster: linked.roster,
             quic: doors.quic,
             http: doors.http,
             places: config.places.clone(),
@@ -182,31 +209,31 @@ impl Hub {
             shutdown: shutdown.clone(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         });
+        // The first to be set, so it always is.
+        let _ = answering.set(api.clone());
         let sessions = Sessions {
             driver: handle.clone(),
             registrar: Arc::clone(&registrar),
             meters,
             renewing: Arc::new(Semaphore::new(RENEWALS_AT_ONCE)),
+            witness,
         };
         let Doors { listener, web, socket, quic, http } = doors;
         let mut tasks = vec![
             tokio::spawn(hubs.tell(handle.clone(), shutdown.clone())),
-            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, None)),
+            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()))),
             serve_web(web, &api, config.http_writable, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
             tokio::spawn(cut_revoked(cluster.clone(), handle.clone(), shutdown.clone())),
         ];
-        let (telling, own) = watch::channel(Own { store: (!witness).then_some(life), ..own });
-        let (upkept, stewarded) = (synced.clone(), cluster.clone());
-        let upkeep = upkeep::run(cluster.clone(), own, upkept, config.places.clone(), shutdown.clone());
-        let steward = steward::run(stewarded, clock.clone(), shutdown.clone());
-        let placed = placed::run(cluster.clone(), life, handle.clone(), shutdown.clone());
-        tasks.extend([tokio::spawn(upkeep), tokio::spawn(steward), tokio::spawn(placed)]);
+        tasks.extend(linked.tasks);
+        let shows = Shows { identity: showing, own: linked.own, profile: linked.profile };
+        let gossip = linked.gossip;
         #[rustfmt::skip]
         let hub = Self {
             config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, tasks, quic, http,
-            schedules, looking, hub, cluster, own: telling, synced, rereading: None,
+            schedules, looking, hub, cluster, peers, gossip, shows, rereading: None,
         };
         hub.announce()?;
         Ok(hub)

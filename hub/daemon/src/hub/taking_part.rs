@@ -17,8 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_host::{Clock, Exit, Failure, Shutdown};
 use millrace_link::{
-    CertificateAuthority, CertificateRequest, ClientOptions, CloseCode, Dialer, EnrollError, Identity, JoinToken,
-    Road, VaultError,
+    CertificateAuthority, CertificateRequest, ClientOptions, CloseCode, Dialer, EnrollError, Identity,
+    JoinToken, Road, VaultError,
 };
 use millrace_wire::CallKind;
 use tokio::sync::watch;
@@ -144,7 +144,13 @@ pub(crate) fn peers(
 ) -> Result<Peers, Failure> {
     let me = identity.own().hub();
     let me = me.ok_or_else(|| Failure::new(Exit::Config, "this machine has no hub's certificate"))?;
-    Ok(Peers::start(PeersParts { clock: clock.clone(), identity: shown, road, me, shutdown: shutdown.clone() }))
+    Ok(Peers::start(PeersParts {
+        clock: clock.clone(),
+        identity: shown,
+        road,
+        me,
+        shutdown: shutdown.clone(),
+    }))
 }
 
 fn check(order: &Order<'_>, places: &Places) -> Result<(), Failure> {
@@ -250,7 +256,8 @@ fn passing(why: &str) -> bool {
 fn keep_ca(places: &Places, identity: &Identity, joined: &Joined) -> Result<(), Failure> {
     let Some(key) = &joined.ca_key else { return Ok(()) };
     let ca = CertificateAuthority::from_pem(identity.ca_pem(), key);
-    let ca = ca.map_err(|error| Failure::new(Exit::Data, format!("the CA that was sent is none: {error}")))?;
+    let ca =
+        ca.map_err(|error| Failure::new(Exit::Data, format!("the CA that was sent is none: {error}")))?;
     if CertificateAuthority::load(&places.ca()).is_ok_and(|there| there.key_hash() == ca.key_hash()) {
         return Ok(());
     }

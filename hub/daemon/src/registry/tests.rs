@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_link::Serial;
 
 use super::*;
-use crate::cluster::calls::Nowhere;
+use crate::cluster::nowhere::Nowhere;
 use crate::cluster::seat::{self, Taking};
 use crate::places::{About, Places};
 
