@@ -1,4 +1,4 @@
-//! Agents and a hub in one process under one seed: a world around the real engines and the real journal, with faults, a
+//! Agents and hubs in one process under one seed: a world around the real engines and the real journal, with faults, a
 //! reference model beside it, and invariants that are checked all the time.
 //!
 //! ```text

@@ -382,6 +382,15 @@ impl ClusterWorld {
         hub.revision = revision;
         placed.store = hub.life;
         hub.placed = Some((*placed).clone());
+        if self.plan.gullible {
+            let lives: BTreeMap<NodeId, Incarnation> =
+                self.hubs.iter().map(|(node, hub)| (*node, hub.life)).collect();
+            for (of, standing) in &mut placed.hubs {
+                standing.full = true;
+                standing.store = lives.get(of).copied().unwrap_or(standing.store);
+            }
+        }
+        let Some(hub) = self.hubs.get(&node) else { return };
         let missing: Vec<NodeId> = placed
             .hubs
             .keys()
@@ -471,9 +480,10 @@ impl ClusterWorld {
     ) -> Option<(millrace_model::Durable, Vec<Outcome>)> {
         let hub = self.hubs.get_mut(&node)?;
         let (life, before) = (hub.life, hub.before);
+        let forgets = self.plan.forgetful && self.random.u8(0..20) == 0;
         match hub.store.as_mut()?.commit(commit, changes) {
             Ok((durable, outcomes)) => {
-                for outcome in &outcomes {
+                for outcome in outcomes.iter().filter(|_| !forgets) {
                     if let Outcome::Received { journal, stored, .. } = outcome {
                         self.truth.stored(node, life, *journal, stored);
                         if let Some(before) = before {

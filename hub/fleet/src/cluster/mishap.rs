@@ -26,7 +26,6 @@ impl ClusterWorld {
     pub(super) fn go_wrong(&mut self, fault: ClusterFault) {
         self.transcript.note(self.now, format_args!("fault: {fault:?}"));
         self.faults += 1;
-        let lifted = fault.clone();
         match fault {
             ClusterFault::Crash { hub, span } => {
                 if let Some(node) = self.chosen(hub) {
@@ -97,7 +96,6 @@ impl ClusterWorld {
                 self.timeline.after(span, Happening::StartAgent(agent));
             }
         }
-        let _ = lifted;
     }
 
     pub(super) fn lift(&mut self, fault: &ClusterFault) {

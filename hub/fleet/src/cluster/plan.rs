@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_model::Moment;
 
 /// One thing that goes wrong. Hubs are named by their turn among those that stand then.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClusterFault {
     /// A hub loses power, and comes back.
     Crash {
@@ -106,8 +106,10 @@ pub struct ClusterPlan {
     pub heal_at: Moment,
     /// How long the world may take to converge after that.
     pub converge_within: Duration,
-    /// Whether hubs count stores that are not full, on purpose.
+    /// On purpose: hubs are told that every store is full.
     pub gullible: bool,
+    /// On purpose: hubs' disks forget a run now and then, and say that they flushed it.
+    pub forgetful: bool,
 }
 
 /// How many hubs the world of a seed has: one for half of all seeds.
@@ -139,6 +141,7 @@ impl ClusterPlan {
             heal_at,
             converge_within: Duration::from_secs(240),
             gullible: false,
+            forgetful: false,
         }
     }
 
@@ -155,6 +158,7 @@ impl ClusterPlan {
             heal_at: Moment(25_000_000),
             converge_within: Duration::from_secs(240),
             gullible: false,
+            forgetful: false,
         }
     }
 
