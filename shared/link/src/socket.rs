@@ -8,6 +8,7 @@ use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits::UDP_PAYLOAD_BYTES_MAX;
+use crate::underlay::{Carried, Underlay};
 
 /// A socket on `addr` with this much room for packets that wait to be read. `[::]` takes IPv4 too, whatever the
 /// machine's default is.
@@ -22,13 +23,19 @@ fn bind(addr: SocketAddr, receive_bytes: usize) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A QUIC endpoint on `addr`; with `server` it also listens.
+/// A QUIC endpoint on `addr`, of the operating system or of another `underlay`; with `server` it also listens.
 pub(crate) fn endpoint(
+    underlay: Option<&dyn Underlay>,
     addr: SocketAddr,
     receive_bytes: usize,
     server: Option<ServerConfig>,
 ) -> io::Result<Endpoint> {
     let mut config = EndpointConfig::default();
     config.max_udp_payload_size(UDP_PAYLOAD_BYTES_MAX).map_err(io::Error::other)?;
-    Endpoint::new(config, server, bind(addr, receive_bytes)?, Arc::new(TokioRuntime))
+    let runtime = Arc::new(TokioRuntime);
+    if let Some(underlay) = underlay {
+        let socket = Arc::new(Carried(underlay.bind(addr)?));
+        return Endpoint::new_with_abstract_socket(config, server, socket, runtime);
+    }
+    Endpoint::new(config, server, bind(addr, receive_bytes)?, runtime)
 }
