@@ -1,10 +1,11 @@
-//! Any bytes as a frame, of agents and of hubs: they are refused, or they are a frame that can be written and read again.
+//! Any bytes as a frame, of agents and of hubs, calls included: they are refused, or they are a frame that can be written and read again.
 //!
 //! Promise: what decodes also encodes, and the second reading equals the first.
 #![no_main]
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use millrace_wire::calling::{Reply, Request};
 use millrace_wire::{PeerFrame, decode, encode};
 
 fuzz_target!(|data: &[u8]| {
@@ -12,6 +13,12 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(frame) = PeerFrame::decode(&bytes) {
         let written = frame.encode().expect("a frame that was read can be written");
         assert_eq!(PeerFrame::decode(&written).as_ref(), Ok(&frame), "a frame that was written can be read");
+    }
+    if let Ok(request) = Request::decode(&bytes) {
+        assert_eq!(request.encode().as_ref(), Ok(&bytes), "one request has one form");
+    }
+    if let Ok(reply) = Reply::decode(&bytes) {
+        assert_eq!(reply.encode().as_ref(), Ok(&bytes), "one reply has one form");
     }
     let Ok(frame) = decode(&bytes) else { return };
     let written = encode(&frame).expect("a frame that was read can be written");

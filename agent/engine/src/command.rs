@@ -142,6 +142,15 @@ pub enum Alarm {
     },
     /// The disk has no room although nothing more can go.
     Full,
+    /// The hubs were made anew after a disaster.
+    HubsRenewed {
+        /// The cluster's epoch now.
+        epoch: u64,
+        /// Records that they lost and that are sent again.
+        again: u64,
+        /// Records that they lost and that are not kept here any more: declared as lost.
+        lost: u64,
+    },
     /// The hub says that this device's certificate is revoked.
     Revoked {
         /// The hub's words.

@@ -25,13 +25,15 @@ pub enum Purpose {
     Reincarnate,
     /// Records of a retired journal.
     Reauthor,
+    /// What follows from hubs that were made anew.
+    Epoch,
 }
 
 impl Purpose {
     /// Whether the change takes room. After a refusal those that take none go first, alone. (A rejection is a count,
     /// and may draw on the store's reserve.)
     const fn takes_room(self) -> bool {
-        matches!(self, Self::Append | Self::Reincarnate | Self::Reauthor)
+        matches!(self, Self::Append | Self::Reincarnate | Self::Reauthor | Self::Epoch)
     }
 }
 

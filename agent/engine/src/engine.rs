@@ -9,6 +9,7 @@ use millrace_model::{Incarnation, JournalId, Lane, Moment, Wall};
 
 use crate::allowance::Bucket;
 use crate::committing::{Committing, Purpose};
+use crate::epoch::Epoch;
 use crate::intake::{Intake, Pressure};
 use crate::recovery::Recovery;
 use crate::retention::Retention;
@@ -34,6 +35,7 @@ pub struct Engine {
     pub(crate) session: Session,
     pub(crate) shipping: Shipping,
     pub(crate) recovery: Recovery,
+    pub(crate) epoch: Epoch,
     pub(crate) retention: Retention,
     pub(crate) bucket: Bucket,
     pub(crate) metered: bool,
@@ -71,6 +73,7 @@ impl Engine {
             session: Session::new(now),
             shipping: Shipping::default(),
             recovery: Recovery::default(),
+            epoch: Epoch::default(),
             retention: Retention::new(now + config.trim_interval),
             bucket: Bucket::new(None, now),
             metered: false,
@@ -138,6 +141,7 @@ impl Engine {
             Event::Surveyed { segments } => self.surveyed(&segments, now),
             Event::Connected => self.connected(now),
             Event::Disconnected { reason, unwelcome } => self.disconnected(reason, unwelcome, now),
+            Event::Elsewhere { within } => self.elsewhere(within, now),
             Event::Received(frame) => self.received(frame, now),
             Event::Sent { channel, bytes } => self.shipping.sent(channel, bytes),
             Event::Allowance { rate, metered } => {

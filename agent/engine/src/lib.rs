@@ -24,6 +24,7 @@
 //! | [`config`] | the numbers, their bounds and reasons |
 //! | [`committing`] | what goes into the next commit, one at a time |
 //! | [`intake`] | which publications are stored, refused or held back |
+//! | [`epoch`] | what happens when the hubs were made anew |
 //! | [`shelf`] | what is known of one journal: present, acked, sent |
 //! | [`routing`] | which hub to dial, and when to move |
 //! | [`session`] | when to dial, greet, back off |
@@ -38,6 +39,7 @@ pub mod command;
 pub mod committing;
 pub mod config;
 pub mod engine;
+pub mod epoch;
 pub mod event;
 pub mod intake;
 pub mod recovery;
@@ -51,5 +53,6 @@ pub mod status;
 pub use command::{Alarm, Channel, Command, LoadRequest, Receipts};
 pub use config::{Config, Policy};
 pub use engine::Engine;
+pub use epoch::EPOCH_NAME;
 pub use event::{Event, Ticket, WakeReason};
 pub use status::Status;

@@ -45,6 +45,7 @@ struct Probe {
     head: Seq,
     check: RecordCheck,
     held: RangeSet,
+    safe: RangeSet,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,8 +97,8 @@ impl Engine {
                 // The hub judged by our head; now we judge by its.
                 Some(check) if shelf.present.contains(holding.head) => {
                     let range = SeqRange::only(holding.head);
-                    let held = holding.held.clone();
-                    self.recovery.probes.push_back(Probe { journal, head: holding.head, check, held });
+                    let (held, safe) = (holding.held.clone(), holding.safe.clone());
+                    self.recovery.probes.push_back(Probe { journal, head: holding.head, check, held, safe });
                     self.commands.push_back(Command::Check { journal, range });
                 }
                 // Its head is not here to compare with. Trimmed, or evicted after it was sent: that is the hub's copy of ours. If this
@@ -109,8 +110,7 @@ impl Engine {
                     self.begin_incarnation(journal, Break::Forked, now);
                 }
                 _ => {
-                    shelf.verified = true;
-                    self.safe(journal, &holding.held, now);
+                    self.continues(journal, &holding.held, &holding.safe, now);
                 }
             },
         }
@@ -169,9 +169,21 @@ impl Engine {
         };
         if !same {
             self.begin_incarnation(probe.journal, Break::Forked, now);
-        } else if let Some(shelf) = self.shelves.get_mut(&probe.journal) {
-            shelf.verified = true;
-            self.safe(probe.journal, &probe.held, now);
+        } else {
+            self.continues(probe.journal, &probe.held, &probe.safe, now);
+        }
+    }
+
+    /// The hub's copy is a part of ours. What it holds need not be sent; of that, what is safe is acknowledged. The rest is when the
+    /// other hubs have it, and if they never get it, the session is given up and another hub tried, as with what was sent.
+    fn continues(&mut self, journal: JournalId, held: &RangeSet, safe: &RangeSet, now: Moment) {
+        self.safe(journal, &held.intersection(safe), now);
+        let Some(shelf) = self.shelves.get_mut(&journal) else { return };
+        shelf.verified = true;
+        let before = shelf.sent.count();
+        shelf.held(held);
+        if shelf.sent.count() > before {
+            self.shipping.await_answer(now);
         }
     }
 

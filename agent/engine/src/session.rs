@@ -53,6 +53,8 @@ pub struct Session {
     /// Why there is no session; told to people.
     pub(crate) trouble: Option<String>,
     unwelcome: bool,
+    /// Whether the pause is about this device, whichever hub it dials.
+    barred: bool,
 }
 
 impl Session {
@@ -67,6 +69,7 @@ impl Session {
             pause: None,
             trouble: None,
             unwelcome: false,
+            barred: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl Engine {
             // A new incarnation is named to the hub by a new Hello, so it must be on disk first.
             State::Offline { dial_at } if dial_at <= now && !self.recovery.is_breaking() => {
                 self.session.state = State::Dialling;
+                self.session.barred = false;
                 self.commands.push_back(Command::Connect);
             }
             State::Open if self.answer_due().is_some_and(|at| at <= now) => {
@@ -112,7 +116,9 @@ impl Engine {
         self.session.state = State::Greeting { deadline: now + self.config.greeting_timeout };
         // Those that are written to come first: however many lives the device had, they are named.
         let current = self.shelves.values().filter(|shelf| !shelf.retired);
-        let retired = self.shelves.values().filter(|shelf| shelf.retired && shelf.pending() > 0);
+        let all = self.epoch.names_all;
+        let waits = |shelf: &&crate::shelf::Shelf| shelf.pending() > 0 || (all && shelf.was_acked());
+        let retired = self.shelves.values().filter(|shelf| shelf.retired).filter(waits);
         let journals = current.chain(retired).map(|shelf| JournalSummary {
             incarnation: shelf.journal.incarnation,
             lane: shelf.journal.lane,
@@ -136,6 +142,7 @@ impl Engine {
                 self.alarm(Alarm::Revoked { reason: reason.clone() });
             }
             self.session.pause = Some(REVOKED_PAUSE);
+            self.session.barred = true;
         }
         // A goodbye said why in the hub's own words.
         if unwelcome || self.session.trouble.is_none() || self.session.pause.is_none() {
@@ -152,6 +159,17 @@ impl Engine {
         self.shipping.session_ended();
         self.recovery.session_ended();
         self.shelves.values_mut().for_each(crate::shelf::Shelf::session_ended);
+    }
+
+    /// Another hub waits to be tried: the pause was for the one that is gone. One that is about this device stands.
+    pub(crate) fn elsewhere(&mut self, within: Duration, now: Moment) {
+        if let State::Offline { dial_at } = self.session.state
+            && !self.session.barred
+        {
+            let spread = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+            let soon = now + Duration::from_micros(self.random.u64(0..=spread));
+            self.session.state = State::Offline { dial_at: dial_at.min(soon) };
+        }
     }
 
     /// Ends the session from this side.
@@ -176,6 +194,7 @@ impl Engine {
             // Late frames of a session that is over.
             (State::Offline { .. } | State::Dialling, _) => {}
             (_, Frame::Goodbye(goodbye)) => self.dismissed(&goodbye),
+            (_, Frame::Hubs(hubs)) => self.commands.push_back(Command::RememberHubs(hubs.hubs)),
             (State::Greeting { .. }, Frame::Welcome(welcome)) => self.welcomed(*welcome, now),
             (State::Open, Frame::Acks(acks)) => {
                 self.acknowledged(&acks, now);
@@ -215,6 +234,7 @@ impl Engine {
             }
             _ => Duration::ZERO,
         };
+        self.session.barred = matches!(goodbye.code, GoodbyeCode::Superseded | GoodbyeCode::Revoked);
         let asked = Duration::from_millis(goodbye.retry_after_ms).min(REVOKED_PAUSE);
         self.session.pause = Some(pause.max(asked));
         self.close("the hub said goodbye");
@@ -225,8 +245,8 @@ impl Engine {
         self.session.failures = 0;
         (self.session.trouble, self.session.unwelcome) = (None, false);
         self.session.fence = welcome.session;
-        self.session.hub = welcome.name;
-        self.session.region = welcome.region;
+        self.session.hub.clone_from(&welcome.name);
+        self.session.region.clone_from(&welcome.region);
         self.shipping.begin(self.session.number, Credit::new(welcome.credit));
         self.shelves.values_mut().for_each(crate::shelf::Shelf::go_live);
         // A journal that the hub has nothing of needs no proof that the hub's copy is a part of ours.
@@ -236,10 +256,12 @@ impl Engine {
             shelf.verified =
                 !shelf.retired && !named.contains(&(shelf.journal.incarnation, shelf.journal.lane));
         }
-        for holding in &welcome.holdings {
-            self.held(holding, now);
+        if self.epoch_fits(&welcome, now) {
+            for holding in &welcome.holdings {
+                self.held(holding, now);
+            }
+            self.commands.push_back(Command::RememberHubs(welcome.hubs));
         }
-        self.commands.push_back(Command::RememberHubs(welcome.hubs));
     }
 
     fn acknowledged(&mut self, acks: &Acks, now: Moment) {

@@ -33,7 +33,7 @@ pub struct Shelf {
     pub acked: RangeSet,
     /// Acked in memory, and not yet written down.
     pub unwritten: RangeSet,
-    /// Sent in this session.
+    /// Sent in this session, or held by its hub when it began.
     pub sent: RangeSet,
     /// From here on, records are live in this session.
     pub live_from: Seq,
@@ -204,6 +204,37 @@ impl Shelf {
             let Some(oldest) = self.vouched.iter().next() else { break };
             self.vouched.remove(oldest);
         }
+    }
+
+    /// Whether the hubs had anything of it, ever.
+    #[must_use]
+    pub fn was_acked(&self) -> bool {
+        !self.vouched.is_empty()
+    }
+
+    /// What the hubs may have had by this directory's doing, and is not here any more.
+    #[must_use]
+    pub fn vouched_and_gone(&self) -> RangeSet {
+        self.vouched.difference(&self.present)
+    }
+
+    /// The hubs lost these: they wait again.
+    pub fn take_back(&mut self, ranges: &RangeSet) {
+        let count = self.acked.intersection(ranges).count();
+        for range in ranges.iter() {
+            for set in [&mut self.acked, &mut self.unwritten, &mut self.graced] {
+                set.remove(range);
+            }
+            self.waiting.iter_mut().for_each(|(_, waiting)| waiting.remove(range));
+        }
+        self.waiting.retain(|(_, waiting)| !waiting.is_empty());
+        self.ledger.acked = self.ledger.acked.saturating_sub(count);
+        self.ledger.pending += count;
+    }
+
+    /// A hub holds these already: they need not be sent in this session.
+    pub fn held(&mut self, ranges: &RangeSet) {
+        self.sent.extend(&ranges.intersection(&self.present).difference(&self.acked));
     }
 
     /// Forgets what belongs to a session.

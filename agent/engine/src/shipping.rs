@@ -73,6 +73,11 @@ impl Shipping {
         if channel == Channel::Live { &mut self.live } else { &mut self.backlog }
     }
 
+    /// The hub owes an ack.
+    pub(crate) fn await_answer(&mut self, now: Moment) {
+        self.unanswered_since.get_or_insert(now);
+    }
+
     /// The transport took bytes.
     pub(crate) fn sent(&mut self, channel: Channel, bytes: u64) {
         let channel = self.channel(channel);
@@ -201,7 +206,7 @@ impl Engine {
             let frame = RunFrame::of(run);
             let cost = frame.cost();
             self.shipping.credit.spend(cost);
-            self.shipping.unanswered_since.get_or_insert(now);
+            self.shipping.await_answer(now);
             self.bucket.spend(cost + FRAME_OVERHEAD_BYTES, now);
             self.shipping.channel(request.channel).queued_bytes += cost;
             self.send(request.channel, Frame::Run(frame));

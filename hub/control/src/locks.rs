@@ -133,6 +133,18 @@ impl Control {
         Ok(matches!(outcome, Outcome::Txn { held: true, .. }))
     }
 
+    /// Gives up the place that `lease` has in the row for the lock `name`; `false` when it has none.
+    ///
+    /// # Errors
+    /// [`ControlError`]; asking again is harmless.
+    pub async fn give_up(&self, name: &str, lease: u64) -> Result<bool, ControlError> {
+        let key = Bytes::from(format!("{}{lease:016x}", places(name)));
+        let there = Compare { key: key.clone(), relation: Relation::NotEqual, target: Target::Create(0) };
+        let then = vec![Op::delete(KeyRange::one(key))];
+        let txn = Txn { compares: vec![there], then, otherwise: vec![] };
+        Ok(matches!(self.propose(&Command::Txn(txn)).await?, Outcome::Txn { held: true, .. }))
+    }
+
     /// Makes a new value known, while the place is still there; `false` when it is gone. The fence stays.
     ///
     /// # Errors

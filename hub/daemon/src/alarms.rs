@@ -126,6 +126,20 @@ fn telling(alarm: &Alarm) -> Telling {
             format!("a run of journal {journal} was refused: {reason}"),
             "the agent sends it again; when this repeats, run `millrace-agent verify` on the device",
         ),
+        Alarm::Peer { node, reason } => (
+            "peer",
+            true,
+            None,
+            format!("hub {node} and this one cannot share readings: {reason}"),
+            "compare `millrace-hub members` on both: they must be of one cluster and of compatible versions",
+        ),
+        Alarm::Regressed { node, records } => (
+            "regressed",
+            true,
+            None,
+            format!("hub {node} holds {records} records less than it once told"),
+            "it fills itself again; find out who put an old copy back, or run `millrace-hub verify` there",
+        ),
         Alarm::Quota { device, reason } => (
             "quota",
             false,
@@ -170,6 +184,9 @@ const fn remedy(reason: GapReason) -> &'static str {
         GapReason::Topic => {
             "a topic may have 1,024 bytes and no wildcards: have the publisher use a shorter one"
         }
+        GapReason::HubsRenewed => {
+            "it was lost with the hubs' disks: back up more often, or keep records longer on devices"
+        }
         GapReason::Damaged => "look at the device's disk, and run `millrace-agent verify` there",
     }
 }
@@ -178,10 +195,10 @@ const fn remedy(reason: GapReason) -> &'static str {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_board_keeps_the_latest_first_and_not_more_than_it_should() {
+    #[tokio::test]
+    async fn the_board_keeps_the_latest_first_and_not_more_than_it_should() {
         let dir = tempfile::tempdir().unwrap();
-        let registry = Arc::new(Registry::open(&dir.path().join("r.jsonl"), Wall(0)).unwrap());
+        let registry = crate::registry::tests::lone(dir.path()).await;
         let board = AlarmBoard::new(registry);
         for number in 0..KEPT_MAX + 5 {
             let device = DeviceId::from_bytes([1; 16]);

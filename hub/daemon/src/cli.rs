@@ -3,11 +3,20 @@
 //! Promise: what is printed on standard output is the answer, and with `--json` one JSON document; errors go to standard
 //! error with their fix, and the exit codes are those of [`millrace_host::Exit`].
 
+mod backup;
 mod config;
 mod devices;
+mod drain;
 mod init;
+mod join;
+mod kv;
+mod lease;
+mod lock;
 mod look;
+mod members;
+mod offline;
 mod query;
+mod restore;
 mod run;
 mod status;
 mod tail;
@@ -32,7 +41,7 @@ use millrace_host::Failure;
 /// Where a hub's data is when nothing else is said.
 const DATA_DEFAULT: &str = "/var/lib/millrace-hub";
 
-/// Receives the readings of many agents, keeps them, answers queries.
+/// Receives the readings of many agents, keeps them, answers queries; alone or as one of several hubs.
 #[derive(Debug, Parser)]
 #[command(
     name = "millrace-hub",
@@ -48,13 +57,25 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
+    Join(join::Join),
     Run(run::Run),
     Token(token::Token),
     Devices(devices::Devices),
     Query(query::Query),
     Tail(tail::Tail),
     Status(status::Status),
+    Drain(drain::Drain),
+    Members(members::Members),
+    Placement(members::Placement),
+    Settings(members::Settings),
+    Kv(kv::Kv),
+    Lease(lease::Lease),
+    Lock(lock::Lock),
+    Elect(lock::Elect),
     Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    ForceNewCluster(restore::ForceNewCluster),
     Config(config::Config),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  millrace-hub completions bash > /etc/bash_completion.d/millrace-hub")]
@@ -64,7 +85,7 @@ enum Command {
     },
 }
 
-/// How long a hub may take from locking its registry to answering, and how often to look whether it does.
+/// How long a hub may take from locking its data directory to answering, and how often to look whether it does.
 const STARTING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -96,7 +117,7 @@ impl Which {
     }
 
     /// Whether the hub is to be asked; `false` when none runs on the data directory, which is then read directly. A hub that
-    /// holds its registry and does not answer yet is starting: it is waited for.
+    /// holds its directory and does not answer yet is starting: it is waited for.
     pub(crate) async fn runs(&self) -> Result<bool, Failure> {
         let deadline = Instant::now() + STARTING;
         loop {
@@ -104,7 +125,7 @@ impl Which {
                 return Ok(true);
             }
             match self.places().read_about() {
-                Ok(_) if Registry::is_held(&self.places().registry()) && Instant::now() < deadline => {
+                Ok(_) if Registry::is_held(&self.places().seen()) && Instant::now() < deadline => {
                     sleep(LOOK_AGAIN).await;
                 }
                 Ok(_) => return Ok(false),
@@ -142,11 +163,23 @@ impl Command {
             Self::Init(init) => init.perform(),
             Self::Run(run) => run.perform(),
             Self::Config(config) => config.perform(),
-            Self::Verify(verify) => verify.perform(),
+            Self::Restore(restore) => restore.perform(),
+            Self::ForceNewCluster(force) => force.perform(),
+            Self::Backup(backup) => wait_for(backup.perform()),
+            Self::Verify(verify) => wait_for(verify.perform()),
+            Self::Join(join) => wait_for(join.perform()),
+            Self::Members(members) => wait_for(members.perform()),
+            Self::Placement(placement) => wait_for(placement.perform()),
+            Self::Settings(settings) => wait_for(settings.perform()),
+            Self::Kv(kv) => wait_for(kv.perform()),
+            Self::Lease(lease) => wait_for(lease.perform()),
+            Self::Lock(lock) => wait_for(lock.perform()),
+            Self::Elect(elect) => wait_for(elect.perform()),
             Self::Token(token) => wait_for(token.perform()),
             Self::Devices(devices) => wait_for(devices.perform()),
             Self::Query(query) => wait_for(query.perform()),
             Self::Tail(tail) => wait_for(tail.perform()),
+            Self::Drain(drain) => wait_for(drain.perform()),
             Self::Status(status) => wait_for(status.perform()),
             Self::Completions { shell } => {
                 let mut text = Vec::new();

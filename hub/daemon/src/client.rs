@@ -23,6 +23,8 @@ use millrace_host::Failure;
 
 /// A page of 10,000 records with large payloads, as JSON.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The cluster's decisions at the largest budget.
+const BYTES_MAX: usize = 512 << 20;
 /// One event of a stream.
 const EVENT_BYTES_MAX: usize = 4 << 20;
 /// How long connecting and the beginning of an answer may take.
@@ -100,12 +102,44 @@ impl Client {
         whole(self.send(Method::GET, path, Body::empty()).await?).await
     }
 
+    /// Asks for `path`, whose answer is bytes.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn bytes(&self, path: &str) -> Result<Bytes, Failure> {
+        bytes_of(self.send(Method::GET, path, Body::empty()).await?, BYTES_MAX).await
+    }
+
     /// Asks for a change.
     ///
     /// # Errors
     /// When the hub is not there or refuses.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         whole(self.send(Method::POST, path, Body::from(body.to_string())).await?).await
+    }
+
+    /// Puts these bytes there.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn put(&self, path: &str, body: Bytes) -> Result<Value, Failure> {
+        whole(self.send(Method::PUT, path, Body::from(body)).await?).await
+    }
+
+    /// Puts this document there.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn put_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.put(path, Bytes::from(body.to_string())).await
+    }
+
+    /// Deletes what is there.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        whole(self.send(Method::DELETE, path, Body::empty()).await?).await
     }
 
     /// Follows the events of `path`.
@@ -167,16 +201,16 @@ fn lost(error: &hyper::Error) -> Failure {
     Failure::new(Exit::Unavailable, format!("the connection to the hub was lost: {error}")).hint("try again")
 }
 
-async fn bytes_of(response: Response<Incoming>) -> Result<Bytes, Failure> {
+async fn bytes_of(response: Response<Incoming>, limit: usize) -> Result<Bytes, Failure> {
     let body = Body::new(response.into_body());
-    to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|error| {
+    to_bytes(body, limit).await.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("the hub's answer was cut off: {error}"))
             .hint("ask for less at once")
     })
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
-    let bytes = bytes_of(response).await?;
+    let bytes = bytes_of(response, ANSWER_BYTES_MAX).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let message = format!("what answered is not a Millrace hub: {error}");
         Failure::new(Exit::Unavailable, message).hint("check the address")
@@ -186,11 +220,16 @@ async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
 async fn refusal(response: Response<Incoming>) -> Failure {
     let status = response.status();
     let exit = match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Exit::Temporary,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::INSUFFICIENT_STORAGE => {
+            Exit::Temporary
+        }
         status if status.is_client_error() => Exit::Usage,
         _ => Exit::Internal,
     };
-    let body = bytes_of(response).await.ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let body = bytes_of(response, ANSWER_BYTES_MAX)
+        .await
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let text = |key: &str| {
         let text = body.as_ref().and_then(|body| body.pointer(&format!("/error/{key}")));
         text.and_then(Value::as_str).map(str::to_owned)

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use millrace_host::config::{ConfigError, Source};
 
-pub use checked::{Config, Quota, Retention, valid_address};
+pub use checked::{Config, Preset, Quota, Retention, valid_address};
 pub use raw::Raw;
 
 /// A complete, commented file.

@@ -4,6 +4,8 @@
 //!  sessions ──Input (256)──▶ ┌────────┐ ──Outgoing (128 each)──▶ sessions
 //!  API      ──Input───────▶  │ driver │ ──visit──▶ journal thread ──Answer (16)──▶ driver
 //!  signals  ──────────────▶  │ engine │ ──check──▶ readers ────────Answer────────▶ driver
+//!  peers    ──Input───────▶  │        │ ──load───▶ readers ────────Answer────────▶ driver
+//!                            │        │ ──Way (one each)──▶ replication streams
 //!                            └────────┘ ──Stored (1024, oldest dropped)──▶ followers
 //! ```
 //!
@@ -14,8 +16,10 @@
 mod carrying;
 pub mod input;
 mod keeping;
+mod replicating;
 #[cfg(test)]
 mod tests;
+pub mod way;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -27,7 +31,7 @@ use millrace_host::{Clock, Shutdown};
 use millrace_hub_engine::{Engine, Event, LinkId, Retained};
 use millrace_journal::WriterHandle;
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, JournalId, Moment, SeqRange};
+use millrace_model::{DeviceId, JournalId, Moment, NodeId, SeqRange};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 
@@ -37,17 +41,25 @@ use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::retention::Looking;
-use input::{Answer, Input, Line, Seen, Snapshot, Stored};
+use input::{Answer, Input, Line, Load, Seen, Snapshot, Stored};
+use way::Way;
+
+pub use replicating::ToCluster;
 
 /// Inputs that wait for the engine. When full, sessions stop reading from their agents. What the runs among them hold
 /// is bounded by the engine's credit.
 pub const INPUTS_MAX: usize = 256;
-/// Answers of the journal's thread and of readers: one commit and [`CHECKS_RUNNING_MAX`] checks are under way at most.
+/// Answers of the journal's thread and of readers: one commit, [`CHECKS_RUNNING_MAX`] checks and [`LOADS_RUNNING_MAX`] loads are under way
+/// at most.
 const ANSWERS_MAX: usize = 16;
 /// Checks that run at once, over connections of their own: a session never waits for people's queries.
 pub const CHECKS_RUNNING_MAX: usize = 2;
 /// Checks that wait. When there are more, no input is taken until some are answered.
 const CHECKS_WAITING_MAX: usize = 4_096;
+/// Loads for other hubs that run at once, over connections of their own: neither sessions nor queries wait for them.
+pub const LOADS_RUNNING_MAX: usize = 2;
+/// Loads that wait; the engine has one under way for each other hub. When there are more, no input is taken until some are answered.
+const LOADS_WAITING_MAX: usize = 1_024;
 /// Batches of new records that a follower may lag behind before it is told that it missed some.
 pub const STORED_KEPT_MAX: usize = 1_024;
 /// Sightings that wait for the registry; further ones are dropped, they are hints.
@@ -81,6 +93,10 @@ pub struct Parts {
     pub writer: WriterHandle,
     /// Connections for checks: [`CHECKS_RUNNING_MAX`] of them.
     pub checking: Reading,
+    /// Connections for reading what other hubs lack: [`LOADS_RUNNING_MAX`] of them.
+    pub loading: Reading,
+    /// Who speaks to control.
+    pub cluster: ToCluster,
     /// What the hub says about itself.
     pub pulse: Arc<Pulse>,
     /// Whether it is time for retention to look.
@@ -98,6 +114,9 @@ pub enum Ended {
     /// The store is poisoned: the process must end, the next one verifies.
     #[error("the store is poisoned: {0}")]
     Poisoned(String),
+    /// What the cluster decides can be neither written nor read: the process must end, the next one verifies.
+    #[error("this hub's part in its cluster's decisions has ended: {0}")]
+    Decisions(String),
     /// The journal's thread is gone. A fault in the program.
     #[error("the journal's thread has ended")]
     WriterGone,
@@ -111,6 +130,13 @@ pub struct DriverHandle {
 }
 
 impl DriverHandle {
+    /// A way to a driver of the test's own, and what comes on it.
+    #[cfg(test)]
+    pub(crate) fn fake() -> (Self, mpsc::Receiver<Input>) {
+        let (inputs, taken) = mpsc::channel(INPUTS_MAX);
+        (Self { inputs, stored: broadcast::channel(1).0 }, taken)
+    }
+
     /// Hands something to the driver; waits while it has enough. `false` when it has ended.
     pub async fn tell(&self, input: Input) -> bool {
         self.inputs.send(input).await.is_ok()
@@ -147,6 +173,11 @@ pub struct Driver {
     lines: BTreeMap<LinkId, Line>,
     checks: VecDeque<(JournalId, SeqRange)>,
     checking: usize,
+    /// My replication streams to other hubs, and theirs to me.
+    peers: BTreeMap<NodeId, Way>,
+    guests: BTreeMap<LinkId, Way>,
+    loads: VecDeque<Load>,
+    loading: usize,
     commit_asked: Moment,
     /// A commit that the journal's queue had no room for.
     held: Option<(u64, Arc<Vec<Change>>)>,
@@ -185,6 +216,10 @@ impl Driver {
             lines: BTreeMap::new(),
             checks: VecDeque::new(),
             checking: 0,
+            peers: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            loads: VecDeque::new(),
+            loading: 0,
             commit_asked: Moment(0),
             held: None,
             busy: false,
@@ -217,7 +252,7 @@ impl Driver {
                     self.here_at_the_end = self.greeted();
                     self.feed(Event::Shutdown);
                 }
-                Some(input) = self.inputs.recv(), if self.checks.len() < CHECKS_WAITING_MAX => {
+                Some(input) = self.inputs.recv(), if self.has_room() => {
                     self.take(input);
                     self.take_more();
                 }
@@ -233,6 +268,11 @@ impl Driver {
                 return Ended::Asked;
             }
         }
+    }
+
+    /// Whether inputs may be taken: what they ask for must not pile up.
+    fn has_room(&self) -> bool {
+        self.checks.len() < CHECKS_WAITING_MAX && self.loads.len() < LOADS_WAITING_MAX
     }
 
     fn greeted(&self) -> BTreeSet<DeviceId> {
@@ -295,9 +335,20 @@ impl Driver {
                 }
                 self.feed(Event::Closed { link });
             }
-            Input::Event(event) => self.feed(event),
+            Input::PeerUp { node, way } => self.peer_up(node, way),
+            Input::GuestUp { guest, node, way } => self.guest_up(guest, node, way),
+            Input::Event(event) => {
+                match &event {
+                    Event::PeerDown { node } => drop(self.peers.remove(node)),
+                    Event::GuestDown { guest } => drop(self.guests.remove(guest)),
+                    _ => {}
+                }
+                self.feed(event);
+            }
             Input::Violation { link, reason } => self.violated(link, &reason),
             Input::Reconfigure(config) => self.feed(Event::Reconfigured(config)),
+            // Whoever asked may have gone.
+            Input::Ping(reply) => drop(reply.send(())),
             Input::Ask(reply) => {
                 let snapshot = self.snapshot();
                 // Whoever asked may have gone.

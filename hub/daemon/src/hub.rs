@@ -4,9 +4,12 @@
 //! that was received is flushed first; a poisoned store ends the process with exit code 74 instead, without another ack.
 //! Absent: the command line, signals.
 
+mod answering;
 pub mod founding;
 pub(crate) mod identity;
+mod linking;
 mod start;
+pub mod taking_part;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,25 +17,33 @@ use std::time::Duration;
 
 use millrace_host::schedules::Schedules;
 use millrace_host::{Clock, Exit, Failure, Reload, Shutdown, systemd};
+use millrace_hub_control::ControlError;
+use millrace_hub_engine::membership::Profile;
 use millrace_journal::Writer;
 use millrace_link::{CloseCode, Identity, Listener};
 use millrace_model::HubId;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 
+use crate::cluster::Cluster;
+use crate::cluster::upkeep::Own;
 use crate::config::Config;
 use crate::driver::input::Input;
 use crate::driver::{DriverHandle, Ended};
+use crate::peers::Peers;
 use crate::pulse::Pulse;
 use crate::registrar::Registrar;
 use crate::retention::{self, Looking};
 
-pub(crate) use start::{load_ca, registry_failure, store_failure};
+pub(crate) use start::{load_ca, open_sightings, registry_failure, store_failure};
 
 /// How often the hub looks whether its own certificate is to be renewed.
 const IDENTITY_CHECK: Duration = Duration::from_secs(1_800);
 /// How often `systemctl status` gets a fresh line.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// How often it looks whether it still takes part in its cluster's decisions.
+const STOPPED_CHECK: Duration = Duration::from_secs(1);
 /// How long callers and the journal's thread may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(6);
 
@@ -53,7 +64,21 @@ pub struct Hub {
     schedules: Schedules,
     looking: Looking,
     hub: HubId,
+    cluster: Cluster,
+    peers: Peers,
+    gossip: JoinHandle<()>,
+    shows: Shows,
     rereading: Option<Rereading>,
+}
+
+/// What a hub shows of itself, to be changed while it runs.
+struct Shows {
+    /// To those that it dials.
+    identity: watch::Sender<Identity>,
+    /// In the table.
+    own: watch::Sender<Own>,
+    /// In gossip.
+    profile: Arc<watch::Sender<Profile>>,
 }
 
 /// Reads the config again, as it stands now.
@@ -79,6 +104,18 @@ impl Hub {
         self.http
     }
 
+    /// Its part in its cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What it says of itself in gossip. Whoever has it drain says so there.
+    #[must_use]
+    pub fn profile(&self) -> Arc<watch::Sender<Profile>> {
+        Arc::clone(&self.shows.profile)
+    }
+
     /// Runs until the shutdown starts or the store fails, then closes everything. Each request of `reload` reads the
     /// identity again, and of the config the quotas and retention; see [`Hub::rereading`].
     pub async fn run(mut self, mut reload: Option<Reload>) -> Exit {
@@ -90,6 +127,7 @@ impl Hub {
                 () = requested(&mut reload) => self.reload().await,
                 _ = identity.tick() => self.renew_own().await,
                 _ = status.tick() => self.tell_systemd().await,
+                why = stopped(self.cluster.clone()) => break Ok(Ended::Decisions(why)),
             }
         };
         let ended = ended.unwrap_or_else(|error| {
@@ -104,7 +142,9 @@ impl Hub {
         systemd::stopping();
         let (exit, code, text) = match ended {
             Ended::Asked => (Exit::Ok, CloseCode::Shutdown, "the hub stops"),
-            Ended::Poisoned(_) => (Exit::Io, CloseCode::Internal, "the hub's store failed"),
+            Ended::Poisoned(_) | Ended::Decisions(_) => {
+                (Exit::Io, CloseCode::Internal, "the hub's store failed")
+            }
             Ended::WriterGone => (Exit::Internal, CloseCode::Internal, "the hub failed"),
         };
         if exit != Exit::Ok {
@@ -113,12 +153,20 @@ impl Hub {
         }
         self.shutdown.trigger();
         self.schedules.shutdown().await;
+        // The others hear that it leaves before their connections are cut.
+        if timeout(END_PATIENCE, self.gossip).await.is_err() {
+            tracing::warn!("gossip does not end: the others notice by themselves");
+        }
         self.listener.close(code, text).await;
         for task in self.tasks {
             // What has not ended by then is cut with the process.
             let _ = timeout(END_PATIENCE, task).await;
         }
         let writer = self.writer;
+        self.peers.close(code, text).await;
+        if timeout(END_PATIENCE, self.cluster.close()).await.is_err() {
+            tracing::warn!("the cluster's decisions do not close: the process ends without it");
+        }
         let closed = tokio::task::spawn_blocking(move || drop(writer.stop()));
         if timeout(END_PATIENCE, closed).await.is_err() {
             tracing::warn!("the journal's thread does not end: the process ends without it");
@@ -181,8 +229,13 @@ impl Hub {
     }
 
     fn present(&self, identity: &Identity) {
-        if let Err(error) = self.listener.replace_identity(identity) {
-            tracing::error!(%error, "the identity cannot be used: the old one stays");
+        match self.listener.replace_identity(identity) {
+            Ok(()) => {
+                let key = identity.own().public_key_hash;
+                self.shows.identity.send_replace(identity.clone());
+                self.shows.own.send_if_modified(|own| std::mem::replace(&mut own.key, key) != key);
+            }
+            Err(error) => tracing::error!(%error, "the identity cannot be used: the old one stays"),
         }
     }
 
@@ -197,6 +250,17 @@ impl Hub {
                 bytes(now.usage.used_bytes),
                 if now.full { ", FULL" } else { "" }
             ));
+        }
+    }
+}
+
+/// Waits until this hub has stopped taking part in its cluster's decisions: its disk failed.
+async fn stopped(cluster: Cluster) -> String {
+    let mut look = ticks(STOPPED_CHECK);
+    loop {
+        look.tick().await;
+        if let Err(ControlError::Stopped(why)) = cluster.control().quorum() {
+            return why;
         }
     }
 }

@@ -5,11 +5,14 @@
 use std::path::Path;
 
 use millrace_journal::{CommitError, OpenError, Options, ReadError, Store};
-use millrace_model::Fence;
 use millrace_model::store::Change;
+use millrace_model::{Fence, Incarnation};
 
 /// The name under which the epoch is remembered.
 const EPOCH: &str = "fence-epoch";
+
+/// The name under which the store's life is remembered.
+pub(crate) const LIFE: &str = "store-incarnation";
 
 /// Fences of one process: so many sessions it will never open.
 const FENCES_PER_EPOCH_BITS: u32 = 32;
@@ -31,7 +34,7 @@ pub enum StoreError {
     #[error("the store does not take a commit: {0}")]
     Commit(#[from] CommitError),
     /// What was remembered is not an epoch.
-    #[error("the store remembers {0} bytes as its epoch instead of 8: restore it from a backup")]
+    #[error("the store remembers {0} bytes as its epoch or life instead of 8: restore it from a backup")]
     Epoch(usize),
 }
 
@@ -64,6 +67,30 @@ pub fn open(path: &Path, options: &Options) -> Result<Store, StoreError> {
         tracing::warn!("the disk has no room for the reserve: make room");
     }
     Ok(store)
+}
+
+/// Begins another life of the store: it is a copy, and must not be taken for what it was copied from.
+///
+/// # Errors
+/// When the store cannot remember it.
+pub fn begin_life(store: &mut Store, fresh: Incarnation) -> Result<(), StoreError> {
+    let value = fresh.bits().to_be_bytes().to_vec();
+    store.commit(0, &[Change::Remember { name: LIFE, value }])?;
+    Ok(())
+}
+
+/// Which life of the store it is: `fresh`, when it has just begun.
+///
+/// # Errors
+/// When the store cannot remember it.
+pub fn incarnation(store: &mut Store, fresh: Incarnation) -> Result<Incarnation, StoreError> {
+    if let Some(bytes) = store.recall(LIFE)? {
+        let found = bytes.len();
+        let bits = bytes.try_into().map_err(|_| StoreError::Epoch(found))?;
+        return Ok(Incarnation::new(u64::from_be_bytes(bits)));
+    }
+    store.commit(0, &[Change::Remember { name: LIFE, value: fresh.bits().to_be_bytes().to_vec() }])?;
+    Ok(fresh)
 }
 
 /// Begins a new epoch and returns the fence after which this process's own begin.

@@ -5,7 +5,10 @@
 //!   ca/                  certificate and key of the cluster's CA
 //!   identity/            key and certificate of this hub
 //!   about.json           name, region and addresses, as `init` was told
-//!   registry.jsonl       devices and join tokens
+//!   cluster.json         this hub's number in its cluster, and how to reach the others
+//!   control/             what the cluster decided: devices, tokens, hubs
+//!   control.dump         what a new cluster begins with after a disaster, until its first start
+//!   seen.jsonl           when devices were last here
 //!   journal.db …         the records
 //!   retention.json       since when they are here
 //!   admin.sock           0600, while the hub runs
@@ -20,6 +23,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use millrace_host::files::replace;
+use millrace_model::{Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// A data directory.
@@ -46,6 +50,29 @@ pub struct About {
     pub region: String,
     /// Where agents reach it, `host:port`; port 0 stands for the port that it listens on.
     pub addresses: Vec<String>,
+}
+
+/// Who a hub is in its cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SeatFile {
+    /// Its number.
+    pub node: NodeId,
+    /// How often the cluster was made anew.
+    pub epoch: u64,
+    /// Which life of `control/`.
+    pub control: Incarnation,
+    /// Where other hubs are reached, before the table is known.
+    #[serde(default)]
+    pub seeds: Vec<String>,
+    /// Whether it only votes and keeps no readings. It has no CA.
+    #[serde(default)]
+    pub witness: bool,
+    /// Whether `control/` was used already: when it is empty all the same, it was lost.
+    #[serde(default)]
+    pub begun: bool,
+    /// Whether it is to make the cluster: it is the first one, and has not begun yet.
+    #[serde(default)]
+    pub founding: bool,
 }
 
 impl Places {
@@ -79,13 +106,31 @@ impl Places {
         self.0.join("journal.db")
     }
 
+    /// What a new cluster begins with after a disaster, until its first start has taken it in.
+    #[must_use]
+    pub fn dump(&self) -> PathBuf {
+        self.0.join("control.dump")
+    }
+
     /// Since when records are here.
     #[must_use]
     pub fn retention(&self) -> PathBuf {
         self.0.join("retention.json")
     }
 
-    /// Devices and join tokens.
+    /// What the cluster decided.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.0.join("control")
+    }
+
+    /// When devices were last here.
+    #[must_use]
+    pub fn seen(&self) -> PathBuf {
+        self.0.join("seen.jsonl")
+    }
+
+    /// Devices and join tokens of a hub of before, which kept them by itself.
     #[must_use]
     pub fn registry(&self) -> PathBuf {
         self.0.join("registry.jsonl")
@@ -99,6 +144,10 @@ impl Places {
 
     fn runtime(&self) -> PathBuf {
         self.0.join("runtime.json")
+    }
+
+    fn cluster(&self) -> PathBuf {
+        self.0.join("cluster.json")
     }
 
     fn about(&self) -> PathBuf {
@@ -128,6 +177,26 @@ impl Places {
     /// When the file cannot be written.
     pub fn write_about(&self, about: &About) -> io::Result<()> {
         replace(&self.about(), &serde_json::to_vec_pretty(about)?)
+    }
+
+    /// Who this hub is in its cluster; `None` where it has none yet.
+    ///
+    /// # Errors
+    /// When the file is unreadable or malformed.
+    pub fn read_seat(&self) -> io::Result<Option<SeatFile>> {
+        match std::fs::read(self.cluster()) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps who this hub is in its cluster.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_seat(&self, seat: &SeatFile) -> io::Result<()> {
+        replace(&self.cluster(), &serde_json::to_vec_pretty(seat)?)
     }
 
     /// Says where the running hub is to be found.

@@ -11,16 +11,23 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::meters::ByOutcome;
+use crate::peers::Peers;
 use crate::session::Sessions;
 
-/// Enrolments at once. Each waits for a flush of the registry; further machines are told to try again.
+/// Enrolments at once. Each waits for a decision of the cluster; further machines are told to try again.
 const ENROLMENTS_MAX: usize = 32;
 
 /// Names of connections are used once in a process.
 static NEXT_LINK: AtomicU64 = AtomicU64::new(1);
 
+/// A name for a connection, or for a stream of another hub: the engine has one space of numbers for both.
+pub(crate) fn next_link() -> u64 {
+    NEXT_LINK.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Takes connections until the listener is closed, then waits for those that are open.
-pub async fn receive(listener: Arc<Listener>, sessions: Sessions) {
+/// Hubs are served by `peers`; without those they are turned away like everybody who is no device.
+pub async fn receive(listener: Arc<Listener>, sessions: Sessions, peers: Option<Peers>) {
     let enrolments = Arc::new(Semaphore::new(ENROLMENTS_MAX));
     let mut tasks = JoinSet::new();
     loop {
@@ -30,10 +37,14 @@ pub async fn receive(listener: Arc<Listener>, sessions: Sessions) {
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
         };
         match accepted {
-            Some(Accepted::Session(connection)) => {
-                let link = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
-                tasks.spawn(sessions.clone().serve(link, connection));
-            }
+            Some(Accepted::Session(connection)) => match peers.clone() {
+                Some(peers) if connection.peer().hub().is_some() => {
+                    tasks.spawn(async move { peers.serve(connection).await });
+                }
+                _ => {
+                    tasks.spawn(sessions.clone().serve(next_link(), connection));
+                }
+            },
             Some(Accepted::Enrolment(connection)) => {
                 tasks.spawn(enrol(connection, sessions.clone(), Arc::clone(&enrolments)));
             }
@@ -46,24 +57,15 @@ pub async fn receive(listener: Arc<Listener>, sessions: Sessions) {
 async fn enrol(connection: EnrolmentConnection, sessions: Sessions, places: Arc<Semaphore>) {
     let source = connection.remote_addr().ip();
     let decided = match places.try_acquire() {
-        Err(_) => {
-            Ok(Err((EnrolmentRefusal::Unavailable, "too many machines enrol at once: try again".into())))
-        }
+        Err(_) => Err((EnrolmentRefusal::Unavailable, "too many machines enrol at once: try again".into())),
         Ok(_place) => {
-            let (registrar, request) = (Arc::clone(&sessions.registrar), connection.request().clone());
-            let deciding = tokio::task::spawn_blocking(move || {
-                registrar.enrol(&request, source).map_err(|refused| (refused.why, refused.text))
-            });
-            deciding.await
+            let decided = sessions.registrar.enrol(connection.request(), source).await;
+            decided.map_err(|refused| (refused.why, refused.text))
         }
     };
     let (outcome, answered) = match decided {
-        Ok(Ok(pem)) => ("granted", connection.grant(&pem, sessions.registrar.ca_pem()).await),
-        Ok(Err((why, text))) => ("refused", connection.refuse(why, &text).await),
-        Err(error) => {
-            tracing::error!(%error, "the thread that enrols has ended");
-            return;
-        }
+        Ok(pem) => ("granted", connection.grant(&pem, sessions.registrar.ca_pem()).await),
+        Err((why, text)) => ("refused", connection.refuse(why, &text).await),
     };
     sessions.meters.enrolments.get_or_create(&ByOutcome { outcome }).inc();
     if let Err(error) = answered {

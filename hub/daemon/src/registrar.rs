@@ -1,8 +1,8 @@
 //! The registrar: enrols machines that show a good join token, and renews certificates of known devices.
 //!
-//! Promise: a certificate leaves only after the registry has remembered it on disk. A secret is compared by its
+//! Promise: a certificate leaves only after the cluster has decided to remember it. A secret is compared by its
 //! fingerprint, so the time that it takes tells nothing about it. Whoever guesses is slowed down.
-//! Absent: sockets. Its calls wait for the disk, so they run on threads that may block.
+//! Absent: sockets.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_host::Clock;
+use millrace_hub_control::ControlError;
 use millrace_link::{
     CaError, CertificateAuthority, CertificateError, EnrolmentRefusal, EnrolmentRequest, EntropyError,
     JoinSecret, JoinToken, PeerIdentity, Role, TokenError,
 };
-use millrace_model::{DeviceId, Moment, Wall};
+use millrace_model::{DeviceId, HubId, Moment, Wall};
 
+use crate::cluster::record::EnrolledRecord;
 use crate::registry::{Certificate, Device, Registry, RegistryError, Token};
 
 /// Wrong secrets that one source may show within [`WRONG_WINDOW`]: typing errors of a person, not a search.
@@ -24,9 +26,16 @@ const WRONG_WINDOW: Duration = Duration::from_secs(60);
 /// Sources that are remembered; when there are more, the oldest is forgotten.
 const SOURCES_MAX: usize = 4_096;
 
-/// Why a certificate was not issued to a known device.
+/// The label that a machine asks with when it is to become a hub. A device's token makes no hub, and a hub's no device: it is
+/// refused before the token is used.
+pub const HUB_LABEL: &str = "millrace-hub";
+
+/// Why a certificate was not issued to a known device or hub.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {
+    /// This hub has no CA.
+    #[error("this hub is a witness and issues no certificates: ask another hub")]
+    Witness,
     /// The request cannot be certified.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -44,6 +53,9 @@ pub enum TokenMakingError {
     /// A part is beyond its limit.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// This hub has no CA.
+    #[error("this hub is a witness and makes no join tokens: ask another hub")]
+    Witness,
     /// The registry refuses.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -74,49 +86,65 @@ pub struct TokenOrder {
     pub life: Duration,
     /// Where hubs are reached.
     pub addresses: Vec<String>,
+    /// Whether the machine becomes a hub.
+    pub hub: bool,
+    /// The hub whose place it takes.
+    pub replace: Option<String>,
 }
 
 /// Issues what the registry allows.
 pub struct Registrar {
     registry: Arc<Registry>,
-    ca: CertificateAuthority,
+    ca_pem: String,
+    /// A witness has none.
+    ca: Option<CertificateAuthority>,
     clock: Clock,
     life: Duration,
     wrong: Mutex<BTreeMap<IpAddr, (Moment, u32)>>,
 }
 
 impl Registrar {
-    /// A registrar whose certificates live for `life`.
+    /// A registrar whose certificates live for `life`. Without a CA, of which `ca_pem` is the certificate, it refuses all.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, ca: CertificateAuthority, clock: Clock, life: Duration) -> Self {
-        Self { registry, ca, clock, life, wrong: Mutex::default() }
+    pub fn new(
+        registry: Arc<Registry>,
+        ca_pem: &str,
+        ca: Option<CertificateAuthority>,
+        clock: Clock,
+        life: Duration,
+    ) -> Self {
+        Self { registry, ca_pem: ca_pem.to_owned(), ca, clock, life, wrong: Mutex::default() }
     }
 
     /// The CA's certificate.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
-        self.ca.certificate_pem()
+        &self.ca_pem
     }
 
-    /// The CA itself, for the hub's own certificate.
-    pub(crate) fn ca(&self) -> &CertificateAuthority {
-        &self.ca
+    /// The CA itself, for the hub's own certificate and for hubs that join; a witness has none.
+    pub(crate) const fn ca(&self) -> Option<&CertificateAuthority> {
+        self.ca.as_ref()
     }
 
     /// Makes a join token and remembers its fingerprint.
     ///
     /// # Errors
     /// When a part is beyond its limit, there is no randomness, or the registry refuses.
-    pub fn make_token(&self, order: TokenOrder) -> Result<JoinToken, TokenMakingError> {
-        make_token(&self.registry, &self.ca, order, self.clock.wall())
+    pub async fn make_token(&self, order: TokenOrder) -> Result<JoinToken, TokenMakingError> {
+        let ca = self.ca.as_ref().ok_or(TokenMakingError::Witness)?;
+        make_token(&self.registry, ca, order, self.clock.wall()).await
     }
 
     /// Enrols the machine that asks from `source`, and returns its certificate.
     ///
     /// # Errors
     /// What it is to be told.
-    pub fn enrol(&self, request: &EnrolmentRequest, source: IpAddr) -> Result<String, Refused> {
+    pub async fn enrol(&self, request: &EnrolmentRequest, source: IpAddr) -> Result<String, Refused> {
         let now = self.clock.wall();
+        if self.ca.is_none() {
+            return Err(refused(EnrolmentRefusal::Unavailable, &RenewalError::Witness.to_string()));
+        }
         if self.guesses(source, 0) >= WRONG_MAX {
             let text = "too many wrong secrets came from this address: wait a minute";
             return Err(refused(EnrolmentRefusal::Unavailable, text));
@@ -125,28 +153,46 @@ impl Registrar {
         let Some(token) = self.registry.token(&fingerprint) else {
             self.guesses(source, 1);
             tracing::warn!(%source, "an enrolment with an unknown secret was refused");
-            let text = "no such join token here: make one with `millrace-hub token create` on this hub";
+            let text = "no such join token here: make one with `millrace-hub token create`";
             return Err(refused(EnrolmentRefusal::UnknownSecret, text));
         };
         if let Some((id, _)) = token.used_by.iter().find(|(_, key)| *key == request.public_key_hash) {
             // The same machine, which did not get the answer.
-            return self.again(*id, request);
+            return self.again(*id, &token, request).await;
         }
         if token.expires <= now {
             let text = "the join token has expired: make a new one with `millrace-hub token create`";
             return Err(refused(EnrolmentRefusal::Expired, text));
         }
-        if token.used_by.len() as u64 >= u64::from(token.uses) {
+        if token.is_used_up() {
             return Err(refused(EnrolmentRefusal::Used, &RegistryError::TokenUsed.to_string()));
         }
-        self.named(request, &token).and_then(|()| self.welcome(request, &token, now)).inspect_err(|refused| {
+        let decided = match self.fits(request, &token) {
+            Ok(()) if token.hub => self.welcome_hub(request, &token, now).await,
+            Ok(()) => self.welcome(request, &token, now).await,
+            Err(refused) => Err(refused),
+        };
+        decided.inspect_err(|refused| {
             tracing::warn!(%source, why = ?refused.why, text = refused.text, "an enrolment was refused");
         })
     }
 
     /// A machine that asks for a name other than its token's is somebody's mistake: one of the two is wrong, and a device
     /// keeps its name.
-    fn named(&self, request: &EnrolmentRequest, token: &Token) -> Result<(), Refused> {
+    fn fits(&self, request: &EnrolmentRequest, token: &Token) -> Result<(), Refused> {
+        let not_permitted = |text| Err(refused(EnrolmentRefusal::NotPermitted, text));
+        match (token.hub, request.labels.contains_key(HUB_LABEL)) {
+            (true, false) => {
+                return not_permitted("this join token makes a hub: use it with `millrace-hub join`");
+            }
+            (false, true) => {
+                return not_permitted(
+                    "this join token makes a device: use it with `millrace-agent enroll`, or make one with \
+                     `millrace-hub token create --hub`",
+                );
+            }
+            _ => {}
+        }
         match (&token.name, &request.name) {
             (Some(fixed), Some(asked)) if fixed != asked => Err(refused(
                 EnrolmentRefusal::NotPermitted,
@@ -158,18 +204,13 @@ impl Registrar {
         }
     }
 
-    fn welcome(&self, request: &EnrolmentRequest, token: &Token, now: Wall) -> Result<String, Refused> {
+    async fn welcome(&self, request: &EnrolmentRequest, token: &Token, now: Wall) -> Result<String, Refused> {
         let drawn = millrace_host::entropy::bytes().map_err(|error| unavailable(&error))?;
         let id = DeviceId::from_bytes(drawn);
         let generated = || format!("device-{}", id.to_string().chars().take(8).collect::<String>());
         let name = token.name.clone().or_else(|| request.name.clone()).unwrap_or_else(generated);
-        let issued = self.issue(&request.csr_der, id, &name, now);
-        let (pem, certificate) = issued.map_err(|error| match error {
-            RenewalError::Ca(CaError::Request(_) | CaError::Name(_)) => {
-                refused(EnrolmentRefusal::NotPermitted, &error.to_string())
-            }
-            error => unavailable(&error),
-        })?;
+        let issued = self.issue(&request.csr_der, Role::Device(id), &name);
+        let (pem, certificate) = issued.map_err(|error| not_issued(&error))?;
         let mut labels = request.labels.clone();
         labels.extend(token.labels.clone());
         let device = Device {
@@ -183,17 +224,49 @@ impl Registrar {
             software: String::new(),
             revoked: None,
         };
-        self.registry.enrol(device, &token.fingerprint).map_err(|error| match error {
-            RegistryError::NameTaken { .. } => refused(EnrolmentRefusal::NotPermitted, &error.to_string()),
-            RegistryError::TokenUsed => refused(EnrolmentRefusal::Used, &error.to_string()),
-            error => unavailable(&error),
-        })?;
+        let enrolled = self.registry.enrol(device, &token.fingerprint).await;
+        enrolled.map_err(|error| not_enrolled(&error))?;
         tracing::info!(device = %id, name, "a device is enrolled");
         Ok(pem)
     }
 
-    fn again(&self, id: DeviceId, request: &EnrolmentRequest) -> Result<String, Refused> {
-        self.renew(id, &request.csr_der).map_err(|error| match error {
+    /// A hub gets its certificate here and its number when it joins.
+    async fn welcome_hub(
+        &self,
+        request: &EnrolmentRequest,
+        token: &Token,
+        now: Wall,
+    ) -> Result<String, Refused> {
+        let drawn = millrace_host::entropy::bytes().map_err(|error| unavailable(&error))?;
+        let hub = HubId::from_bytes(drawn);
+        let name = token.name.clone().or_else(|| request.name.clone());
+        let name =
+            name.ok_or_else(|| refused(EnrolmentRefusal::NotPermitted, "a hub needs a name: give --name"))?;
+        let issued = self.issue(&request.csr_der, Role::Hub(hub), &name);
+        let (pem, certificate) = issued.map_err(|error| not_issued(&error))?;
+        let replace = token.replace.clone();
+        let record = EnrolledRecord { key: certificate.key, name: name.clone(), replace, at: now };
+        let enrolled = self.registry.enrol_hub(hub, &record, &token.fingerprint).await;
+        enrolled.map_err(|error| not_enrolled(&error))?;
+        tracing::info!(%hub, name, "a hub is enrolled");
+        Ok(pem)
+    }
+
+    async fn again(
+        &self,
+        id: DeviceId,
+        token: &Token,
+        request: &EnrolmentRequest,
+    ) -> Result<String, Refused> {
+        if token.hub {
+            let hub = HubId::from_bytes(*id.as_bytes());
+            let name = self.registry.hub_name(&hub);
+            let name =
+                name.ok_or_else(|| refused(EnrolmentRefusal::Used, &RegistryError::TokenUsed.to_string()))?;
+            let issued = self.issue(&request.csr_der, Role::Hub(hub), &name);
+            return issued.map(|(pem, _)| pem).map_err(|error| not_issued(&error));
+        }
+        self.renew(id, &request.csr_der).await.map_err(|error| match error {
             RenewalError::Registry(RegistryError::Unknown { .. }) => refused(
                 EnrolmentRefusal::NotPermitted,
                 "the device was enrolled with this token and is revoked",
@@ -205,24 +278,25 @@ impl Registrar {
     /// A new certificate for a known device, over the key in its request (PKCS #10, DER).
     ///
     /// # Errors
-    /// When the device is unknown or revoked, the request is not well formed, or the disk refuses.
-    pub fn renew(&self, id: DeviceId, csr_der: &[u8]) -> Result<String, RenewalError> {
+    /// When the device is unknown or revoked, the request is not well formed, or nothing can be decided now.
+    pub async fn renew(&self, id: DeviceId, csr_der: &[u8]) -> Result<String, RenewalError> {
         let unknown = || RegistryError::Unknown { device: id.to_string() };
         let device = self.registry.device(&id).ok_or_else(unknown)?;
-        let (pem, certificate) = self.issue(csr_der, id, &device.name, self.clock.wall())?;
-        self.registry.renewed(id, certificate)?;
+        let (pem, certificate) = self.issue(csr_der, Role::Device(id), &device.name)?;
+        self.registry.renewed(id, certificate).await?;
         tracing::info!(device = %id, name = device.name, "a certificate is issued");
         Ok(pem)
     }
 
-    fn issue(
+    /// A certificate over the key in a request (PKCS #10, DER).
+    pub(crate) fn issue(
         &self,
         csr_der: &[u8],
-        id: DeviceId,
+        role: Role,
         name: &str,
-        now: Wall,
     ) -> Result<(String, Certificate), RenewalError> {
-        let pem = self.ca.issue(csr_der, Role::Device(id), name, self.life, now)?;
+        let ca = self.ca.as_ref().ok_or(RenewalError::Witness)?;
+        let pem = ca.issue(csr_der, role, name, self.life, self.clock.wall())?;
         let certificate = Certificate::of(&PeerIdentity::from_pem(&pem)?);
         Ok((pem, certificate))
     }
@@ -249,7 +323,7 @@ impl Registrar {
 ///
 /// # Errors
 /// When a part is beyond its limit, there is no randomness, or the registry refuses.
-pub fn make_token(
+pub async fn make_token(
     registry: &Registry,
     ca: &CertificateAuthority,
     order: TokenOrder,
@@ -273,13 +347,37 @@ pub fn make_token(
         name: token.name.clone(),
         labels: token.labels.clone(),
         used_by: Vec::new(),
+        hub: order.hub,
+        replace: order.replace,
     };
-    registry.add_token(remembered, now)?;
+    registry.add_token(remembered, now).await?;
     Ok(token)
 }
 
 fn refused(why: EnrolmentRefusal, text: &str) -> Refused {
     Refused { why, text: text.to_owned() }
+}
+
+fn not_issued(error: &RenewalError) -> Refused {
+    match error {
+        RenewalError::Ca(CaError::Request(_) | CaError::Name(_)) => {
+            refused(EnrolmentRefusal::NotPermitted, &error.to_string())
+        }
+        error => unavailable(error),
+    }
+}
+
+fn not_enrolled(error: &RegistryError) -> Refused {
+    match error {
+        RegistryError::NameTaken { .. } | RegistryError::HubNameTaken { .. } => {
+            refused(EnrolmentRefusal::NotPermitted, &error.to_string())
+        }
+        RegistryError::TokenUsed => refused(EnrolmentRefusal::Used, &error.to_string()),
+        RegistryError::Control(ControlError::NoQuorum { .. }) => {
+            refused(EnrolmentRefusal::Unavailable, &error.to_string())
+        }
+        error => unavailable(error),
+    }
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Refused {

@@ -33,7 +33,7 @@ const OUTBOX_MAX: usize = 128;
 const STREAMS_MAX: usize = 8;
 /// Certificates that one connection may ask for.
 const RENEWALS_MAX: u32 = 4;
-/// Renewals at once, of all connections; each waits for a flush of the registry. Further ones wait.
+/// Renewals at once, of all connections; each waits for a decision of the cluster. Further ones wait.
 pub const RENEWALS_AT_ONCE: usize = 8;
 /// How long the last frames may take to arrive before the connection is ended all the same.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -51,6 +51,8 @@ pub struct Sessions {
     pub meters: Meters,
     /// Places for renewals, [`RENEWALS_AT_ONCE`] of them.
     pub renewing: Arc<Semaphore>,
+    /// Whether this hub keeps no readings.
+    pub witness: bool,
 }
 
 #[derive(Clone)]
@@ -68,6 +70,10 @@ impl Sessions {
         let Some(device) = peer.device() else {
             return connection.close(CloseCode::NotAdmitted, "only devices open sessions here");
         };
+        if self.witness {
+            return connection
+                .close(CloseCode::Moved, "this hub is a witness and keeps no readings: try another");
+        }
         let key = peer.public_key_hash;
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
         let session = Session { link, device, shared: self, outbox };
@@ -90,7 +96,11 @@ impl Sessions {
         };
         readers.shutdown().await;
         connection.close(code, &reason);
-        tracing::info!(%device, link, ?code, reason, "a session ended");
+        if code == CloseCode::Measured {
+            tracing::debug!(%device, link, "an agent measured the road");
+        } else {
+            tracing::info!(%device, link, ?code, reason, "a session ended");
+        }
         driver.tell(Input::Event(Event::Closed { link })).await;
     }
 }
@@ -197,28 +207,21 @@ impl Session {
 
     /// Answers a request for a certificate. The error is the request's fault; ours are logged, and the agent asks again.
     async fn renewed(&self, request: RenewalRequest) -> Result<(), String> {
-        let (registrar, device) = (Arc::clone(&self.shared.registrar), self.device);
+        let registrar = &self.shared.registrar;
         // Never closed.
         let _place = self.shared.renewing.acquire().await;
-        let issued = tokio::task::spawn_blocking(move || {
-            let pem = registrar.renew(device, &request.request)?;
-            Ok::<String, RenewalError>(format!("{pem}{}", registrar.ca_pem()))
-        });
-        match issued.await {
-            Ok(Ok(chain)) => {
+        match registrar.renew(self.device, &request.request).await {
+            Ok(pem) => {
+                let chain = format!("{pem}{}", registrar.ca_pem());
                 self.shared.meters.renewals.inc();
                 let grant = Outgoing::Frame(Frame::RenewalGrant(RenewalGrant { chain }));
                 // Fails only when the session is over.
                 let _ = self.outbox.send(grant).await;
                 Ok(())
             }
-            Ok(Err(RenewalError::Ca(millrace_link::CaError::Request(why)))) => Err(why),
-            Ok(Err(error)) => {
-                tracing::error!(%error, device = %self.device, "a certificate could not be renewed");
-                Ok(())
-            }
+            Err(RenewalError::Ca(millrace_link::CaError::Request(why))) => Err(why),
             Err(error) => {
-                tracing::error!(%error, "the thread that issues certificates has ended");
+                tracing::error!(%error, device = %self.device, "a certificate could not be renewed");
                 Ok(())
             }
         }

@@ -1,8 +1,8 @@
 //! What the engine asks of the world, in order.
 
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, Fence, Incarnation, JournalId, RangeSet, SeqRange};
-use millrace_wire::{Frame, GoodbyeCode};
+use millrace_model::{DeviceId, Fence, Incarnation, JournalId, NodeId, Partition, RangeSet, SeqRange};
+use millrace_wire::{Frame, GoodbyeCode, PeerFrame};
 
 use crate::LinkId;
 
@@ -57,6 +57,57 @@ pub enum Command {
         /// Which records.
         ranges: RangeSet,
     },
+    /// Say this on my replication stream to another hub.
+    Tell {
+        /// To whom.
+        node: NodeId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// Say this on the replication stream that another hub opened towards me.
+    Answer {
+        /// On which stream.
+        guest: LinkId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// Read records for another hub; answer with `Loaded`.
+    Load {
+        /// For whom.
+        node: NodeId,
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        range: SeqRange,
+        /// Bytes of bodies, about: whatever is read then is enough.
+        bytes_max: usize,
+    },
+    /// End my replication stream to another hub: it broke the protocol. Answered with `PeerDown`.
+    Part {
+        /// To whom.
+        node: NodeId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// End another hub's replication stream towards me. Answered with `GuestDown`.
+    Dismiss {
+        /// Which stream.
+        guest: LinkId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// This hub holds everything that enough replicas of these partitions held: control is to be told. Said again when nothing
+    /// comes of it.
+    Synced {
+        /// Which partitions.
+        partitions: Vec<Partition>,
+    },
+    /// This store is not what it was: another hub knows that it held more in this life. It is to get a new incarnation, committed as
+    /// not full, and `Placed` is to say so; until then it counts for nothing.
+    Relive {
+        /// What shows it, for people.
+        reason: String,
+    },
     /// Tell people.
     Alarm(Alarm),
 }
@@ -105,6 +156,20 @@ pub enum Alarm {
         device: DeviceId,
         /// How.
         reason: String,
+    },
+    /// Another hub broke the protocol, or is of another cluster.
+    Peer {
+        /// Which hub.
+        node: NodeId,
+        /// How.
+        reason: String,
+    },
+    /// A hub, perhaps this one, holds less than it once told: its store was put back from an old copy, or is damaged.
+    Regressed {
+        /// Which hub.
+        node: NodeId,
+        /// How many records it does not hold any more.
+        records: u64,
     },
     /// The disk has no room.
     Full,

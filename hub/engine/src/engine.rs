@@ -10,11 +10,15 @@ use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
 use crate::bucket::Buckets;
 use crate::credit::WINDOW_BYTES_MIN;
+use crate::directory::Directory;
+use crate::draining::Draining;
+use crate::guests::Guest;
 use crate::link::{Link, Stage};
 use crate::reception::Reception;
+use crate::replication::Replication;
 use crate::retention::Retention;
 use crate::shelf::Shelf;
-use crate::{Alarm, Command, Config, Event, LinkId, WakeReason};
+use crate::{Alarm, Command, Config, Debt, Event, Fullness, LinkId, WakeReason};
 
 /// How long an agent that is turned away should wait.
 const COME_BACK_MS: u64 = 5_000;
@@ -40,6 +44,11 @@ pub struct Engine {
     pub(crate) settling: BTreeSet<LinkId>,
     pub(crate) reception: Reception,
     pub(crate) retention: Retention,
+    pub(crate) replication: Replication,
+    /// The streams of other hubs.
+    pub(crate) guests: BTreeMap<LinkId, Guest>,
+    pub(crate) directory: Directory,
+    pub(crate) draining: Draining,
     pub(crate) fence: Fence,
     usage: Usage,
     clock: (Moment, Wall),
@@ -84,6 +93,10 @@ impl Engine {
             settling: BTreeSet::new(),
             reception: Reception::default(),
             retention: Retention::default(),
+            replication: Replication::default(),
+            guests: BTreeMap::new(),
+            directory: Directory::default(),
+            draining: Draining::default(),
             fence: config.fence_base,
             usage,
             clock: (now, Wall(0)),
@@ -131,17 +144,38 @@ impl Engine {
                 self.raise_due_credits(now);
                 self.settle_doubts(now);
                 self.relieve(now);
+                self.replication.ripen(now);
+                self.supply_all(now);
+                self.refresh_directory(now);
+                self.drain_some(now);
             }
+            Event::PeerUp { node } => self.peer_up(node),
+            Event::PeerSaid { node, frame } => self.peer_said(node, frame, now),
+            Event::PeerDown { node } => self.replication.disconnected(node),
+            Event::GuestUp { guest, node } => self.guest_up(guest, node),
+            Event::GuestSaid { guest, frame } => self.guest_said(guest, frame, now),
+            Event::GuestDown { guest } => {
+                self.guest_down(guest);
+                self.greet_settled(now);
+            }
+            Event::Placed(placed) => self.be_placed(*placed, now),
+            Event::Loaded { node, journal, range, runs } => self.loaded(node, (journal, range), runs, now),
+            Event::Hubs { hubs } => self.direct(hubs, now),
+            Event::Drain { on } => self.drain(on, now),
             Event::Shutdown => {
                 self.stopping = true;
                 let all: Vec<LinkId> = self.links.keys().copied().collect();
                 for link in all {
                     self.close(link, GoodbyeCode::Shutdown, "the hub stops", now);
                 }
+                self.dismiss_all("this hub stops");
             }
         }
         self.close_silent(now);
         self.commit(now);
+        if let Some(partitions) = self.replication.report(now) {
+            self.commands.push_back(Command::Synced { partitions });
+        }
     }
 
     /// The next thing to do, if any.
@@ -158,7 +192,13 @@ impl Engine {
         let retry = self.reception.retry_at().map(|at| (at, WakeReason::RetryCommit));
         let doubt = self.doubts.first().map(|(at, _)| (*at, WakeReason::Doubt));
         let evict = self.eviction_due().map(|at| (at, WakeReason::Evict));
-        [silent, credit, retry, doubt, evict].into_iter().flatten().min()
+        let owed =
+            self.replication.wakes_at().filter(|_| !self.stopping).map(|at| (at, WakeReason::Replicate));
+        let synced = self.replication.syncing.due().map(|at| (at, WakeReason::Synced));
+        let directory = self.directory_due().map(|at| (at, WakeReason::Directory));
+        let drain = self.drain_due().map(|at| (at, WakeReason::Drain));
+        let all = [silent, credit, retry, doubt, evict, owed, synced, directory, drain];
+        all.into_iter().flatten().min()
     }
 
     /// Whether changes wait for a flush.
@@ -206,6 +246,18 @@ impl Engine {
         self.links.values().filter(|link| matches!(link.stage, Stage::Open { .. })).count()
     }
 
+    /// What every other hub is owed; nothing for a hub that is alone.
+    #[must_use]
+    pub fn replication(&self) -> Vec<Debt> {
+        self.replication.debts()
+    }
+
+    /// How much of what this hub should hold it knows to hold.
+    #[must_use]
+    pub fn fullness(&self) -> Fullness {
+        self.replication.fullness()
+    }
+
     /// The store says what it has for these journals.
     fn measured(&mut self, stored: &[(JournalId, u64)]) {
         for (journal, bytes) in stored {
@@ -249,7 +301,7 @@ impl Engine {
             (Stage::Closing, _) => {}
             (_, Frame::Goodbye(_)) => self.close(id, GoodbyeCode::Shutdown, "goodbye", now),
             (Stage::Silent { .. }, Frame::Hello(hello)) => self.hello(id, hello, now),
-            (Stage::Open { .. }, Frame::Run(run)) => self.run(id, run, now),
+            (Stage::Open { .. }, Frame::Run(run)) => self.run(id, &run, now),
             (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal, now),
             (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare, now),
             (_, frame) => {
@@ -288,6 +340,7 @@ impl Engine {
     /// it again, and without its credit nothing would bound it here.
     fn forget(&mut self, id: LinkId, now: Moment) {
         self.rest(id, now);
+        self.replication.forget(id);
         if self.links.get(&id).is_some_and(|link| link.waiting > 0) {
             self.reception.forget(id);
         }
@@ -328,6 +381,7 @@ impl Engine {
             return;
         }
         self.rest(id, now);
+        self.replication.forget(id);
         let retry_after_ms = match code {
             GoodbyeCode::Unavailable | GoodbyeCode::Quota | GoodbyeCode::Protocol => COME_BACK_MS,
             _ => 0,

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use millrace_model::store::{Outcome, Refusal, Usage};
-use millrace_model::{DeviceId, Durable, JournalId, RecordCheck, Seq, SeqRange, Wall};
-use millrace_wire::Frame;
+use millrace_model::{DeviceId, Durable, JournalId, NodeId, RecordCheck, Run, Seq, SeqRange, Wall};
+use millrace_wire::{Frame, HubEndpoint, PeerFrame};
 
-use crate::Config;
+use crate::{Config, Placed};
 
 /// Names one connection, for as long as the process lives. The daemon chooses them, ascending.
 pub type LinkId = u64;
@@ -83,6 +83,65 @@ pub enum Event {
         /// Now.
         wall: Wall,
     },
+    /// My replication stream to another hub stands.
+    PeerUp {
+        /// To whom.
+        node: NodeId,
+    },
+    /// Another hub said something on my stream to it.
+    PeerSaid {
+        /// Who.
+        node: NodeId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// My stream to another hub is gone.
+    PeerDown {
+        /// To whom.
+        node: NodeId,
+    },
+    /// Another hub opened a replication stream towards me.
+    GuestUp {
+        /// The stream's name. Those of agents' connections are of the same numbers.
+        guest: LinkId,
+        /// Who the committed table says it is.
+        node: NodeId,
+    },
+    /// Another hub said something on the stream that it opened.
+    GuestSaid {
+        /// On which stream.
+        guest: LinkId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// The stream that another hub opened is gone.
+    GuestDown {
+        /// Which.
+        guest: LinkId,
+    },
+    /// The committed table and placement: at start, and whenever they change.
+    Placed(Box<Placed>),
+    /// Records were read for another hub.
+    Loaded {
+        /// For whom.
+        node: NodeId,
+        /// Which journal.
+        journal: JournalId,
+        /// What was asked for.
+        range: SeqRange,
+        /// What of it is here, oldest first; nothing when none is. What is damaged is not here.
+        runs: Vec<Run>,
+    },
+    /// What agents are to be told of the hubs. Whether one is a replica for an agent is filled in here.
+    Hubs {
+        /// All of them.
+        hubs: Vec<HubEndpoint>,
+    },
+    /// This hub is about to stop, or stays after all: while it drains, agents go elsewhere.
+    Drain {
+        /// Whether it drains.
+        on: bool,
+    },
     /// The time of [`crate::Engine::poll_timeout`] has come.
     Timer,
     /// The process is about to end: say goodbye to all, take nothing more.
@@ -102,4 +161,12 @@ pub enum WakeReason {
     Doubt,
     /// A full store has something that is old enough to go, or looks again.
     Evict,
+    /// What another hub should have delivered is owed now, or a journal that a hub declined is tried again.
+    Replicate,
+    /// It is to be reported which partitions are synced.
+    Synced,
+    /// Agents are to hear how busy hubs are.
+    Directory,
+    /// The next agents of a hub that drains are sent away.
+    Drain,
 }

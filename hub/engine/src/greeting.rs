@@ -3,7 +3,9 @@
 //! Promise: one session for each incarnation of a device, the newest; a rollback or a fork is named before any record flows.
 
 use millrace_model::limits::RANGES_MAX;
-use millrace_model::{DeviceId, Incarnation, JournalId, Moment, RangeSet, RecordCheck, Seq, SeqRange};
+use millrace_model::{
+    AckLevel, DeviceId, Incarnation, JournalId, Moment, RangeSet, RecordCheck, Seq, SeqRange,
+};
 use millrace_wire::{Frame, GoodbyeCode, Hello, Holding, JournalSummary, Lodging, Verdict, Welcome};
 
 use crate::credit::Account;
@@ -27,11 +29,14 @@ impl Engine {
             credit_at: None,
             doubted_until: None,
             comparing: None,
+            level: AckLevel::Hub,
         };
         self.links.insert(link, fresh);
         self.by_device.entry(device).or_default().insert(link);
         self.silent_until.insert((deadline, link));
-        if self.is_stopping() {
+        if self.draining.on {
+            self.turn_away(link, now);
+        } else if self.is_stopping() {
             self.close(link, GoodbyeCode::Shutdown, "the hub stops", now);
         } else if self.links.len() > self.config.links_max {
             let reason = "this hub has all the agents that it can take: try another";
@@ -58,7 +63,7 @@ impl Engine {
         let after = self.reception.last_taken();
         let greeting = Box::new(Greeting { hello, awaited: Vec::new(), after, found: Vec::new() });
         if let Some(link) = self.links.get_mut(&id) {
-            link.stage = Stage::Greeting(greeting);
+            (link.level, link.stage) = (greeting.hello.level, Stage::Greeting(greeting));
         }
         match after {
             Some(_) => {
@@ -167,7 +172,7 @@ impl Engine {
                 hello: Hello {
                     software: String::new(),
                     incarnation: Incarnation::new(0),
-                    level: millrace_model::AckLevel::Hub,
+                    level: AckLevel::Hub,
                     journals: Vec::new(),
                 },
                 awaited: Vec::new(),
@@ -175,7 +180,7 @@ impl Engine {
                 found: Vec::new(),
             },
         );
-        let incarnation = greeting.hello.incarnation;
+        let (incarnation, level) = (greeting.hello.incarnation, greeting.hello.level);
         let mut room = HELD_RANGES_MAX;
         let mut holdings = Vec::with_capacity(greeting.hello.journals.len());
         for summary in &greeting.hello.journals {
@@ -183,6 +188,9 @@ impl Engine {
             holding.held = largest(holding.held, room);
             holding.safe = holding.safe.intersection(&holding.held);
             room -= holding.held.iter().len();
+            // The rest need not be sent, and is told of when it is safe.
+            let unsafe_yet = holding.held.difference(&holding.safe);
+            self.replication.promise(id, journal_of(device, summary), &unsafe_yet, level);
             holdings.push(holding);
         }
         self.fence += 1;
@@ -201,7 +209,7 @@ impl Engine {
             time: self.wall(now),
             holdings,
             credit,
-            hubs: self.config.hubs.clone(),
+            hubs: self.hubs_for(device),
             epoch: self.config.epoch,
         };
         self.send(id, Frame::Welcome(Box::new(welcome)));
@@ -255,14 +263,18 @@ impl Engine {
         } else {
             Verdict::Continues
         };
+        let held = shelf.held();
+        // What was let go, and what its author declared as lost, is as safe as it will ever be.
+        let mut safe = held.difference(&shelf.present);
+        safe.extend(&self.replication.safe(journal, greeting.hello.level, &held, &shelf.present));
         let holding = Holding {
             incarnation,
             lane,
-            held: shelf.held(),
+            held,
             head: shelf.head,
             head_check: check_at(shelf.head),
             verdict,
-            safe: shelf.held(),
+            safe,
         };
         // Only the journals that the agent writes to raise an alarm: retired ones have had theirs.
         let current = incarnation == greeting.hello.incarnation;

@@ -1,11 +1,13 @@
-//! What a hub decides: reception. Pure: no socket, no disk, no clock, no randomness.
+//! What a hub decides: reception, and what it owes the other hubs. Pure: no socket, no disk, no clock, no randomness.
 //!
 //! ```text
 //!             Event                   Engine                      Command
 //!   opened, frame, closed ─▶ ┌──────────────────────────────┐ ─▶ Send, Close
 //!   committed             ─▶ │ greeting ▶ reception ▶ acks  │ ─▶ Commit
 //!   checked               ─▶ │ comparison · quotas · fences │ ─▶ Check
-//!   revoked               ─▶ └──────────────────────────────┘ ─▶ Stored, Alarm
+//!   revoked               ─▶ │──────────────────────────────│ ─▶ Stored, Alarm
+//!   peer, guest           ─▶ │ owing ▶ replication ◀ guests │ ─▶ Tell, Answer, Part, Dismiss
+//!   placed, loaded        ─▶ └──────────────────────────────┘ ─▶ Load, Synced, Relive
 //! ```
 //!
 //! Call order: any number of [`Engine::handle_event`], then [`Engine::poll_command`] until it is empty, then sleep until
@@ -13,7 +15,7 @@
 //!
 //! Promise: an ack leaves only with the proof that its records were flushed (P3); a device writes only its own journals
 //! (P11), because a frame cannot name a device; the newest session of an incarnation wins.
-//! Absent: SQLite, QUIC, queries; other hubs.
+//! Absent: SQLite, QUIC, queries; how hubs agree (control). A hub to which nothing was committed about other hubs is alone.
 //!
 //! | room | what is decided there |
 //! |---|---|
@@ -28,9 +30,14 @@
 //! | [`credit`], [`bucket`] | how much each agent may send, and each device |
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
+//! | [`placed`] | what the cluster has committed about its hubs |
 //! | [`placement`] | which hubs keep which partition |
 //! | [`membership`] | which hubs seem to be alive, by gossip: beside the engine, with its own inputs and outputs |
 //! | [`replication`] | what replicas are owed, and which acks what they have allows |
+//! | [`owing`] | the streams to other hubs: what is told and read for them |
+//! | [`guests`] | the streams from other hubs: what is taken from them, and answered |
+//! | [`directory`] | which hubs agents are told of |
+//! | [`draining`] | how agents are moved away before the hub stops |
 
 pub mod bucket;
 pub mod clones;
@@ -38,11 +45,16 @@ pub mod command;
 pub mod comparison;
 pub mod config;
 pub mod credit;
+pub mod directory;
+pub mod draining;
 pub mod engine;
 pub mod event;
 pub mod greeting;
+pub mod guests;
 pub mod link;
 pub mod membership;
+pub mod owing;
+pub mod placed;
 pub mod placement;
 pub mod reception;
 pub mod replication;
@@ -53,4 +65,6 @@ pub use command::{Alarm, Command};
 pub use config::Config;
 pub use engine::{DeviceSummary, Engine};
 pub use event::{Event, LinkId, WakeReason};
+pub use placed::{Fullness, HubStanding, Placed};
+pub use replication::Debt;
 pub use retention::{Arrival, Memory, Retained, WhenFull};

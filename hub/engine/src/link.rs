@@ -1,7 +1,9 @@
 //! What the engine knows of one connection.
 
-use millrace_model::{DeviceId, Fence, Incarnation, JournalId, Moment, RecordCheck, SeqRange};
-use millrace_wire::Hello;
+use millrace_model::{
+    AckLevel, DeviceId, Fence, Incarnation, JournalId, Moment, RangeSet, RecordCheck, SeqRange,
+};
+use millrace_wire::{Compare, Hello};
 
 use crate::credit::Account;
 
@@ -54,6 +56,25 @@ pub struct Link {
     pub credit_at: Option<Moment>,
     /// A newer session of another incarnation stands beside it; by then a dead connection would have timed out.
     pub doubted_until: Option<Moment>,
-    /// Comparisons that are being read.
-    pub comparing: Option<millrace_wire::Compare>,
+    /// The comparison that is under way.
+    pub comparing: Option<Comparing>,
+    /// How durable a record must be before the agent wants to hear of it.
+    pub level: AckLevel,
+}
+
+/// What an agent asked to have compared.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Comparing {
+    /// Its words.
+    pub asked: Compare,
+    /// Records that are here, the very same, once they were read. Told when they are as durable as the agent wants.
+    pub equal: Option<RangeSet>,
+}
+
+impl Link {
+    /// Whether the session writes to this life of the device's directory.
+    #[must_use]
+    pub fn writes(&self, to: Incarnation) -> bool {
+        matches!(self.stage, Stage::Open { incarnation, .. } if incarnation == to)
+    }
 }

@@ -43,6 +43,9 @@ pub struct Assignment {
     /// Those of `target` that have not synced yet.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub joining: BTreeSet<NodeId>,
+    /// The version in which it began to move, or was placed at first: whoever knows that one sends the hubs of `target` what is new.
+    #[serde(default)]
+    pub since: u64,
 }
 
 impl Assignment {
@@ -136,12 +139,19 @@ impl Placement {
     /// whose move is under way takes the new target instead of the old one. Returns whether anything changed.
     pub fn begin(&mut self, target: &BTreeMap<Partition, Vec<NodeId>>) -> bool {
         let before = self.partitions.clone();
+        let version = self.version + 1;
         for (partition, nodes) in target {
             let assignment = self.partitions.entry(*partition).or_default();
             if assignment.replicas.is_empty() {
                 assignment.replicas.clone_from(nodes);
+                assignment.since = version;
                 continue;
             }
+            let goal = if assignment.target.is_empty() { &assignment.replicas } else { &assignment.target };
+            if goal == nodes {
+                continue;
+            }
+            assignment.since = version;
             let joining = nodes.iter().filter(|node| !assignment.replicas.contains(node)).copied().collect();
             assignment.joining = joining;
             assignment.target.clone_from(nodes);
@@ -160,6 +170,12 @@ impl Placement {
             assignment.switch();
         }
         self.changed(&before)
+    }
+
+    /// A hub's store began a new life: whoever still counts by the version before, counts the old life with it. To be committed
+    /// together with the new life.
+    pub const fn raise(&mut self) {
+        self.version += 1;
     }
 
     /// How many partitions still move.

@@ -2,18 +2,20 @@
 //!
 //! One commit is under way at a time; what comes meanwhile, from all devices, makes up the next one.
 //!
-//! Promise: [`Engine::committed`], which takes the proof, is the only place where acks are made.
+//! Promise: [`Engine::committed`], which takes the proof, is the only place that says that anything is flushed here. What an agent wants to
+//! be safer than that waits as a promise ([`crate::replication::promises`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millrace_model::notice::{Gap, UNNUMBERED_MAX};
 use millrace_model::store::{Change, Outcome, Refusal};
-use millrace_model::{DeviceId, Durable, JournalId, Moment, RangeSet, SeqRange};
+use millrace_model::{AckLevel, DeviceId, Durable, JournalId, Moment, NodeId, RangeSet, SeqRange};
 use millrace_wire::limits::ACKS_MAX;
 use millrace_wire::{Ack, Acks, Conflict, Credit, Decline, Frame, GoodbyeCode, Lodging, RunFrame, Seal};
 
 use crate::credit::Account;
 use crate::link::Stage;
+use crate::replication::Ranges;
 use crate::{Alarm, Command, Engine, LinkId};
 
 /// Pause before a commit that the full disk refused is tried again.
@@ -48,11 +50,48 @@ struct Sender {
     /// The change's number, ascending.
     number: u64,
     link: LinkId,
+    origin: Origin,
     bytes: u64,
     range: Option<SeqRange>,
 }
 
+/// What a flush means to those outside.
+#[derive(Debug, Default)]
+struct Flushed {
+    /// New here, whoever brought it.
+    news: Ranges,
+    /// What agents hear of at once.
+    acks: BTreeMap<LinkId, Ranges>,
+    /// What guests sent, and is here, the very same.
+    compared: BTreeMap<LinkId, Ranges>,
+    /// Journals of which something may have become safe.
+    promised: BTreeSet<JournalId>,
+}
+
+/// Whose connection brought a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// The author's.
+    Agent,
+    /// Another hub's.
+    Guest(NodeId),
+}
+
 impl Reception {
+    /// A change waits for the next commit.
+    pub(crate) fn take(
+        &mut self,
+        link: LinkId,
+        origin: Origin,
+        bytes: u64,
+        range: Option<SeqRange>,
+        change: Change,
+    ) {
+        self.taken += 1;
+        let sender = Sender { number: self.taken, link, origin, bytes, range };
+        self.waiting.push_back((sender, change));
+    }
+
     /// When a refused commit is tried again.
     pub(crate) fn retry_at(&self) -> Option<Moment> {
         self.retry_at.filter(|_| self.under_way.is_none() && !self.waiting.is_empty())
@@ -83,7 +122,7 @@ impl Reception {
 
 impl Engine {
     /// Records came in.
-    pub(crate) fn run(&mut self, id: LinkId, run: RunFrame, now: Moment) {
+    pub(crate) fn run(&mut self, id: LinkId, run: &RunFrame, now: Moment) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (device, bytes) = (link.device, run.cost());
         if !link.account.received(bytes) {
@@ -98,8 +137,8 @@ impl Engine {
             self.protocol_broken(id, "a run is of another incarnation than the session", now);
             return;
         }
-        let run = run.into_run(device);
-        let Some(range) = run.range() else {
+        let journal = run.journal.of(device);
+        let Some(range) = SeqRange::starting(run.first, u64::from(run.count)) else {
             self.protocol_broken(id, "a run names no records", now);
             return;
         };
@@ -108,12 +147,15 @@ impl Engine {
             self.close(id, GoodbyeCode::Unavailable, reason, now);
             return;
         }
-        if let Err(reason) = self.may_store(run.journal, range) {
+        if let Err(reason) = self.may_store(journal, range) {
             self.commands.push_back(Command::Alarm(Alarm::Quota { device, reason: reason.clone() }));
             self.close(id, GoodbyeCode::Quota, &reason, now);
             return;
         }
-        self.wait(id, bytes, Some(range), Change::Receive(run), now);
+        // Replicas get the same bytes while they are flushed here.
+        if self.wait(id, bytes, Some(range), Change::Receive(run.clone().into_run(device)), now) {
+            self.forward(journal, range, run);
+        }
     }
 
     fn may_store(&self, journal: JournalId, range: SeqRange) -> Result<(), String> {
@@ -140,16 +182,15 @@ impl Engine {
     }
 
     /// A change waits for the next commit, if its sender has not too many there.
-    fn wait(&mut self, id: LinkId, bytes: u64, range: Option<SeqRange>, change: Change, now: Moment) {
-        let Some(link) = self.links.get_mut(&id) else { return };
+    fn wait(&mut self, id: LinkId, bytes: u64, range: Option<SeqRange>, change: Change, now: Moment) -> bool {
+        let Some(link) = self.links.get_mut(&id) else { return false };
         if link.waiting >= LINK_CHANGES_MAX {
             self.protocol_broken(id, "more frames came than may wait for a flush", now);
-            return;
+            return false;
         }
         link.waiting += 1;
-        self.reception.taken += 1;
-        let sender = Sender { number: self.reception.taken, link: id, bytes, range };
-        self.reception.waiting.push_back((sender, change));
+        self.reception.take(id, Origin::Agent, bytes, range, change);
+        true
     }
 
     /// The author sealed records that were sent before.
@@ -157,7 +198,9 @@ impl Engine {
         let Some(link) = self.links.get(&id) else { return };
         let journal = seal.journal.of(link.device);
         let change = Change::Seal { journal, segment: seal.segment };
-        self.wait(id, 0, None, change, now);
+        if self.wait(id, 0, None, change, now) {
+            self.forward_seal(journal, seal);
+        }
     }
 
     /// Begins the next commit, if one may begin.
@@ -194,7 +237,7 @@ impl Engine {
         self.commands.push_back(Command::Commit { commit, changes });
     }
 
-    /// A commit was flushed: now, and only now, the agents are told.
+    /// A commit was flushed: now, and only now, agents and guests are told.
     pub(crate) fn committed(&mut self, durable: Durable, outcomes: Vec<Outcome>, now: Moment) {
         let under_way = self.reception.under_way.take_if(|(commit, _)| *commit == durable.commit());
         let Some((_, senders)) = under_way else { return };
@@ -202,44 +245,88 @@ impl Engine {
             self.stepped(&outcomes);
             return;
         }
-        let mut acks: BTreeMap<LinkId, BTreeMap<JournalId, RangeSet>> = BTreeMap::new();
+        let mut flushed = Flushed::default();
         let mut settled: BTreeSet<LinkId> = BTreeSet::new();
         for (sender, outcome) in senders.into_iter().zip(outcomes) {
             if let Some(link) = self.links.get_mut(&sender.link) {
                 link.account.settled(sender.bytes);
                 link.waiting = link.waiting.saturating_sub(1);
                 settled.insert(sender.link);
+            } else if let Some(guest) = self.guests.get_mut(&sender.link) {
+                guest.waiting = guest.waiting.saturating_sub(1);
+                guest.bytes = guest.bytes.saturating_sub(sender.bytes);
             }
-            let Outcome::Received { journal, stored, duplicate, conflict, refused, gaps } = outcome else {
-                continue;
-            };
-            if !stored.is_empty() {
-                self.shelves.entry(journal).or_default().stored(&stored, sender.bytes);
-                self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
-            }
-            for gap in gaps {
-                self.declared(journal, &gap);
-                self.commands.push_back(Command::Alarm(Alarm::Gap(gap, journal.device)));
-            }
-            let acked = acks.entry(sender.link).or_default().entry(journal).or_default();
-            acked.extend(&stored);
-            acked.extend(&duplicate);
-            if !conflict.is_empty() {
-                let alarm = Alarm::Forked { journal, ranges: conflict.clone() };
-                self.commands.push_back(Command::Alarm(alarm));
-                self.send(
-                    sender.link,
-                    Frame::Conflict(Conflict { journal: journal.into(), ranges: conflict }),
-                );
-            }
-            if let Some(reason) = refused {
-                self.decline(sender, journal, &reason);
-            }
+            self.received_outcome(sender, outcome, &mut flushed, now);
         }
-        for (link, by_journal) in acks {
+        for (link, by_journal) in flushed.acks {
             self.acknowledge(link, by_journal);
         }
+        let touched: BTreeSet<JournalId> = flushed.news.keys().copied().chain(flushed.promised).collect();
+        self.answer_guests(&flushed.news, flushed.compared);
+        self.keep(touched);
         settled.into_iter().for_each(|link| self.raise_credit(link, now));
+        self.supply_all(now);
+    }
+
+    /// What became of one run.
+    fn received_outcome(&mut self, sender: Sender, outcome: Outcome, flushed: &mut Flushed, now: Moment) {
+        let Outcome::Received { journal, stored, duplicate, conflict, refused, gaps } = outcome else {
+            return;
+        };
+        let from = match sender.origin {
+            Origin::Agent => None,
+            Origin::Guest(node) => Some(node),
+        };
+        if !stored.is_empty() {
+            self.shelves.entry(journal).or_default().stored(&stored, sender.bytes);
+            self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
+            self.replication.stored(journal, &stored, from, now);
+            flushed.news.entry(journal).or_default().extend(&stored);
+        }
+        for gap in gaps {
+            self.declared(journal, &gap);
+            self.commands.push_back(Command::Alarm(Alarm::Gap(gap, journal.device)));
+        }
+        let mut have = stored;
+        have.extend(&duplicate);
+        match from {
+            None => {
+                self.owe_ack(sender.link, journal, &have, flushed);
+                if !conflict.is_empty() {
+                    let alarm = Alarm::Forked { journal, ranges: conflict.clone() };
+                    self.commands.push_back(Command::Alarm(alarm));
+                    let conflict = Conflict { journal: journal.into(), ranges: conflict };
+                    self.send(sender.link, Frame::Conflict(conflict));
+                }
+                if let Some(reason) = refused {
+                    self.decline(sender, journal, &reason);
+                }
+            }
+            Some(node) => {
+                // It sent them, so it has them, and they are the very same.
+                self.replication.proved(node, journal, &have);
+                let compared = flushed.compared.entry(sender.link).or_default();
+                compared.entry(journal).or_default().extend(&have);
+                flushed.promised.insert(journal);
+                if !conflict.is_empty() {
+                    self.guest_clashes(sender.link, node, journal, conflict);
+                }
+                if let Some(reason) = refused {
+                    self.decline(sender, journal, &reason);
+                }
+            }
+        }
+    }
+
+    /// An agent is told of flushed records at once when that is all it asked for, or else when they are safe.
+    fn owe_ack(&mut self, link: LinkId, journal: JournalId, have: &RangeSet, flushed: &mut Flushed) {
+        let Some(level) = self.links.get(&link).map(|link| link.level) else { return };
+        if level == AckLevel::Hub || self.replication.placed.is_none() {
+            flushed.acks.entry(link).or_default().entry(journal).or_default().extend(have);
+        } else {
+            self.replication.promise(link, journal, have, level);
+            flushed.promised.insert(journal);
+        }
     }
 
     /// Notes what an author says it lost, within the device's quotas: the words come from the device.
@@ -259,13 +346,20 @@ impl Engine {
         if declared.range_count() < ranges_max {
             declared.insert(range);
         }
+        self.replication.came(journal, &range.into());
     }
 
-    fn acknowledge(&mut self, link: LinkId, by_journal: BTreeMap<JournalId, RangeSet>) {
+    /// Flushed here: that is what a hub that is alone can say, and what level hub means.
+    fn acknowledge(&mut self, link: LinkId, by_journal: Ranges) {
+        let alone = self.replication.placed.is_none();
+        let level = if alone { self.config.level } else { AckLevel::Hub };
         let acks = by_journal.into_iter().filter(|(_, ranges)| !ranges.is_empty());
-        let level = self.config.level;
         let acks: Vec<Ack> =
             acks.map(|(journal, ranges)| Ack { journal: journal.into(), level, ranges }).collect();
+        self.send_acks(link, &acks);
+    }
+
+    pub(crate) fn send_acks(&mut self, link: LinkId, acks: &[Ack]) {
         for some in acks.chunks(ACKS_MAX) {
             self.send(link, Frame::Acks(Acks { acks: some.to_vec() }));
         }
@@ -274,10 +368,13 @@ impl Engine {
     fn decline(&mut self, sender: Sender, journal: JournalId, reason: &str) {
         let reason: String = reason.chars().take(200).collect();
         self.commands.push_back(Command::Alarm(Alarm::Declined { journal, reason: reason.clone() }));
-        if let Some(range) = sender.range {
-            let (first, last) = (range.first(), range.last());
-            self.send(sender.link, Frame::Decline(Decline { journal: journal.into(), first, last, reason }));
+        let Some(range) = sender.range else { return };
+        if sender.origin != Origin::Agent {
+            self.guest_declined(sender.link, journal, range, &reason);
+            return;
         }
+        let (first, last) = (range.first(), range.last());
+        self.send(sender.link, Frame::Decline(Decline { journal: journal.into(), first, last, reason }));
     }
 
     /// Gives a connection the credit that it has a right to now, or notes when it will.
@@ -344,6 +441,8 @@ impl Engine {
         for link in open {
             self.close(link, GoodbyeCode::Unavailable, "this hub's disk is full: try another", now);
         }
+        // What they sent is dropped, too: their hubs read it again when they come back.
+        self.dismiss_all("this hub's disk is full");
         self.relieve_disk(now);
     }
 }

@@ -3,74 +3,90 @@
 //! ```text
 //!  a run comes ─▶ forward() ─▶ to the replicas that have room, while it is flushed here
 //!  flushed here ─▶ stored()                            ┐
-//!  flushed there ─▶ flushed() ─▶ less is owed, and ────┴▶ kept(): agents hear of what is safe at their level
+//!  flushed there ─▶ proved() ─▶ less is owed, and ─────┴▶ kept(): agents hear of what is safe at their level
 //!  room again ─▶ next() ─▶ load from disk ─▶ loaded(): what a replica missed, urgent lanes first
 //! ```
 //!
-//! Promise: only what a replica said it flushed counts, and only of a store that is full; what is owed is a set of ranges, so a
-//! replica that is away for a week costs the others no queue and no memory; a slow one holds nobody up but the acks that need it.
-//! Absent: connections, disks, and who is a replica ([`crate::placement`]). What two hubs hold under one number and cannot agree
-//! on is the author's fork, not replication's to mend.
+//! Two things are known of another hub's copy. What it *holds* are numbers: they say what need not be sent, and what is to be had
+//! there. What it *proved* are records that it compared with ours. What an agent brought here counts as being there only when it
+//! is proved: a device that was put back, or cloned, may have given another history to another hub under the same numbers.
+//!
+//! Promise: only what a replica said it flushed counts, and only of a store whose very life is committed as full; what is owed is
+//! a set of ranges, so a replica that is away for a week costs the others no queue and no memory; a slow one holds nobody up but
+//! the acks that need it.
+//! Absent: connections and disks (the rooms [`crate::owing`] and [`crate::guests`] ask for them), and who is a replica
+//! ([`crate::placement`]). What two hubs hold under one number and cannot agree on is the author's fork, not replication's to mend.
+//!
+//! | room | what is decided there |
+//! |---|---|
+//! | [`road`] | how much is under way to one replica |
+//! | [`debts`] | what each replica is owed, and what of it goes next |
+//! | [`promises`] | what is safe at which level, and who waits to hear so |
+//! | [`syncing`] | when this hub holds what the others held |
 
-use std::collections::BTreeMap;
+pub mod debts;
+pub mod promises;
+pub mod road;
+pub mod syncing;
 
-use millrace_model::coverage::covered;
-use millrace_model::{AckLevel, Incarnation, JournalId, Lane, NodeId, Partition, RangeSet, SeqRange};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::LinkId;
-use crate::placement::{Assignment, Placement};
+use millrace_model::{Incarnation, JournalId, Lane, Moment, NodeId, Partition, RangeSet, Seq, SeqRange};
 
-/// Bytes under way to one replica. What a region a quarter of a second away needs at a gigabit.
-pub const WINDOW_BYTES: u64 = 32 << 20;
+use crate::placement::Assignment;
+use crate::shelf::Shelf;
+use crate::{Fullness, Placed};
+use promises::Promise;
+use road::Road;
+use syncing::Syncing;
 
-/// Runs under way to one replica: small ones must not make an endless list.
-pub const WINDOW_RUNS: usize = 4_096;
+/// Journals that one hub may tell of: a hub of a million devices. One that tells of more is no hub of ours.
+pub const JOURNALS_TOLD_MAX: usize = 4 << 20;
 
-/// Records of one load for a replica that missed them.
-const LOAD_RECORDS_MAX: u64 = 16_384;
+/// What is known of this hub's journals.
+pub(crate) type Shelves = BTreeMap<JournalId, Shelf>;
+
+/// Ranges of some journals.
+pub(crate) type Ranges = BTreeMap<JournalId, RangeSet>;
 
 /// What is known of the other hubs' copies.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Replication {
-    me: NodeId,
-    regions: BTreeMap<NodeId, String>,
-    placement: Placement,
-    peers: BTreeMap<NodeId, Peer>,
+    /// Without one this hub is alone.
+    pub(crate) placed: Option<Placed>,
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
     promises: BTreeMap<JournalId, Vec<Promise>>,
+    /// What agents brought here since the process began: elsewhere it counts only when it is proved.
+    doubtful: Ranges,
+    pub(crate) syncing: Syncing,
+    /// The life of this hub's own store, when others know that it held more.
+    regressed: Option<Incarnation>,
+    /// When second-hand debts ripen.
+    turn_at: Option<Moment>,
 }
 
 /// Another hub's copy.
 #[derive(Debug, Default)]
-struct Peer {
+pub(crate) struct Peer {
     /// Which life of its store said so.
-    life: Option<Incarnation>,
-    /// Whether its store holds all that it should: only then it counts.
-    full: bool,
-    flushed: BTreeMap<JournalId, RangeSet>,
+    pub(crate) life: Option<Incarnation>,
+    /// The newest placement that it said it knows.
+    pub(crate) version: u64,
+    /// Numbers that it has.
+    pub(crate) held: Ranges,
+    /// Records that it compared with ours and has.
+    proved: Ranges,
+    /// From here on its history of a journal is another one.
+    clashed: BTreeMap<JournalId, Seq>,
     /// What is here and not known to be there. Urgent lanes stand first.
     owed: BTreeMap<(Lane, JournalId), RangeSet>,
-    road: Option<Road>,
-}
-
-/// An open connection to a replica.
-#[derive(Debug, Default)]
-struct Road {
-    /// Runs that were sent and not answered, with their bytes.
-    under_way: BTreeMap<JournalId, Vec<(SeqRange, u64)>>,
-    runs: usize,
-    bytes: u64,
-    /// What is being read for it.
-    loading: Option<(JournalId, SeqRange)>,
-    /// It told everything that it holds: what it is owed is known.
-    greeted: bool,
-}
-
-/// An agent that waits to hear that its records are safe.
-#[derive(Debug)]
-struct Promise {
-    link: LinkId,
-    level: AckLevel,
-    ranges: RangeSet,
+    /// What another hub brought here, and will bring there, too: owed only when that takes long. `fresh` becomes `ripe`, `ripe` is
+    /// owed.
+    fresh: Ranges,
+    ripe: Ranges,
+    /// What it has said so far of all that it holds.
+    telling: Ranges,
+    pub(crate) road: Option<Road>,
 }
 
 /// How one replica stands: one row of `members` and `status`.
@@ -88,324 +104,206 @@ pub struct Debt {
     pub bytes_under_way: u64,
 }
 
+/// What a hub that has told all makes known.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// What it held before, in the same life, and does not hold now.
+    pub(crate) lost: Ranges,
+    /// What it does not hold, and this hub let go: it is not to wait for it.
+    pub(crate) gone: Ranges,
+}
+
 impl Replication {
-    /// Nobody is known yet but `me`.
-    #[must_use]
-    pub fn new(me: NodeId) -> Self {
-        Self {
-            me,
-            regions: BTreeMap::new(),
-            placement: Placement::default(),
-            peers: BTreeMap::new(),
-            promises: BTreeMap::new(),
+    /// A table and placement were committed. Hubs that are not in it are forgotten; what the others are owed is reckoned anew where
+    /// their part changed. Returns what is to be told as gone.
+    pub(crate) fn placed(&mut self, placed: Placed, shelves: &Shelves) -> BTreeMap<NodeId, Ranges> {
+        let before = self.placed.take();
+        if before.as_ref().is_some_and(|before| before.me != placed.me) {
+            (self.peers, self.syncing) = (BTreeMap::new(), Syncing::default());
         }
+        if self.regressed.is_some_and(|life| life != placed.store) {
+            self.regressed = None;
+        }
+        let me = placed.me;
+        self.peers.retain(|node, peer| placed.hubs.contains_key(node) || peer.road.is_some());
+        for node in placed.hubs.keys().filter(|node| **node != me) {
+            self.peers.entry(*node).or_default();
+        }
+        let part = |placed: &Placed, node: NodeId| -> BTreeSet<Partition> {
+            let all = placed.placement.assignments();
+            all.filter(|(_, of)| of.recipients().any(|to| to == node))
+                .map(|(partition, _)| partition)
+                .collect()
+        };
+        let changed =
+            |node: &NodeId| before.as_ref().is_none_or(|before| part(before, *node) != part(&placed, *node));
+        let nodes: Vec<NodeId> = self.peers.keys().copied().filter(changed).collect();
+        self.placed = Some(placed);
+        let reckoned = nodes.into_iter().map(|node| (node, self.reckon(node, shelves)));
+        let gone = reckoned.filter(|(_, gone)| !gone.is_empty()).collect();
+        self.resume_syncing(shelves);
+        gone
     }
 
-    /// A placement was committed; `regions` says where each hub stands. Hubs that keep nothing any more are forgotten. What
-    /// the others are owed of what is `here` is reckoned anew.
-    pub fn placed<'a>(
-        &mut self,
-        placement: Placement,
-        regions: BTreeMap<NodeId, String>,
-        here: &(impl Iterator<Item = (JournalId, &'a RangeSet)> + Clone),
-    ) {
-        (self.placement, self.regions) = (placement, regions);
-        self.peers.retain(|node, _| self.regions.contains_key(node));
-        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
-        for node in nodes {
-            self.reckon(node, here.clone());
-        }
+    /// Who I am, once that is committed.
+    pub(crate) fn me(&self) -> Option<NodeId> {
+        self.placed.as_ref().map(|placed| placed.me)
     }
 
-    /// A connection to `node` stands; `life` is its store's, which is `full` or not. What another life had flushed is gone.
-    pub fn connected(&mut self, node: NodeId, life: Incarnation, full: bool) {
+    /// A connection to `node` stands.
+    pub(crate) fn connected(&mut self, node: NodeId) {
         let peer = self.peers.entry(node).or_default();
-        if peer.life != Some(life) {
-            *peer = Peer { life: Some(life), ..Peer::default() };
-        }
-        (peer.full, peer.road) = (full, Some(Road::default()));
-    }
-
-    /// A replica's store became full.
-    pub fn filled(&mut self, node: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.full = true;
-        }
-    }
-
-    /// `node` says what it holds of a journal.
-    pub fn holds(&mut self, node: NodeId, journal: JournalId, held: RangeSet) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.flushed.insert(journal, held);
-        }
-    }
-
-    /// `node` has told all that it holds: what is `here` and not there is owed.
-    pub fn greeted<'a>(&mut self, node: NodeId, here: impl Iterator<Item = (JournalId, &'a RangeSet)>) {
-        self.reckon(node, here);
-        if let Some(road) = self.peers.get_mut(&node).and_then(|peer| peer.road.as_mut()) {
-            road.greeted = true;
-        }
+        (peer.road, peer.telling) = (Some(Road::default()), Ranges::new());
     }
 
     /// The connection to `node` is gone. What was under way is still owed.
-    pub fn disconnected(&mut self, node: NodeId) {
+    pub(crate) fn disconnected(&mut self, node: NodeId) {
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.road = None;
+            (peer.road, peer.telling) = (None, Ranges::new());
         }
     }
 
-    /// A run came in that will be flushed here: who gets the same bytes at once.
-    pub fn forward(&mut self, journal: JournalId, range: SeqRange, bytes: u64) -> Vec<NodeId> {
-        let mut to = self.recipients(journal);
-        to.retain(|node| {
-            let Some(peer) = self.peers.get_mut(node) else { return false };
-            if peer.flushed.get(&journal).is_some_and(|flushed| flushed.covers(range)) {
-                return false;
+    /// Whether a connection to `node` stands, and whether it has told all.
+    pub(crate) fn standing(&self, node: NodeId) -> Option<bool> {
+        self.peers.get(&node)?.road.as_ref().map(|road| road.greeted)
+    }
+
+    /// `node` says, in greeting, what it holds of a journal. `false` when it says too much.
+    pub(crate) fn tells(&mut self, node: NodeId, journal: JournalId, held: &RangeSet) -> bool {
+        let Some(peer) = self.peers.get_mut(&node) else { return true };
+        peer.telling.entry(journal).or_default().extend(held);
+        peer.telling.len() <= JOURNALS_TOLD_MAX
+    }
+
+    /// `node`, whose store lives its life `life`, has told all that it holds, knowing the placement `version`. When it had told
+    /// that before, only the version is news.
+    pub(crate) fn told(&mut self, node: NodeId, life: Incarnation, version: u64, shelves: &Shelves) -> Heard {
+        let Some(peer) = self.peers.get_mut(&node) else { return Heard::default() };
+        let mut heard = Heard::default();
+        if peer.road.as_ref().is_some_and(|road| !road.greeted) {
+            let told = std::mem::take(&mut peer.telling);
+            if peer.life != Some(life) {
+                self.began_anew(node, life);
+            } else {
+                heard.lost = missing(&peer.held, &told);
             }
-            peer.road.as_mut().is_some_and(|road| road.greeted && road.take(journal, range, bytes))
-        });
-        to
-    }
-
-    /// Records were flushed here: replicas are owed those that they have not flushed.
-    pub fn stored(&mut self, journal: JournalId, ranges: &RangeSet) {
-        for node in self.recipients(journal) {
-            let peer = self.peers.entry(node).or_default();
-            let owed = match peer.flushed.get(&journal) {
-                Some(flushed) => ranges.difference(flushed),
-                None => ranges.clone(),
-            };
-            if !owed.is_empty() {
-                peer.owed.entry((journal.lane, journal)).or_default().extend(&owed);
+            let Some(peer) = self.peers.get_mut(&node) else { return heard };
+            peer.held = told;
+            for (journal, lost) in &heard.lost {
+                let proved = peer.proved.entry(*journal).or_default();
+                lost.iter().for_each(|range| proved.remove(range));
             }
-        }
-    }
-
-    /// `node` has flushed records.
-    pub fn flushed(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        let flushed = peer.flushed.entry(journal).or_default();
-        flushed.extend(ranges);
-        if let Some(road) = &mut peer.road {
-            road.settle(journal, |range| flushed.covers(range));
-        }
-        peer.pay((journal.lane, journal), ranges);
-    }
-
-    /// `node` could not take a run: it is read and sent again.
-    pub fn declined(&mut self, node: NodeId, journal: JournalId, declined: SeqRange) {
-        if let Some(road) = self.peers.get_mut(&node).and_then(|peer| peer.road.as_mut()) {
-            road.settle(journal, |range| range == declined);
-        }
-    }
-
-    /// What `node` missed and should be read for it now, if it has room.
-    pub fn next(&mut self, node: NodeId) -> Option<(JournalId, SeqRange)> {
-        let peer = self.peers.get_mut(&node)?;
-        let road = peer.road.as_mut()?;
-        if !road.greeted || road.loading.is_some() || !road.has_room() {
-            return None;
-        }
-        for ((_, journal), owed) in &peer.owed {
-            let under_way = road.ranges(journal);
-            let Some(range) = owed.difference(&under_way).iter().next() else { continue };
-            let last = range.last().min(range.first().saturating_add(LOAD_RECORDS_MAX - 1));
-            let range = SeqRange::new(range.first(), last)?;
-            road.loading = Some((*journal, range));
-            return road.loading;
-        }
-        None
-    }
-
-    /// What [`Self::next`] asked for was read: the runs, oldest first, with the bytes that each has. Those that are returned are to
-    /// be sent; what is not here any more is not owed any more.
-    pub fn loaded(&mut self, node: NodeId, runs: &[(SeqRange, u64)]) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        let Some(road) = &mut peer.road else { return };
-        let Some((journal, asked)) = road.loading.take() else { return };
-        // Between and before the runs nothing is here; behind the last one the load may have ended for its size.
-        let through = runs.last().map_or(asked.last(), |(range, _)| range.last());
-        let here: RangeSet = runs.iter().map(|(range, _)| *range).collect();
-        for (range, bytes) in runs {
-            road.push(journal, *range, *bytes);
-        }
-        if let Some(looked_at) = SeqRange::new(asked.first(), through) {
-            let gone = RangeSet::from(looked_at).difference(&here);
-            peer.pay((journal.lane, journal), &gone);
-        }
-    }
-
-    /// `link` is to hear of these records when they are safe at `level`.
-    pub fn promise(&mut self, link: LinkId, journal: JournalId, ranges: RangeSet, level: AckLevel) {
-        let promises = self.promises.entry(journal).or_default();
-        match promises.iter_mut().find(|promise| promise.link == link && promise.level == level) {
-            Some(promise) => promise.ranges.extend(&ranges),
-            None => promises.push(Promise { link, level, ranges }),
-        }
-    }
-
-    /// Takes out the promises that can be kept for a journal of which `here` is flushed on this disk.
-    pub fn kept(&mut self, journal: JournalId, here: &RangeSet) -> Vec<(LinkId, AckLevel, RangeSet)> {
-        let Some(mut promises) = self.promises.remove(&journal) else { return Vec::new() };
-        let mut kept = Vec::new();
-        for promise in &mut promises {
-            let safe = self.safe(journal, promise.level, here, &promise.ranges);
-            if !safe.is_empty() {
-                promise.ranges = promise.ranges.difference(&safe);
-                kept.push((promise.link, promise.level, safe));
+            if let Some(road) = &mut peer.road {
+                road.greeted = true;
             }
+            heard.gone = self.reckon(node, shelves);
         }
-        promises.retain(|promise| !promise.ranges.is_empty());
-        if !promises.is_empty() {
-            self.promises.insert(journal, promises);
+        if let Some(peer) = self.peers.get_mut(&node) {
+            // What it told on this road is still on its disk when its store is given another life.
+            (peer.version, peer.life) = (version, Some(life));
         }
-        kept
+        self.listen(node, shelves);
+        heard
     }
 
-    /// Nobody waits on `link` any more.
-    pub fn forget(&mut self, link: LinkId) {
-        self.promises.retain(|_, promises| {
-            promises.retain(|promise| promise.link != link);
-            !promises.is_empty()
-        });
+    /// `node` says which life of its store it lives. What another life had is gone: from now on nobody is told that it counts.
+    pub(crate) fn lives(&mut self, node: NodeId, life: Incarnation) {
+        if self.peers.get(&node).is_some_and(|peer| peer.life.is_some_and(|known| known != life)) {
+            self.began_anew(node, life);
+        }
     }
 
-    /// Which of `asked` are safe at `level`, when `here` is flushed on this disk.
-    #[must_use]
-    pub fn safe(&self, journal: JournalId, level: AckLevel, here: &RangeSet, asked: &RangeSet) -> RangeSet {
-        let none = RangeSet::new();
-        let here = here.intersection(asked);
-        let Some(assignment) = self.placement.of(Partition::of(&journal.device)) else {
-            // Without a placement this hub is alone: it is all replicas that there are.
-            return here;
-        };
-        let at = |node: &NodeId| -> RangeSet {
-            if *node == self.me {
-                return here.clone();
-            }
-            let peer = self.peers.get(node).filter(|peer| peer.full);
-            peer.and_then(|peer| peer.flushed.get(&journal)).unwrap_or(&none).intersection(asked)
-        };
-        let common = |nodes: &[NodeId], at_least: usize| {
-            let sets: Vec<RangeSet> = nodes.iter().map(at).collect();
-            covered(&sets.iter().collect::<Vec<_>>(), at_least)
-        };
-        match level {
-            AckLevel::Hub => here,
-            AckLevel::Region => {
-                let mut nodes = self.in_my_region(assignment);
-                if !nodes.contains(&self.me) {
-                    nodes.push(self.me);
-                }
-                common(&nodes, nodes.len())
-            }
-            AckLevel::Quorum => {
-                let majority = |nodes: &[NodeId]| common(nodes, nodes.len() / 2 + 1);
-                let safe = majority(&assignment.replicas);
-                if assignment.target.is_empty() {
-                    safe
-                } else {
-                    safe.intersection(&majority(&assignment.target))
-                }
-            }
-        }
+    fn began_anew(&mut self, node: NodeId, life: Incarnation) {
+        let peer = self.peers.entry(node).or_default();
+        let road = peer.road.take();
+        *peer = Peer { life: Some(life), road, ..Peer::default() };
+        self.syncing.forget(node);
+    }
+
+    /// Others know that this hub's store held more in the life that it lives. `true` when that is news.
+    pub(crate) fn regress(&mut self) -> bool {
+        let life = self.placed.as_ref().map(|placed| placed.store);
+        let news = life.is_some() && self.regressed != life;
+        self.regressed = life;
+        news
     }
 
     /// What every other hub is owed.
     #[must_use]
     pub fn debts(&self) -> Vec<Debt> {
+        let full = |node: &NodeId, life: Option<Incarnation>| {
+            let standing = self.placed.as_ref().and_then(|placed| placed.hubs.get(node));
+            standing.is_some_and(|standing| standing.full && life.is_none_or(|life| life == standing.store))
+        };
         let debt = |(node, peer): (&NodeId, &Peer)| Debt {
             node: *node,
             connected: peer.road.is_some(),
-            full: peer.full,
+            full: full(node, peer.life),
             records: peer.owed.values().map(RangeSet::count).fold(0, u64::saturating_add),
             bytes_under_way: peer.road.as_ref().map_or(0, |road| road.bytes),
         };
         self.peers.iter().map(debt).collect()
     }
 
-    fn in_my_region(&self, assignment: &Assignment) -> Vec<NodeId> {
-        let mine = self.regions.get(&self.me);
-        assignment.replicas.iter().copied().filter(|node| self.regions.get(node) == mine).collect()
+    /// How much of what this hub should hold it knows to hold.
+    #[must_use]
+    pub fn fullness(&self) -> Fullness {
+        let Some(placed) = &self.placed else { return Fullness::default() };
+        let all = placed.placement.assignments();
+        let partitions = all.filter(|(_, of)| of.recipients().any(|node| node == placed.me)).count();
+        let (unsynced, lacking) = self.syncing.left();
+        Fullness { partitions, synced: partitions.saturating_sub(unsynced), lacking }
+    }
+
+    /// Whether the store life `life` of `node` counts in a partition. A hub that joins counts among the replicas to be for what it has
+    /// flushed, full or not: no earlier ack of the partition relies on a former life of it.
+    fn counts(&self, assignment: &Assignment, node: NodeId, life: Option<Incarnation>) -> bool {
+        let standing = self.placed.as_ref().and_then(|placed| placed.hubs.get(&node));
+        standing.is_some_and(|standing| {
+            Some(standing.store) == life && (standing.full || assignment.joining.contains(&node))
+        })
+    }
+
+    pub(crate) fn assignment(&self, journal: JournalId) -> Option<&Assignment> {
+        self.placed.as_ref()?.placement.of(Partition::of(&journal.device))
     }
 
     /// The other hubs that get what is new in a journal.
-    fn recipients(&self, journal: JournalId) -> Vec<NodeId> {
-        let assignment = self.placement.of(Partition::of(&journal.device));
-        assignment.into_iter().flat_map(Assignment::recipients).filter(|node| *node != self.me).collect()
-    }
-
-    fn reckon<'a>(&mut self, node: NodeId, here: impl Iterator<Item = (JournalId, &'a RangeSet)>) {
-        let mut owed = BTreeMap::new();
-        for (journal, here) in here {
-            if !self.recipients(journal).contains(&node) {
-                continue;
-            }
-            let flushed = self.peers.get(&node).and_then(|peer| peer.flushed.get(&journal));
-            let missing = flushed.map_or_else(|| here.clone(), |flushed| here.difference(flushed));
-            if !missing.is_empty() {
-                owed.insert((journal.lane, journal), missing);
-            }
-        }
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.owed = owed;
-        }
+    pub(crate) fn recipients(&self, journal: JournalId) -> Vec<NodeId> {
+        let me = self.me();
+        let all = self.assignment(journal).into_iter().flat_map(Assignment::recipients);
+        all.filter(|node| Some(*node) != me).collect()
     }
 }
 
 impl Peer {
-    /// These are not owed any more.
-    fn pay(&mut self, journal: (Lane, JournalId), ranges: &RangeSet) {
-        let Some(owed) = self.owed.get_mut(&journal) else { return };
-        ranges.iter().for_each(|range| owed.remove(range));
-        if owed.is_empty() {
-            self.owed.remove(&journal);
+    /// What it has of `asked`, as far as that counts: nothing past a clash, and of what is in doubt only what is proved.
+    fn has(&self, journal: JournalId, doubtful: Option<&RangeSet>, asked: &RangeSet) -> RangeSet {
+        let mut has = self.held.get(&journal).map(|held| held.intersection(asked)).unwrap_or_default();
+        if let Some(doubtful) = doubtful {
+            let sure = self.proved.get(&journal).map(|proved| proved.intersection(&has)).unwrap_or_default();
+            has = has.difference(doubtful);
+            has.extend(&sure);
         }
+        if let Some(past) = self.clash(journal) {
+            has.remove(past);
+        }
+        has
+    }
+
+    /// The numbers of a journal from which on its history is another one.
+    fn clash(&self, journal: JournalId) -> Option<SeqRange> {
+        self.clashed.get(&journal).and_then(|first| SeqRange::new(*first, Seq::MAX))
     }
 }
 
-impl Road {
-    const fn has_room(&self) -> bool {
-        self.bytes < WINDOW_BYTES && self.runs < WINDOW_RUNS
-    }
-
-    /// Notes a run as under way, if there is room for it.
-    fn take(&mut self, journal: JournalId, range: SeqRange, bytes: u64) -> bool {
-        let room = self.has_room();
-        if room {
-            self.push(journal, range, bytes);
-        }
-        room
-    }
-
-    fn push(&mut self, journal: JournalId, range: SeqRange, bytes: u64) {
-        self.under_way.entry(journal).or_default().push((range, bytes));
-        self.runs += 1;
-        self.bytes += bytes;
-    }
-
-    /// Runs for which `done` is said are under way no more.
-    fn settle(&mut self, journal: JournalId, done: impl Fn(SeqRange) -> bool) {
-        let Some(runs) = self.under_way.get_mut(&journal) else { return };
-        runs.retain(|(range, bytes)| {
-            let done = done(*range);
-            if done {
-                self.runs -= 1;
-                self.bytes -= bytes;
-            }
-            !done
-        });
-        if runs.is_empty() {
-            self.under_way.remove(&journal);
-        }
-    }
-
-    fn ranges(&self, journal: &JournalId) -> RangeSet {
-        self.under_way.get(journal).into_iter().flatten().map(|(range, _)| *range).collect()
-    }
+/// What `before` has and `now` has not.
+fn missing(before: &Ranges, now: &Ranges) -> Ranges {
+    let none = RangeSet::new();
+    let left =
+        before.iter().map(|(journal, held)| (*journal, held.difference(now.get(journal).unwrap_or(&none))));
+    left.filter(|(_, ranges)| !ranges.is_empty()).collect()
 }
 
 #[cfg(test)]
-#[path = "replication_tests.rs"]
 mod tests;

@@ -10,6 +10,8 @@ pub struct Shelf {
     pub present: RangeSet,
     /// What its author declared as lost.
     pub declared: RangeSet,
+    /// What other hubs let go before it came here: it is waited for no more.
+    pub passed: RangeSet,
     /// Records that its gap records declare as lost before they had a number.
     pub unnumbered: u64,
     /// First record that is kept.
@@ -31,6 +33,7 @@ impl Shelf {
         Self {
             present: state.present.clone(),
             declared: state.declared.clone(),
+            passed: RangeSet::new(),
             unnumbered: state.ledger.rejected,
             floor: state.floor,
             head: state.head,
@@ -74,6 +77,7 @@ impl Shelf {
     pub fn held(&self) -> RangeSet {
         let mut held = self.present.clone();
         held.extend(&self.declared);
+        held.extend(&self.passed);
         if let Some(below) = self.floor.checked_sub(1).and_then(|last| SeqRange::new(1, last)) {
             held.insert(below);
         }

@@ -126,6 +126,13 @@ impl JournalRow {
         news
     }
 
+    /// Counts what of `set` is here as waiting for the hubs again.
+    pub(crate) fn reclaim(&mut self, set: &RangeSet) {
+        let back = self.present.intersection(&self.acked).intersection(set);
+        back.iter().for_each(|range| self.acked.remove(range));
+        self.acked_count = self.acked_count.saturating_sub(back.count());
+    }
+
     /// Widens the time range of the tail.
     pub(crate) fn widen_tail(&mut self, wall: Wall) {
         let (low, high) = self.tail_walls.unwrap_or((wall, wall));

@@ -48,12 +48,23 @@ impl Work<'_> {
             Change::Receive(run) => receive::receive(self, run),
             Change::Seal { journal, segment } => seal::seal(self, journal, segment),
             Change::Acknowledge { journal, ranges } => self.acknowledge(journal, ranges),
+            Change::Reclaim { journal, ranges } => self.reclaim(journal, ranges),
             Change::Drop { journal, through, evict } => trim::drop_through(self, journal, *through, *evict),
             Change::DeclareGaps { wall, mono } => gaps::declare(self, *wall, *mono),
             Change::Reincarnate { incarnation, open } => reauthor::reincarnate(self, *incarnation, open),
             Change::Reauthor { journal, range, equal } => reauthor::reauthor(self, journal, *range, equal),
             Change::Remember { name, value } => memory::remember(self.conn, name, value),
         }
+    }
+
+    fn reclaim(&mut self, journal: &JournalId, ranges: &millrace_model::RangeSet) -> Result<Outcome, Fault> {
+        self.change(journal, |_, row| {
+            if row.own {
+                row.reclaim(ranges);
+            }
+            Ok(())
+        })?;
+        Ok(Outcome::Done)
     }
 
     pub(crate) fn acknowledge(

@@ -122,6 +122,21 @@ impl CertificateAuthority {
         Ok(())
     }
 
+    /// The CA that another hub of the cluster has handed over.
+    ///
+    /// # Errors
+    /// When a part is malformed, or they do not belong together.
+    pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, CaError> {
+        Self::assemble(certificate_pem.to_owned(), KeyPair::from_pem(key_pem)?)
+    }
+
+    /// Its private key. Whoever has it can make any device and any hub: it leaves this machine only towards another hub of the
+    /// cluster, over a connection that both have proved themselves on.
+    #[must_use]
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     fn assemble(certificate_pem: String, key: KeyPair) -> Result<Self, CaError> {
         let key_hash = ca_key_hash(&certificate_pem)?;
         if KeyHash::of(&key.subject_public_key_info()) != key_hash {

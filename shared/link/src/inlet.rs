@@ -75,7 +75,26 @@ impl Inlet {
         if !self.fill(announced).await? {
             return Err(ReceiveError::CutShort { arrived: self.arrived.len(), announced });
         }
+        if self.arrived.len() > announced {
+            // What was peeked at reached into the next frame.
+            return Ok(Some(self.arrived.split_to(announced).freeze()));
+        }
         Ok(Some(std::mem::take(&mut self.arrived).freeze()))
+    }
+
+    /// The first bytes of the next frame, which stay for [`Self::next`]: enough to see what it is before its memory is taken.
+    /// `None` when the peer ended the stream between frames. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the stream ended inside them, or the connection is over. `N` is at least the length field's 4.
+    pub async fn peek<const N: usize>(&mut self) -> Result<Option<[u8; N]>, ReceiveError> {
+        if !self.fill(N).await? {
+            return match self.arrived.len() {
+                0 => Ok(None),
+                arrived => Err(ReceiveError::CutShort { arrived, announced: N }),
+            };
+        }
+        Ok(self.arrived.first_chunk().copied())
     }
 
     /// Tells the peer that nothing more of this stream is wanted.

@@ -30,6 +30,19 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// with backlogs. When reached: `send` waits.
 pub const HUB_SEND_WINDOW_BYTES: u64 = 2 << 20;
 
+/// Streams in both directions that another hub may hold open: calls of the consensus (64), of the API (32), of joining and
+/// renewing (8), replication, and spare ones for what the next versions add. When reached: opening waits.
+pub const HUB_STREAMS_MAX: u32 = 128;
+
+/// Unread bytes of a connection between hubs: four calls at their largest (4 MiB), so that a snapshot or a page of records does not
+/// hold back heartbeats, and 160 MB/s over 100 ms. Hubs are few, so this is not what a hostile device can make a hub keep. When
+/// reached: the sender waits.
+pub const HUB_CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// Bytes sent to another hub and not yet acknowledged: what it can take ([`HUB_CONNECTION_WINDOW_BYTES`]). When reached: `send`
+/// waits.
+pub const HUB_TO_HUB_SEND_WINDOW_BYTES: u64 = 16 << 20;
+
 /// Datagrams kept for the reader or the road. Gossip fits into packets of 1,200 bytes, so this is about fifty
 /// of them. When reached: the oldest are dropped, which gossip is made for.
 pub const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
@@ -164,6 +177,13 @@ pub(crate) fn dialing_transport(road: &Road) -> TransportConfig {
     transport
 }
 
+/// Widens a connection whose other end has proved to be a hub. A stream's own window ([`STREAM_WINDOW_BYTES`]) stays as it was agreed.
+pub(crate) fn widen(connection: &quinn::Connection) {
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(HUB_STREAMS_MAX));
+    connection.set_receive_window(VarInt::from_u32(HUB_CONNECTION_WINDOW_BYTES));
+    connection.set_send_window(HUB_TO_HUB_SEND_WINDOW_BYTES);
+}
+
 /// Puts the limits of a listening endpoint into `server`.
 pub(crate) fn bound_server(server: &mut ServerConfig) {
     server
@@ -177,6 +197,7 @@ pub(crate) fn bound_server(server: &mut ServerConfig) {
 
 const _: () = assert!(STREAM_WINDOW_BYTES as usize > millrace_wire::limits::FRAME_MAX);
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+const _: () = assert!(HUB_CONNECTION_WINDOW_BYTES as usize >= millrace_wire::limits::CALL_FRAME_MAX);
 const _: () = assert!(HANDSHAKES_BEFORE_RETRY < HANDSHAKES_PER_SOURCE_MAX);
 const _: () = assert!(HANDSHAKES_PER_SOURCE_MAX < HANDSHAKES_MAX);
 
@@ -211,7 +232,7 @@ mod tests {
     fn a_dialer_keeps_alive_by_its_road_and_stays_under_the_ceiling_of_the_hub() {
         let fibre = dialing_transport(&Road::FIBRE);
         says(&fibre, "max_idle_timeout: Some(15000)");
-        says(&fibre, "keep_alive_interval: Some(5s)");
+        says(&fibre, "keep_alive_interval: Some(750ms)");
         let silent = dialing_transport(&Road { idle_timeout: Duration::from_secs(3_600), ..Road::FIBRE });
         says(&silent, "max_idle_timeout: Some(60000)");
     }

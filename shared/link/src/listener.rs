@@ -113,8 +113,9 @@ impl Listener {
         }
         let mut server = ServerConfig::with_crypto(Arc::new(tls::listening(&options.identity, &gate)?));
         limits::bound_server(&mut server);
+        let own = (server.clone(), options.identity.key().secret_der());
         let underlay = options.underlay.as_deref();
-        let endpoint = socket::endpoint(underlay, addr, limits::HUB_SOCKET_BYTES, Some(server.clone()))
+        let endpoint = socket::endpoint(underlay, addr, limits::HUB_SOCKET_BYTES, Some(own))
             .map_err(|source| BindError::Socket { addr, source })?;
         let (accepted, receiver) = mpsc::channel(limits::ACCEPT_QUEUE_MAX);
         let tally = Arc::<Tally>::default();

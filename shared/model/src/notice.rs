@@ -45,6 +45,8 @@ pub enum GapReason {
     Topic,
     /// Found damaged on disk, with no intact copy anywhere.
     Damaged,
+    /// Acknowledged once and not kept any more, when the hubs that had it were lost and made anew.
+    HubsRenewed,
 }
 
 impl GapReason {
@@ -58,6 +60,7 @@ impl GapReason {
             Self::Oversize => "oversize",
             Self::Topic => "topic",
             Self::Damaged => "damaged",
+            Self::HubsRenewed => "hubs-renewed",
         }
     }
 }

@@ -76,6 +76,13 @@ pub enum Change {
         /// Which records.
         ranges: RangeSet,
     },
+    /// The hubs lost these records: what of them is here counts as not acked any more. Answered by [`Outcome::Done`].
+    Reclaim {
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        ranges: RangeSet,
+    },
     /// Drops segments, and tail rows, at the floor of a journal. What is acked goes; what is not is dropped only when
     /// `evict` names the policy's reason, counted as evicted, and added to the open gap of the lane. Whole segments only, as far as their
     /// last record is at most `through`. Answered by [`Outcome::Dropped`].

@@ -17,10 +17,12 @@
 //! | [`comparing`] | how two holders find out which records are the same |
 //! | [`renewal`] | how a certificate is renewed inside a session |
 //! | [`peer`] | what hubs say to each other about records |
+//! | [`calling`] | what hubs ask each other |
 //! | [`gossip`] | the items of the datagrams in which hubs gossip |
 //! | [`strict`] | the form check of CBOR |
 //! | [`limits`] | every limit of the protocol, in one place |
 
+pub mod calling;
 pub mod comparing;
 pub mod frame;
 pub mod gossip;
@@ -31,6 +33,7 @@ pub mod renewal;
 pub mod shipping;
 pub mod strict;
 
+pub use calling::CallKind;
 pub use comparing::{Compare, Compared};
 pub use frame::{Frame, FrameError, Header, decode, encode};
 pub use gossip::GossipError;

@@ -30,6 +30,15 @@ pub const ACKS_MAX: usize = 256;
 /// Journals of one Holds or Flushed frame between hubs. A hub splits what it has to say by count and by bytes.
 pub const HELD_JOURNALS_MAX: usize = 512;
 
+/// Body of a call between hubs, and of its answer: one entry of the consensus at its limit, or a page of records.
+pub const CALL_BODY_MAX: usize = 4 << 20;
+
+/// The longest call or answer, header and patience included: what a reader must be ready for.
+pub const CALL_FRAME_MAX: usize = HEADER_BYTES + 4 + CALL_BODY_MAX;
+
+/// Bytes of the text by which a call is refused; a sentence and its hint. Longer ones are cut.
+pub const REFUSAL_BYTES_MAX: usize = 2_048;
+
 /// Hubs in a Welcome.
 pub const HUBS_MAX: usize = 64;
 

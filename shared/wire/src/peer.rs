@@ -9,11 +9,14 @@
 //!    │ Run, Seal, Gone …                               │ commit, flush
 //!    │ ─────────────────────────────────────────────▶ │
 //!    │       Flushed {journal, ranges}, Declined, Clash │
+//!    │       Holds {journal, ranges}, Told {version}     │
 //!    │ ◀───────────────────────────────────────────── │
 //! ```
 //!
-//! Flushed tells of everything that the receiver flushed since Told, whoever sent it: so the dialling hub knows what a third one
-//! has already delivered. Each pair of hubs has two such streams, one for each direction.
+//! Flushed answers runs: those very records, compared with what is there, are on disk. Holds after Told says what else the receiver
+//! has flushed since, whoever sent it: so the dialling hub knows what a third one has already delivered. Told comes again, alone,
+//! whenever the receiver learns of a newer placement: everything that it says later, it says knowing that one. Each pair of hubs has
+//! two such streams, one for each direction.
 //!
 //! Promise: as for agents' frames ([`crate::frame`]); an agent cannot say these, and a hub cannot say an agent's here.
 
@@ -49,6 +52,8 @@ pub enum PeerFrame {
     Clash(Held),
     /// These were promised and are not here any more: do not wait for them.
     Gone(Held),
+    /// In this life of your store you told that you hold these, and now you do not: it went back in time, or lost them.
+    Lost(Held),
 }
 
 /// Who offers its records.
@@ -78,11 +83,14 @@ pub struct Held {
     pub ranges: RangeSet,
 }
 
-/// The end of what a hub holds.
+/// The end of what a hub holds; later, the placement that it knows by now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Told {
     /// Which life of its store says so.
     pub store: Incarnation,
+    /// The version of the placement that it knows.
+    #[serde(default)]
+    pub version: u64,
 }
 
 /// Records of a device, with its name: hubs speak for all devices.
@@ -135,6 +143,7 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         70 => ("Declined", BODY_MAX),
         71 => ("Clash", BODY_MAX),
         72 => ("Gone", BODY_MAX),
+        73 => ("Lost", BODY_MAX),
         _ => return None,
     })
 }
@@ -151,6 +160,7 @@ impl PeerFrame {
             Self::Declined(_) => 70,
             Self::Clash(_) => 71,
             Self::Gone(_) => 72,
+            Self::Lost(_) => 73,
         }
     }
 
@@ -175,7 +185,7 @@ impl PeerFrame {
             Self::Run(body) => pack(self.name(), body),
             Self::Seal(body) => pack(self.name(), body),
             Self::Declined(body) => pack(self.name(), body),
-            Self::Clash(body) | Self::Gone(body) => pack(self.name(), body),
+            Self::Clash(body) | Self::Gone(body) | Self::Lost(body) => pack(self.name(), body),
         }?;
         framed(self.kind(), &body)
     }
@@ -196,6 +206,7 @@ impl PeerFrame {
             70 => Self::Declined(unpack(kind, body)?),
             71 => Self::Clash(unpack(kind, body)?),
             72 => Self::Gone(unpack(kind, body)?),
+            73 => Self::Lost(unpack(kind, body)?),
             other => return Err(FrameError::Kind(other)),
         };
         match &frame {

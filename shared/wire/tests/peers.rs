@@ -36,7 +36,7 @@ fn one_of_each() -> Vec<PeerFrame> {
     vec![
         PeerFrame::Offer(Offer { epoch: 1, node: NodeId(2), store: STORE }),
         PeerFrame::Holds(Holds { held: vec![held()] }),
-        PeerFrame::Told(Told { store: STORE }),
+        PeerFrame::Told(Told { store: STORE, version: 7 }),
         PeerFrame::Run(PeerRun { device: DEVICE, run }),
         PeerFrame::Seal(PeerSeal {
             device: DEVICE,
@@ -46,6 +46,7 @@ fn one_of_each() -> Vec<PeerFrame> {
         PeerFrame::Declined(Declined { journal: journal(), first: 1, last: 2, reason: "hash".into() }),
         PeerFrame::Clash(held()),
         PeerFrame::Gone(held()),
+        PeerFrame::Lost(held()),
     ]
 }
 
@@ -80,7 +81,7 @@ fn the_bytes_of_version_1_stay_what_they_are() {
 #[test]
 fn agents_and_hubs_do_not_read_each_others_frames() {
     for frame in one_of_each() {
-        assert!(matches!(decode(&frame.encode().unwrap()), Err(FrameError::Kind(64..=72))));
+        assert!(matches!(decode(&frame.encode().unwrap()), Err(FrameError::Kind(64..=73))));
     }
     let credit = encode(&Frame::Credit(Credit { total: 1 })).unwrap();
     assert_eq!(PeerFrame::decode(&credit), Err(FrameError::Kind(7)));

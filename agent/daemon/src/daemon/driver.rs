@@ -288,9 +288,7 @@ impl Driver {
                 Command::Load(request) => self.disk.load(request),
                 Command::Check { journal, range } => self.disk.check(journal, range),
                 Command::Survey { per_journal } => self.disk.survey(per_journal),
-                Command::RememberHubs(hubs) => {
-                    self.uplink.learn_hubs(hubs.into_iter().flat_map(|hub| hub.addresses).collect());
-                }
+                Command::RememberHubs(hubs) => self.uplink.learn_hubs(hubs),
                 Command::Alarm(alarm) => self.raise(&alarm),
             }
         }
@@ -329,6 +327,14 @@ impl Driver {
             Alarm::Declined { journal, reason } => tracing::warn!(%journal, reason, "the hub refused a run"),
             Alarm::Full => {
                 tracing::error!("the disk budget is used up and nothing more may go: make room, or raise it");
+            }
+            Alarm::HubsRenewed { epoch, again, lost } => {
+                tracing::error!(
+                    epoch,
+                    again,
+                    lost,
+                    "the hubs were made anew: what they lost is sent again, or lost"
+                );
             }
             Alarm::Revoked { reason } => tracing::error!(reason, "this device's certificate is revoked"),
             Alarm::Protocol { reason } => {

@@ -66,6 +66,8 @@ impl Names {
             Change::Append { lane, records } => format!("append {lane} ×{}", records.len()),
             Change::Reject { lane, count, reason, .. } => format!("reject {lane} ×{count} {}", reason.name()),
             Change::Acknowledge { journal, ranges } => format!("acked {} {ranges}", self.journal(*journal)),
+            Change::Reclaim { journal, ranges } => format!("reclaim {} {ranges}", self.journal(*journal)),
+            Change::Remember { name, value } => format!("remember {name} {}", value.last().unwrap()),
             Change::Drop { journal, through, evict } => {
                 let why = evict.map_or("acked", millrace_model::notice::GapReason::name);
                 format!("drop {} to {through} ({why})", self.journal(*journal))
@@ -119,6 +121,9 @@ impl Names {
             Alarm::Damaged { journal, range } => format!("damaged {} {range}", self.journal(*journal)),
             Alarm::Declined { journal, reason } => format!("declined {}: {reason}", self.journal(*journal)),
             Alarm::Full => "full".to_owned(),
+            Alarm::HubsRenewed { epoch, again, lost } => {
+                format!("hubs renewed in epoch {epoch}: {again} again, {lost} lost")
+            }
             Alarm::Revoked { reason } => format!("revoked: {reason}"),
             Alarm::Protocol { reason } => format!("protocol: {reason}"),
         }

@@ -10,7 +10,8 @@
 //! | `flush`, `refuse` | the commit under way was flushed; the disk was full |
 //! | `read` | every read that was asked for is answered, in order |
 //! | `connected`, `lost` | the transport |
-//! | `welcome [credit=BYTES] [LANE:RANGES[:VERDICT]]…` | the hub answers; a verdict is `other`, `rolled-back` or `forked` |
+//! | `welcome [credit=BYTES] [epoch=N] [LANE:RANGES[:VERDICT[:SAFE]]]…` | the hub answers; a verdict is `same`, `other`, `rolled-back` or `forked` |
+//! | `hubs N` | the hubs have changed |
 //! | `acks`, `conflict`, `decline` `LANE RANGES`; `compared LANE RANGE equal=RANGES`; `credit`, `goodbye` | frames |
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
 //! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
@@ -27,8 +28,8 @@ use millrace_model::store::{Change, Refusal};
 use millrace_model::{AckLevel, Durable, HubId, Lane, Moment, RangeSet, Record, RecordCheck, Topic, Wall};
 use millrace_sim::transcript::{Subject, number, range, value};
 use millrace_wire::{
-    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Lodging, Verdict,
-    Welcome,
+    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Hubs, Lodging,
+    Verdict, Welcome,
 };
 
 use crate::lines::Names;
@@ -132,6 +133,7 @@ impl Subject for Script {
             }
             "connected" => self.handle(Event::Connected),
             "lost" => self.handle(Event::Disconnected { reason: "lost".to_owned(), unwelcome: false }),
+            "elsewhere" => self.handle(Event::Elsewhere { within: Duration::from_millis(100) }),
             "shutdown" => self.handle(Event::Shutdown),
             "allowance" => {
                 let rate = value(words, "rate").filter(|text| *text != "unlimited");
@@ -246,6 +248,9 @@ impl Script {
         (self.commit, self.reads, self.held) = (None, VecDeque::new(), VecDeque::new());
         let (config, store) = (self.config.clone(), &self.store);
         self.engine = Engine::new(config, store.incarnation, store.states(), store.usage(), 2, self.now);
+        if let Some(value) = self.store.remembered.get(millrace_agent_engine::EPOCH_NAME) {
+            self.engine.recall_epoch(value);
+        }
     }
 
     fn status(&mut self) {
@@ -275,6 +280,7 @@ impl Script {
                 let (journal, ranges) = (self.lodging(words[0]), ranges(words[1]));
                 Frame::Acks(Acks { acks: vec![Ack { journal, level: AckLevel::Quorum, ranges }] })
             }
+            "hubs" => Frame::Hubs(Hubs { hubs: Vec::new() }),
             "credit" => Frame::Credit(Credit { total: words[0].parse().unwrap() }),
             "conflict" => {
                 Frame::Conflict(Conflict { journal: self.lodging(words[0]), ranges: ranges(words[1]) })
@@ -325,7 +331,8 @@ impl Script {
                 _ => Verdict::Continues,
             };
             let (incarnation, lane) = (journal.incarnation, journal.lane);
-            Holding { incarnation, lane, held: held.clone(), head, head_check, verdict, safe: held }
+            let safe = parts.get(3).map_or_else(|| held.clone(), |safe| ranges(safe));
+            Holding { incarnation, lane, held, head, head_check, verdict, safe }
         });
         Welcome {
             session: 1,
@@ -336,7 +343,7 @@ impl Script {
             holdings: holdings.collect(),
             credit: number(words, "credit").unwrap_or(1 << 20),
             hubs: Vec::new(),
-            epoch: 1,
+            epoch: number(words, "epoch").unwrap_or(1),
         }
     }
 }

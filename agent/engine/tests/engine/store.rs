@@ -86,6 +86,13 @@ impl Journal {
         fresh.count()
     }
 
+    fn reclaim(&mut self, ranges: &RangeSet) {
+        let back = ranges.intersection(&self.present()).intersection(&self.acked);
+        back.iter().for_each(|range| self.acked.remove(range));
+        self.ledger.acked -= back.count();
+        self.ledger.pending += back.count();
+    }
+
     /// Drops whole segments at the floor, and rows of the tail when no segment is left; what was trimmed and evicted.
     fn drop_through(&mut self, through: Seq, evict: bool) -> (u64, u64) {
         let (mut trimmed, mut evicted) = (0, 0);
@@ -125,6 +132,7 @@ pub(crate) struct Store {
     pub(crate) damaged: Vec<(JournalId, Seq)>,
     segment_records: u64,
     open_gaps: BTreeMap<(JournalId, GapReason), u64>,
+    pub(crate) remembered: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl Store {
@@ -136,6 +144,7 @@ impl Store {
             damaged: Vec::new(),
             segment_records,
             open_gaps: BTreeMap::new(),
+            remembered: BTreeMap::new(),
         };
         store.make_journals();
         store
@@ -229,6 +238,14 @@ impl Store {
             }
             Change::Acknowledge { journal, ranges } => {
                 self.journals.get_mut(&journal).unwrap().acknowledge(&ranges);
+                Outcome::Done
+            }
+            Change::Reclaim { journal, ranges } => {
+                self.journals.get_mut(&journal).unwrap().reclaim(&ranges);
+                Outcome::Done
+            }
+            Change::Remember { name, value } => {
+                self.remembered.insert(name, value);
                 Outcome::Done
             }
             Change::Drop { journal, through, evict } => {

@@ -14,6 +14,7 @@ millrace_sim::transcripts! { Script:
     metered_sends_only_what_is_urgent
     a_late_answer_of_an_old_session_is_ignored
     a_superseded_session_stays_away_for_a_while
+    another_hub_is_tried_at_once
     a_lane_used_first_inside_a_session_is_shipped
     a_declined_run_does_not_stop_the_others
     a_damaged_record_is_declared_and_the_rest_goes_on
@@ -28,4 +29,8 @@ millrace_sim::transcripts! { Script:
     a_blocking_lane_goes_on_when_acks_make_room
     a_goodbye_that_comes_late_changes_nothing
     a_full_disk_is_noticed_to_have_room_again
+    what_a_hub_holds_and_is_not_safe_yet_is_not_sent_again
+    a_hub_that_lags_behind_takes_nothing_back
+    hubs_made_anew_get_again_what_is_kept_and_hear_what_is_not
+    a_hub_that_its_cluster_left_behind_is_left
 }

@@ -6,12 +6,13 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::Config;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::error::ControlError;
 use super::lease_clock::LeaseClock;
@@ -101,6 +102,9 @@ impl Control {
         let config = Arc::new(configure(&options)?);
         let raft = Raft::new(seat.id, config, Links(Arc::clone(&wire)), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Consensus(error.to_string()))?;
+        // Answered behind its beginning: what it says of itself is true from here on.
+        let begun = raft.with_raft_state(|_| ()).await;
+        begun.map_err(|error| OpenError::Consensus(error.to_string()))?;
         let (proposals, proposed) = mpsc::channel(options.queue.max(1));
         let (indexes, asked) = mpsc::channel(options.queue.max(1));
         let inner = Arc::new(Inner {
@@ -157,6 +161,35 @@ impl Control {
             Ok(Standing::Follow(leader, _)) => Some(leader),
             Err(_) => None,
         }
+    }
+
+    /// Waits until a leader is known that a majority follows, and says who it is. A node that is the only voter elects itself
+    /// at once.
+    ///
+    /// # Errors
+    /// [`ControlError::NoQuorum`] when there is none within `patience`; [`ControlError::Stopped`].
+    pub async fn led(&self, patience: Duration) -> Result<NodeId, ControlError> {
+        let until = Instant::now() + patience;
+        let mut metrics = self.inner.raft.metrics();
+        loop {
+            metrics.borrow_and_update();
+            match self.inner.standing() {
+                Ok(Standing::Lead) => return Ok(self.inner.id),
+                Ok(Standing::Follow(leader, _)) => return Ok(leader),
+                Err(error @ ControlError::Stopped(_)) => return Err(error),
+                Err(error) if Instant::now() >= until => return Err(error),
+                // Whether a majority follows is also a matter of time, of which no change tells.
+                Err(_) => drop(timeout(self.inner.options.heartbeat / 4, metrics.changed()).await),
+            }
+        }
+    }
+
+    /// Whether decisions can be made now: nothing, or what is missing.
+    ///
+    /// # Errors
+    /// [`ControlError::NoQuorum`], [`ControlError::Stopped`].
+    pub fn quorum(&self) -> Result<(), ControlError> {
+        self.inner.standing().map(|_| ())
     }
 
     /// Where this node stands.

@@ -56,7 +56,10 @@ impl Control {
     /// When this node is not empty, or not among them.
     pub async fn found(&self, members: BTreeMap<NodeId, Member>) -> Result<(), ControlError> {
         let founded = self.inner.raft.initialize(members).await;
-        founded.map_err(|error| ControlError::Membership(error.to_string()))
+        founded.map_err(|error| ControlError::Membership(error.to_string()))?;
+        // Answered behind it: from here on the members are known.
+        let known = self.inner.raft.with_raft_state(|_| ()).await;
+        known.map_err(|error| ControlError::Stopped(error.to_string()))
     }
 
     /// The members, by id.

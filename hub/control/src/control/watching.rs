@@ -41,6 +41,21 @@ impl Watcher {
         }
     }
 
+    /// As [`Watcher::next`], but also when the store has moved on and nothing in the range changed: the batch is empty then.
+    ///
+    /// # Errors
+    /// [`Compacted`], as there.
+    pub async fn advance(&mut self) -> Result<WatchBatch, Compacted> {
+        loop {
+            self.progress.borrow_and_update();
+            if let Some(batch) = self.watch.poll(&self.shared.store())? {
+                return Ok(batch);
+            }
+            // The sender lives in what this watcher shares, so it is never gone.
+            let _ = self.progress.changed().await;
+        }
+    }
+
     /// The revision from which it goes on.
     #[must_use]
     pub const fn next_revision(&self) -> u64 {

@@ -21,14 +21,6 @@ use super::world::World;
 const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 4;
 /// Between two attempts to dial.
 const REDIAL: Duration = Duration::from_millis(200);
-/// What hubs expect of the road between them: a dead connection is given up before a lease is over three times.
-const EXPECTED: Expectations = Expectations {
-    idle_timeout: Duration::from_secs(3),
-    keep_alive: Duration::from_secs(1),
-    first_rtt: Duration::from_millis(50),
-    send_window_bytes: 8 << 20,
-};
-
 type Open = Arc<Mutex<BTreeMap<NodeId, Connection>>>;
 
 /// The way to the others.
@@ -41,7 +33,7 @@ impl Road {
     pub fn start(world: &Arc<World>, me: NodeId, identity: &Identity) -> Self {
         let open = Open::default();
         let options = ClientOptions {
-            road: EXPECTED,
+            road: Expectations::HUBS_NEAR,
             connect_timeout: Duration::from_secs(2),
             underlay: Some(Arc::new(Simulated)),
             ..ClientOptions::new(world.clock())

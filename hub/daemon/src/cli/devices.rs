@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::Which;
 use super::look::{number, shown, text};
+use super::offline::Offline;
 use crate::client::encoded;
 use crate::http::merged_devices;
 use crate::hub;
-use crate::registry::Registry;
 use millrace_host::Failure;
 use millrace_host::times::rfc3339;
 
@@ -60,9 +60,10 @@ impl Devices {
         let answer = if self.which.runs().await? {
             self.which.client()?.get("/v1/devices").await?
         } else {
-            let registry = open(&self.which)?;
-            let now = Clock::system().wall();
-            json!({ "devices": merged_devices(registry.devices(), held(&self.which)?, now) })
+            let offline = Offline::open(&self.which.places()).await?;
+            let devices = offline.registry().devices();
+            offline.close().await;
+            json!({ "devices": merged_devices(devices, held(&self.which)?, Clock::system().wall()) })
         };
         if self.which.json {
             say_json(&answer)?;
@@ -72,11 +73,6 @@ impl Devices {
         }
         Ok(Exit::Ok)
     }
-}
-
-fn open(which: &Which) -> Result<Registry, Failure> {
-    let registry = Registry::open(&which.places().registry(), Clock::system().wall());
-    registry.map_err(|error| hub::registry_failure(&error))
 }
 
 /// What is here of each device, as the engine of a running hub would count it.
@@ -137,8 +133,16 @@ impl Revoke {
             self.which.client()?.post(&path, &json!({ "reason": self.reason })).await?
         } else {
             let now = Clock::system().wall();
-            let revoked = open(&self.which)?.revoke(&self.device, &self.reason, now);
-            let device = revoked.map_err(|error| hub::registry_failure(&error))?;
+            let offline = Offline::open(&self.which.places()).await?;
+            let revoked = match offline.deciding() {
+                Ok(registry) => registry
+                    .revoke(&self.device, &self.reason, now)
+                    .await
+                    .map_err(|error| hub::registry_failure(&error)),
+                Err(failure) => Err(failure),
+            };
+            offline.close().await;
+            let device = revoked?;
             json!({
                 "id": device.id, "name": device.name,
                 "revoked": { "at": rfc3339(now), "reason": self.reason },

@@ -13,13 +13,21 @@ use millrace_host::Failure;
 
 /// Threads of the runtime at least, so that one busy session never holds the driver up.
 const WORKERS_MIN: usize = 2;
-/// Threads that may block, at most: readers (64), enrolments (32), renewals (8) and callers of the admin socket.
+/// Threads that may block, at most: readers (64), enrolments (32), renewals (8) and the disk's own.
 const BLOCKING_MAX: usize = 160;
 /// How long threads that block may take to end with the process.
 const THREADS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the names of its files begin with, apart from those of CA and identity, which have a stricter guard.
-const FILES: [&str; 5] = ["journal.db", "registry.jsonl", "retention.json", "about.json", "runtime.json"];
+const FILES: [&str; 7] = [
+    "journal.db",
+    "cluster.json",
+    "seen.jsonl",
+    "registry.jsonl",
+    "retention.json",
+    "about.json",
+    "runtime.json",
+];
 
 /// Run the hub until SIGTERM or SIGINT. SIGHUP reads its identity again, and of the config [quota] and [retention].
 ///

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Which;
 use super::look::{number, shown, text};
+use super::members::standing;
 use millrace_host::Failure;
 
 /// Alarms that are shown; `--json` shows all that the hub keeps.
@@ -78,6 +79,7 @@ fn page(status: &Value, colours: bool) -> String {
         shown(status, "quic"),
         shown(status, "http"),
     );
+    out.push_str(&standing(status));
     out.push_str(&format!(
         "devices  {} enrolled, {} online, {} revoked; {} sessions\nrecords  {}, {} missing, {} declared lost{}\n\
          store    {} of {}{}{}\n",

@@ -8,11 +8,11 @@ use millrace_host::{Clock, Exit};
 use serde_json::{Value, json};
 
 use super::Which;
+use super::offline::Offline;
 use crate::config;
 use crate::http::{TokenRequest, shown_token};
 use crate::hub;
 use crate::registrar::{TokenMakingError, TokenOrder, make_token};
-use crate::registry::Registry;
 use millrace_host::Failure;
 use millrace_host::terminal::{say, say_json};
 
@@ -34,7 +34,7 @@ enum TokenCommand {
 /// Whoever has the token may enrol one machine. The hub keeps only a fingerprint of it, so it cannot be shown again.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  millrace-hub token create --name press-7 --label site=north --label line=2\n  TOKEN=$(millrace-hub token create --data ./hub)\n  millrace-hub token create --uses 20 --expires 7days --json"
+    after_help = "Examples:\n  millrace-hub token create --name press-7 --label site=north --label line=2\n  TOKEN=$(millrace-hub token create --data ./hub)\n  millrace-hub token create --uses 20 --expires 7days --json\n  millrace-hub token create --hub --name hub-2\n  millrace-hub token create --hub --replace hub-2"
 )]
 struct Create {
     #[command(flatten)]
@@ -54,6 +54,12 @@ struct Create {
     /// Where the machine reaches the hub, instead of what the hub knows, as HOST:PORT.
     #[arg(long = "address", value_name = "HOST:PORT", value_delimiter = ',')]
     addresses: Vec<String>,
+    /// Make a hub of the machine, with `millrace-hub join`, instead of a device.
+    #[arg(long, conflicts_with = "labels")]
+    hub: bool,
+    /// The hub whose place the new one takes: it is let go when the new one joins. Means --hub.
+    #[arg(long, value_name = "NAME", conflicts_with = "labels")]
+    replace: Option<String>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -65,7 +71,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 impl Token {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
         let TokenCommand::Create(create) = self.command;
-        let made = if create.which.runs().await? { create.ask().await? } else { create.make()? };
+        let made = if create.which.runs().await? { create.ask().await? } else { create.make().await? };
         if create.which.json {
             say_json(&made)?;
         } else {
@@ -83,6 +89,8 @@ impl Create {
             expires: self.expires,
             uses: self.uses,
             addresses: self.addresses.clone(),
+            hub: self.hub || self.replace.is_some(),
+            replace: self.replace.clone(),
         }
     }
 
@@ -91,26 +99,29 @@ impl Create {
     }
 
     /// Without a running hub: straight into its registry.
-    fn make(&self) -> Result<Value, Failure> {
+    async fn make(&self) -> Result<Value, Failure> {
         let places = self.which.places();
         let config = config::defaults(places.root());
         let config = config.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
         let ca = hub::load_ca(&config)?;
         let now = Clock::system().wall();
-        let registry = Registry::open(&places.registry(), now);
-        let registry = registry.map_err(|error| hub::registry_failure(&error))?;
         let known = places.read_about().map(|about| about.addresses).unwrap_or_default();
-        let TokenRequest { name, labels, expires, uses, addresses } = self.request();
+        let TokenRequest { name, labels, expires, uses, addresses, hub, replace } = self.request();
         let addresses = if addresses.is_empty() { known } else { addresses };
         if addresses.iter().any(|address| address.ends_with(":0")) {
             let failure = Failure::new(Exit::Usage, "the hub's port is known only while it runs");
             return Err(failure.hint("start the hub first, or give --address HOST:PORT"));
         }
-        let order = TokenOrder { name, labels, uses, life: expires.duration(), addresses };
-        let made = make_token(&registry, &ca, order, now).map_err(|error| match error {
-            TokenMakingError::Registry(error) => hub::registry_failure(&error),
-            error => Failure::new(Exit::Usage, error.to_string()),
-        })?;
-        Ok(shown_token(&made))
+        let order = TokenOrder { name, labels, uses, life: expires.duration(), addresses, hub, replace };
+        let offline = Offline::open(&places).await?;
+        let made = match offline.deciding() {
+            Ok(registry) => make_token(registry, &ca, order, now).await.map_err(|error| match error {
+                TokenMakingError::Registry(error) => hub::registry_failure(&error),
+                error => Failure::new(Exit::Usage, error.to_string()),
+            }),
+            Err(failure) => Err(failure),
+        };
+        offline.close().await;
+        made.map(|made| shown_token(&made))
     }
 }

@@ -4,16 +4,16 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use millrace_host::Exit;
 use millrace_host::terminal::{bytes, count, say, say_json, visible};
-use millrace_host::{Clock, Exit};
 use millrace_journal::{Progress, Report};
 use millrace_model::SeqRange;
 use serde_json::json;
 
 use super::DATA_DEFAULT;
+use super::offline::Offline;
 use crate::config::defaults;
 use crate::places::Places;
-use crate::registry::Registry;
 use crate::{hub, opening};
 use millrace_host::Failure;
 
@@ -37,7 +37,7 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub(super) fn perform(self) -> Result<Exit, Failure> {
+    pub(super) async fn perform(self) -> Result<Exit, Failure> {
         let places = Places::new(&self.data);
         if places.read_about().is_err() || !places.journal().exists() {
             return Err(hub::identity::missing(&places));
@@ -47,8 +47,8 @@ impl Verify {
             Exit::Temporary => failure.hint("stop the hub first: `systemctl stop millrace-hub`"),
             _ => failure,
         };
-        let registry = Registry::open(&places.registry(), Clock::system().wall());
-        let registry = registry.map_err(|error| stopped(hub::registry_failure(&error)))?;
+        let offline = Offline::open(&places).await.map_err(stopped)?;
+        let devices = offline.registry().counts().0;
         let options = opening::options(config.store_budget_bytes);
         let store = opening::open(&places.journal(), &options);
         let store = store.map_err(|error| stopped(hub::store_failure(&error)))?;
@@ -65,7 +65,8 @@ impl Verify {
             let _ = write!(std::io::stderr(), "\r\u{1b}[K");
         }
         let report = report.map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
-        self.answer(&report, registry.counts().0)?;
+        offline.close().await;
+        self.answer(&report, devices)?;
         Ok(if report.is_clean() { Exit::Ok } else { Exit::Data })
     }
 

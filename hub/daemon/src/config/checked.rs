@@ -10,6 +10,7 @@ use millrace_host::logs::LogOptions;
 use millrace_host::schedules::Expression;
 use millrace_hub_engine::WhenFull;
 
+pub use super::raw::Preset;
 use super::raw::{self, Raw};
 use crate::places::Places;
 
@@ -51,6 +52,10 @@ pub struct Config {
     pub store_budget_bytes: u64,
     /// How long records stay.
     pub retention: Retention,
+    /// Whether the TCP address may change keys, leases and locks; the admin socket always may.
+    pub http_writable: bool,
+    /// How far the hubs are from each other.
+    pub preset: Preset,
 }
 
 /// How long records stay; see the example for what each means.
@@ -124,6 +129,8 @@ impl Config {
             quota: quota(source, raw)?,
             store_budget_bytes: at_least(source, "store.budget", raw.store.budget.as_u64(), 16 << 20)?,
             retention: retention(source, raw)?,
+            http_writable: raw.http.writable,
+            preset: raw.cluster.preset,
         })
     }
 }

@@ -34,6 +34,8 @@ pub struct Raw {
     pub store: Store,
     /// How long records stay.
     pub retention: Retention,
+    /// The hubs among each other.
+    pub cluster: Cluster,
 }
 
 /// Where agents connect.
@@ -56,6 +58,8 @@ pub struct Http {
     pub remote: bool,
     /// Queries that read the store at the same time.
     pub readers: u32,
+    /// Whether it may change keys, leases and locks.
+    pub writable: bool,
 }
 
 /// Lives of certificates.
@@ -112,6 +116,25 @@ pub struct Retention {
     pub schedule: String,
 }
 
+/// The hubs among each other.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// How far they are from each other.
+    pub preset: Preset,
+}
+
+/// How far the hubs are from each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Some milliseconds.
+    #[default]
+    Lan,
+    /// Continents.
+    Wan,
+}
+
 /// What happens when the store's budget is used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -147,6 +170,7 @@ impl Default for Raw {
             quota: Quota::default(),
             store: Store::default(),
             retention: Retention::default(),
+            cluster: Cluster::default(),
         }
     }
 }
@@ -159,7 +183,7 @@ impl Default for Quic {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7481".to_owned(), remote: false, readers: 4 }
+        Self { listen: "127.0.0.1:7481".to_owned(), remote: false, readers: 4, writable: false }
     }
 }
 

@@ -10,7 +10,7 @@ use millrace_model::store::{Change, Outcome};
 use millrace_model::{JournalId, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
-use super::input::{Answer, Outgoing, Seen, Stored};
+use super::input::{Answer, Load, Outgoing, Seen, Stored};
 use super::{CHECKS_RUNNING_MAX, COMMIT_DEADLINE, Driver, Ended};
 use crate::meters::{ByKind, ByLane};
 use crate::reading::{Reading, ReadingError};
@@ -43,9 +43,19 @@ impl Driver {
                     let _ = self.stored.send(Stored { journal, ranges });
                 }
                 Command::Alarm(alarm) => self.alarm(&alarm),
+                Command::Tell { node, frame } => self.tell(node, frame),
+                Command::Answer { guest, frame } => self.answer_guest(guest, frame),
+                Command::Load { node, journal, range, bytes_max } => {
+                    self.loads.push_back(Load { node, journal, range, bytes_max });
+                }
+                Command::Part { node, reason } => self.part(node, &reason),
+                Command::Dismiss { guest, reason } => self.dismiss(guest, &reason),
+                Command::Synced { partitions } => self.synced(partitions),
+                Command::Relive { reason } => self.relive(reason),
             }
         }
         self.start_checks();
+        self.start_loads();
     }
 
     fn alarm(&mut self, alarm: &Alarm) {
@@ -66,6 +76,7 @@ impl Driver {
         #[expect(clippy::cast_precision_loss, reason = "a count of at most 1,024")]
         self.parts.meters.commit_changes.observe(changes.len() as f64);
         self.commit_asked = self.parts.clock.moment();
+        self.parts.pulse.commits.asked(self.commit_asked);
         self.committing.busy(COMMIT_DEADLINE);
         self.hand_over(commit, Arc::new(changes));
     }
@@ -115,6 +126,7 @@ impl Driver {
             Answer::Event(event) => {
                 self.committing.tick();
                 self.committing.idle();
+                self.parts.pulse.commits.flushed(self.parts.clock.moment());
                 if let Event::Committed { usage, .. } = &event {
                     let took = self.parts.clock.moment().since(self.commit_asked);
                     self.parts.meters.commit_seconds.observe(took.as_secs_f64());
@@ -133,6 +145,7 @@ impl Driver {
                     None => self.turn_away(journal),
                 }
             }
+            Answer::Loaded { load, runs } => self.loaded(load, runs),
             Answer::Poisoned(why) => {
                 tracing::error!(
                     why,

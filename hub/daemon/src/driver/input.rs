@@ -3,9 +3,11 @@
 use millrace_hub_engine::{Config, DeviceSummary, Event, LinkId, Retained};
 use millrace_link::{Connection, KeyHash};
 use millrace_model::store::Usage;
-use millrace_model::{DeviceId, JournalId, RangeSet, RecordCheck, Seq, SeqRange};
+use millrace_model::{DeviceId, JournalId, NodeId, RangeSet, RecordCheck, Run, Seq, SeqRange};
 use millrace_wire::{Frame, GoodbyeCode};
 use tokio::sync::{mpsc, oneshot};
+
+use super::way::Way;
 
 /// Something for the driver.
 #[derive(Debug)]
@@ -26,8 +28,26 @@ pub enum Input {
         /// What it did.
         reason: String,
     },
+    /// My replication stream to another hub stands.
+    PeerUp {
+        /// To whom.
+        node: NodeId,
+        /// The way to it.
+        way: Way,
+    },
+    /// Another hub opened a replication stream towards me.
+    GuestUp {
+        /// The stream's name.
+        guest: LinkId,
+        /// Who opened it.
+        node: NodeId,
+        /// The way to it.
+        way: Way,
+    },
     /// The numbers that the engine works with have changed.
     Reconfigure(Box<Config>),
+    /// Answer when it is this input's turn: how far behind is the driver?
+    Ping(oneshot::Sender<()>),
     /// How do things stand?
     Ask(oneshot::Sender<Snapshot>),
 }
@@ -89,6 +109,15 @@ pub struct Snapshot {
     pub retained: Retained,
 }
 
+/// Records that the engine wants for another hub.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    pub(super) node: NodeId,
+    pub(super) journal: JournalId,
+    pub(super) range: SeqRange,
+    pub(super) bytes_max: usize,
+}
+
 /// A device was here.
 #[derive(Debug)]
 pub(super) enum Seen {
@@ -115,6 +144,11 @@ pub(super) enum Answer {
         journal: JournalId,
         range: SeqRange,
         checks: Option<Vec<(Seq, RecordCheck)>>,
+    },
+    /// What was read for another hub; without it its stream ends, and begins again.
+    Loaded {
+        load: Load,
+        runs: Result<Vec<Run>, String>,
     },
     Poisoned(String),
 }

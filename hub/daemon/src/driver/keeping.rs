@@ -79,7 +79,7 @@ impl Driver {
         let here = std::mem::take(&mut self.here_at_the_end);
         let noted = tokio::task::spawn_blocking(move || {
             here.into_iter().for_each(|device| registry.left(device, clock.wall()));
-            registry.settle(clock.wall());
+            registry.settle();
         });
         if let Err(error) = noted.await {
             tracing::error!(%error, "when devices were last seen could not be noted");

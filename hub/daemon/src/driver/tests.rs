@@ -10,9 +10,9 @@ use millrace_model::{HubId, Wall};
 
 use super::*;
 
-fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
+pub(super) async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
     let (clock, _) = Clock::manual(Wall(0));
-    let registry = Arc::new(Registry::open(&dir.join("registry.jsonl"), Wall(0)).unwrap());
+    let registry = crate::registry::tests::lone(dir).await;
     let numbers = Config::new(HubId::default(), "hub", "north");
     let parts = Parts {
         engine: Engine::new(numbers, &[], Usage::default(), clock.moment()),
@@ -21,6 +21,8 @@ fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
         meters: Meters::new(clock.clone()).unwrap(),
         writer: writer.handle(),
         checking: Reading::new(Vec::new(), writer.handle()),
+        loading: Reading::new(Vec::new(), writer.handle()),
+        cluster: ToCluster::nobody(),
         pulse: Arc::new(Pulse::new(Watchdog::new(clock.clone()))),
         looking: Looking::default(),
         memory: dir.join("retention.json"),
@@ -34,7 +36,7 @@ async fn a_commit_that_the_journals_queue_has_no_room_for_waits_and_is_no_full_d
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
     let writer = Writer::start(store, 1).unwrap();
-    let mut driver = driver(dir.path(), &writer);
+    let mut driver = driver(dir.path(), &writer).await;
     // One job runs, one waits: the queue is full.
     let (begun, has_begun) = sync_channel::<()>(1);
     let (release, released) = sync_channel::<()>(1);
@@ -72,7 +74,7 @@ async fn a_save_that_breaks_does_not_end_all_saving() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
     let writer = Writer::start(store, 1).unwrap();
-    let mut driver = driver(dir.path(), &writer);
+    let mut driver = driver(dir.path(), &writer).await;
     driver.save(|| panic!("a fault in the program"));
     assert!(driver.saving);
     let answer = driver.answers.recv().await.unwrap();

@@ -1,19 +1,18 @@
 //! What only the owner of the data directory may ask, over the admin socket: join tokens and revocations.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use millrace_host::config::Span;
 use millrace_host::http::Problem;
-use millrace_hub_engine::Event;
+use millrace_hub_control::ControlError;
+use millrace_hub_control::kv::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Answer, Api};
-use crate::driver::input::Input;
 use crate::registrar::TokenOrder;
 use crate::registry::RegistryError;
 use millrace_host::times::rfc3339;
@@ -35,6 +34,12 @@ pub(crate) struct TokenRequest {
     /// Where the hub is reached; empty: as the hub knows.
     #[serde(default)]
     pub(crate) addresses: Vec<String>,
+    /// Whether it makes a hub.
+    #[serde(default)]
+    pub(crate) hub: bool,
+    /// The hub whose place the new one takes.
+    #[serde(default)]
+    pub(crate) replace: Option<String>,
 }
 
 /// What a revocation says.
@@ -65,10 +70,10 @@ pub(super) async fn make_token(State(api): State<Api>, Json(asked): Json<TokenRe
         uses: asked.uses,
         life: asked.expires.duration(),
         addresses,
+        hub: asked.hub,
+        replace: asked.replace,
     };
-    let registrar = Arc::clone(&api.0.registrar);
-    let made = tokio::task::spawn_blocking(move || registrar.make_token(order)).await;
-    match made.map_err(|error| Problem::internal(&error))? {
+    match api.0.registrar.make_token(order).await {
         Ok(token) => Ok(Json(shown(&token))),
         Err(error) => Err(refused(&error)),
     }
@@ -79,11 +84,15 @@ fn refused(error: &crate::registrar::TokenMakingError) -> Problem {
     match error {
         E::Token(error) => Problem::bad_request(error.to_string(), "change what the message names"),
         E::Registry(error) => of_registry(error),
+        E::Witness => Problem::unavailable(error.to_string(), "a witness has no CA"),
         E::Entropy(error) => Problem::internal(error),
     }
 }
 
-fn of_registry(error: &RegistryError) -> Problem {
+pub(super) fn of_registry(error: &RegistryError) -> Problem {
+    if let RegistryError::Control(error) = error {
+        return undecided(error);
+    }
     let message = error.to_string();
     let (message, hint) = match message.split_once(": ") {
         Some((what, fix)) => (what.to_owned(), fix.to_owned()),
@@ -91,11 +100,47 @@ fn of_registry(error: &RegistryError) -> Problem {
     };
     match error {
         RegistryError::Unknown { .. } => Problem::not_found(message, hint),
-        RegistryError::NameTaken { .. } | RegistryError::Revoked { .. } | RegistryError::TokenUsed => {
-            Problem::new(StatusCode::CONFLICT, "conflict", message, hint)
-        }
+        RegistryError::NameTaken { .. }
+        | RegistryError::HubNameTaken { .. }
+        | RegistryError::Revoked { .. }
+        | RegistryError::TokenUsed => Problem::new(StatusCode::CONFLICT, "conflict", message, hint),
         RegistryError::TooMany { .. } => Problem::unavailable(message, hint),
         error => Problem::internal(error),
+    }
+}
+
+/// What the cluster did not decide, and why.
+pub(super) fn undecided(error: &ControlError) -> Problem {
+    let message = error.to_string();
+    let waits =
+        "look at `millrace-hub members`; start the hubs that are down, or heal the network between them";
+    match error {
+        ControlError::NoQuorum { .. } => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-quorum", message, waits)
+        }
+        ControlError::Unknown(_) => {
+            let hint = "read the present state before asking again";
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "unknown-outcome", message, hint)
+        }
+        ControlError::Refused(Refusal::Compacted { .. }) => Problem::new(
+            StatusCode::GONE,
+            "compacted",
+            message,
+            "read the present state and go on from there",
+        ),
+        ControlError::Refused(Refusal::NoLease(_)) => {
+            Problem::not_found(message, "ask for a new one with `POST /v1/leases`")
+        }
+        ControlError::Refused(Refusal::Full { .. } | Refusal::TooManyLeases(_)) => {
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "full", message, "delete what is not needed")
+        }
+        ControlError::Refused(_) | ControlError::TooLarge { .. } | ControlError::NoMember(_) => {
+            Problem::bad_request(message, "change what the message names")
+        }
+        ControlError::Membership(_) => Problem::new(StatusCode::CONFLICT, "conflict", message, "try again"),
+        ControlError::Overloaded | ControlError::Late(_) | ControlError::Stopped(_) => {
+            Problem::unavailable(message, "try again")
+        }
     }
 }
 
@@ -109,15 +154,10 @@ pub(super) async fn revoke(
         let hint = "say why in 1 to 200 characters: the device's operator reads it";
         return Err(Problem::bad_request("the reason is empty or too long", hint));
     }
-    let (registry, now, why) = (Arc::clone(&api.0.registry), api.0.clock.wall(), reason.clone());
-    let revoked = tokio::task::spawn_blocking(move || registry.revoke(&device, &why, now)).await;
-    let device = match revoked.map_err(|error| Problem::internal(&error))? {
-        Ok(device) => device,
-        Err(error) => return Err(of_registry(&error)),
-    };
+    let now = api.0.clock.wall();
+    let revoked = api.0.registry.revoke(&device, &reason, now).await;
+    let device = revoked.map_err(|error| of_registry(&error))?;
     tracing::warn!(device = %device.id, name = device.name, reason, "a device is revoked");
-    // When the driver has ended, so have the sessions.
-    api.0.driver.tell(Input::Event(Event::Revoked { device: device.id, reason: reason.clone() })).await;
     Ok(Json(
         json!({ "id": device.id, "name": device.name, "revoked": { "at": rfc3339(now), "reason": reason } }),
     ))

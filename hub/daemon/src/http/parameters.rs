@@ -45,7 +45,7 @@ pub(super) fn query(pairs: &[(String, String)], registry: &Registry, now: Wall) 
     Ok(query)
 }
 
-fn device(text: &str, registry: &Registry) -> Result<DeviceId, Problem> {
+pub(super) fn device(text: &str, registry: &Registry) -> Result<DeviceId, Problem> {
     if let Some(device) = registry.find(text) {
         return Ok(device.id);
     }
@@ -123,16 +123,16 @@ fn cursor(text: &str) -> Result<millrace_journal::Cursor, Problem> {
 mod tests {
     use super::*;
 
-    fn ask(pairs: &[(&str, &str)]) -> Result<Query, Problem> {
+    async fn ask(pairs: &[(&str, &str)]) -> Result<Query, Problem> {
         let dir = tempfile::tempdir().unwrap();
-        let registry = Registry::open(&dir.path().join("r.jsonl"), Wall(0)).unwrap();
+        let registry = crate::registry::tests::lone(dir.path()).await;
         let pairs: Vec<(String, String)> =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         query(&pairs, &registry, Wall(1_800_000_000_000_000))
     }
 
-    #[test]
-    fn a_whole_request_is_understood() {
+    #[tokio::test]
+    async fn a_whole_request_is_understood() {
         let id = "0f".repeat(16);
         let query = ask(&[
             ("device", &id),
@@ -145,18 +145,19 @@ mod tests {
             ("order", "newest"),
             ("limit", "10000"),
         ])
+        .await
         .unwrap();
         assert_eq!(query.devices, Some(vec![DeviceId::from_bytes([15; 16])]));
         assert_eq!((query.lanes, query.topics.len()), (Some(vec![Lane::Bulk]), 2));
         assert_eq!(query.kinds, [Kind::DATA, Kind::GAP]);
         assert_eq!(query.to.unwrap().0 - query.from.unwrap().0, 900_000_000);
         assert_eq!((query.order, query.limit), (Order::NewestFirst, 10_000));
-        assert_eq!(ask(&[]).unwrap().kinds, [Kind::DATA]);
-        assert_eq!(ask(&[("kind", "all")]).unwrap().kinds, []);
+        assert_eq!(ask(&[]).await.unwrap().kinds, [Kind::DATA]);
+        assert_eq!(ask(&[("kind", "all")]).await.unwrap().kinds, []);
     }
 
-    #[test]
-    fn what_is_not_understood_is_answered_with_the_fix() {
+    #[tokio::test]
+    async fn what_is_not_understood_is_answered_with_the_fix() {
         for (key, value) in [
             ("devise", "x"),
             ("device", "press-99"),
@@ -171,7 +172,7 @@ mod tests {
             ("limit", "10001"),
             ("cursor", "zzz"),
         ] {
-            let problem = ask(&[(key, value)]).unwrap_err();
+            let problem = ask(&[(key, value)]).await.unwrap_err();
             let body: serde_json::Value = serde_json::from_str(&problem.body()).unwrap();
             assert!(body["error"]["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{key}={value}");
             for word in ["message", "hint"] {
@@ -180,7 +181,7 @@ mod tests {
                 assert!(!http || key == "devise", "the command line speaks its own words: {spoken}");
             }
         }
-        let swapped = ask(&[("from", "now"), ("to", "-1h")]).unwrap_err();
+        let swapped = ask(&[("from", "now"), ("to", "-1h")]).await.unwrap_err();
         assert!(crate::client::spoken(&swapped.body()).contains("`--from` is not before `--to`"));
     }
 }

@@ -7,13 +7,15 @@ use millrace_host::times::rfc3339;
 use millrace_link::Identity;
 use serde_json::{Value, json};
 
-use super::{Answer, Api, ApiParts, stopping};
+use super::{Answer, Api, ApiParts, members, stopping};
 
 pub(super) async fn show(State(api): State<Api>) -> Answer {
     let api = &api.0;
     let now = api.driver.snapshot().await.ok_or_else(stopping)?;
     let (enrolled, revoked) = api.registry.counts();
     let door = api.listener.counts();
+    let cluster = api.registry.cluster();
+    let table = cluster.table();
     // What devices declare may be any number.
     let sum = |of: fn(&millrace_hub_engine::DeviceSummary) -> u64| -> u64 {
         now.devices.iter().map(of).fold(0, u64::saturating_add)
@@ -23,6 +25,11 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "name": api.endpoint.name,
         "region": api.endpoint.region,
         "addresses": api.endpoint.addresses,
+        "node": cluster.me(),
+        "epoch": cluster.epoch(),
+        "hubs": table.hubs.len(),
+        "filled": table.hub(cluster.me()).map_or("empty", members::filled),
+        "control": members::consensus(cluster.control()),
         "software": crate::SOFTWARE,
         "time": rfc3339(api.clock.wall()),
         "uptime_s": api.clock.moment().0 / 1_000_000,
@@ -30,6 +37,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "http": api.http.to_string(),
         "healthy": api.pulse.healthy().is_ok(),
         "ready": api.pulse.ready().is_ok(),
+        "draining": api.hubs.is_draining(),
         "problem": api.pulse.ready().err(),
         "sessions": now.sessions,
         "devices": {

@@ -9,11 +9,11 @@ use millrace_host::{Exit, entropy};
 use millrace_link::{CertificateAuthority, KeyHash};
 use millrace_model::{HubId, Wall};
 
-use super::{identity, registry_failure, store_failure};
+use super::{identity, store_failure};
+use crate::cluster::seat;
 use crate::config::{defaults, valid_address};
 use crate::opening;
 use crate::places::{About, Places};
-use crate::registry::Registry;
 use millrace_host::Failure;
 
 /// What was made.
@@ -25,7 +25,7 @@ pub struct Founded {
     pub ca: KeyHash,
 }
 
-/// Makes CA, identity, registry and store in `data`. `life` is that of the hub's certificate; `None`: the default.
+/// Makes CA, identity, store and the first seat of a cluster in `data`; the first start makes the cluster. `life` is that of the hub's certificate; `None`: the default.
 ///
 /// # Errors
 /// When there is a hub already, a name cannot stand in a certificate, or the disk refuses.
@@ -46,14 +46,16 @@ pub fn found(data: &Path, about: &About, life: Option<Duration>, now: Wall) -> R
     ca.save(&places.ca()).map_err(|error| not_kept(&error))?;
     let own = identity::issue(&ca, hub, &about.name, life.unwrap_or(config.certificate_life), now)?;
     own.save(&places.identity()).map_err(|error| not_kept(&error))?;
-    Registry::open(&places.registry(), now).map_err(|error| registry_failure(&error))?;
     let options = opening::options(config.store_budget_bytes);
     opening::open(&places.journal(), &options).map_err(|error| store_failure(&error))?;
+    places
+        .write_seat(&seat::founder()?)
+        .map_err(|error| Failure::io("cluster.json cannot be written", &error))?;
     places.write_about(about).map_err(|error| Failure::io("about.json cannot be written", &error))?;
     Ok(Founded { hub, ca: ca.key_hash() })
 }
 
-fn check(about: &About) -> Result<(), Failure> {
+pub(crate) fn check(about: &About) -> Result<(), Failure> {
     for (what, text) in [("name", &about.name), ("region", &about.region)] {
         if !millrace_link::ca::valid_name(text) {
             let failure = Failure::new(Exit::Usage, format!("`{text}` cannot be the hub's {what}"));

@@ -2,35 +2,43 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
 use millrace_host::schedules::{Schedules, Zone};
 use millrace_host::systemd::{self, Watchdog};
 use millrace_host::{Clock, Exit, Shutdown};
-use millrace_hub_engine::Engine;
+use millrace_hub_engine::{Engine, Event};
 use millrace_journal::{Options, Reader, Store, Writer};
 use millrace_link::{
     Admission, CaError, CertificateAuthority, Identity, Listener, ServerOptions, VaultError,
 };
-use millrace_model::{Fence, HubId, Wall};
+use millrace_model::{Fence, HubId, Incarnation};
 use millrace_wire::HubEndpoint;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use super::{Hub, identity};
+use super::linking::{self, LinkingParts};
+use super::{Hub, Shows, identity, taking_part};
 use crate::alarms::AlarmBoard;
-use crate::config::Config;
-use crate::driver::{CHECKS_RUNNING_MAX, Driver, Parts};
-use crate::http::{Api, ApiParts};
+use crate::cluster::Cluster;
+use crate::cluster::seat::{self, Taking};
+use crate::cluster::upkeep::Own;
+use crate::config::{Config, Preset};
+use crate::driver::input::Input;
+use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts};
+use crate::http::{Api, ApiParts, WATCHERS_MAX};
+use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
+use crate::peers::control_road::ControlRoad;
 use crate::places::{About, Places, Runtime};
 use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::reception;
 use crate::registrar::Registrar;
+use crate::registry::sightings::Sightings;
 use crate::registry::{Registry, RegistryError};
 use crate::retention::{self, Looking};
 use crate::session::{RENEWALS_AT_ONCE, Sessions};
@@ -69,13 +77,17 @@ impl Doors {
 
 /// What stands on disk, opened.
 struct Opened {
-    ca: CertificateAuthority,
+    /// A witness has none.
+    ca: Option<CertificateAuthority>,
+    witness: bool,
     identity: Identity,
     about: About,
-    registry: Registry,
+    sightings: Sightings,
     store: Store,
+    life: Incarnation,
     readers: Vec<Reader>,
     checkers: Vec<Reader>,
+    loaders: Vec<Reader>,
     fence: Fence,
 }
 
@@ -90,14 +102,36 @@ impl Hub {
             tokio::task::spawn_blocking(move || open(&config, &clock))
         };
         let opened = opening.await.map_err(|error| Failure::internal(&error))??;
-        let registry = Arc::new(opened.registry);
-        let registrar =
-            Registrar::new(Arc::clone(&registry), opened.ca, clock.clone(), config.certificate_life);
-        let registrar = Arc::new(registrar);
         let hub = opened.identity.own().hub().ok_or_else(|| identity::missing(&config.places))?;
+        let (showing, shown) = watch::channel(opened.identity.clone());
+        let road = linking::road(config.preset);
+        let peers = taking_part::peers(&opened.identity, shown, &clock, road, &shutdown)?;
+        taking_part::join_again(&config.places, &opened.about, &peers).await?;
+        let taking = Taking {
+            places: &config.places,
+            about: &opened.about,
+            hub,
+            key: opened.identity.own().public_key_hash,
+            options: control_options(config.preset),
+            transport: Arc::new(ControlRoad::new(peers.clone())),
+            now: clock.wall(),
+        };
+        let registry = seat::take(taking, opened.sightings).await?;
+        let (registrar, cluster) = (Arc::clone(&registry), registry.cluster().clone());
+        let ca_pem = opened.identity.ca_pem().to_owned();
+        let registrar = Registrar::new(registrar, &ca_pem, opened.ca, clock.clone(), config.certificate_life);
+        let registrar = Arc::new(registrar);
 
+        let (own_key, witness) = (opened.identity.own().public_key_hash, opened.witness);
         let doors = Doors::open(&config, opened.identity, &registry, &clock).await?;
         let endpoint = endpoint(&config, hub, &opened.about, doors.quic);
+        let own = Own {
+            name: endpoint.name.clone(),
+            region: endpoint.region.clone(),
+            addresses: endpoint.addresses.clone(),
+            key: own_key,
+            store: (!witness).then_some(opened.life),
+        };
         for address in misdirected(&endpoint.addresses, doors.quic) {
             tracing::warn!(
                 address,
@@ -110,12 +144,14 @@ impl Hub {
         let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
         let reading = Reading::new(opened.readers, writer.handle());
         let checking = Reading::new(opened.checkers, writer.handle());
+        let loading = Reading::new(opened.loaders, writer.handle());
         let meters = Meters::new(clock.clone()).map_err(|error| Failure::internal(&error))?;
         let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
         let board = AlarmBoard::new(Arc::clone(&registry));
         let engine = engine(&config, &endpoint, opened.fence, &writer, (&clock, &registry)).await?;
         let looking = Looking::default();
         let schedules = look_on_schedule(&config, &clock, &looking).await?;
+        let (to_cluster, from_driver) = linking::to_cluster();
         let (driver, handle) = Driver::new(Parts {
             engine,
             clock: clock.clone(),
@@ -124,13 +160,39 @@ impl Hub {
             meters: meters.clone(),
             writer: writer.handle(),
             checking,
+            loading,
+            cluster: to_cluster,
             pulse: Arc::clone(&pulse),
             looking: looking.clone(),
             memory: config.places.retention(),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
+        let (hubs, answering) = (Hubs::alone(&endpoint), Arc::new(OnceLock::new()));
+        let linked = linking::link(LinkingParts {
+            cluster: cluster.clone(),
+            peers: peers.clone(),
+            registrar: Arc::clone(&registrar),
+            driver: handle.clone(),
+            writer: writer.handle(),
+            from_driver,
+            endpoint: endpoint.clone(),
+            hubs: hubs.clone(),
+            pulse: Arc::clone(&pulse),
+            witness,
+            api: Arc::clone(&answering),
+            own,
+            places: config.places.clone(),
+            preset: config.preset,
+            sessions_max: config.quota.sessions,
+            meters: meters.clone(),
+            clock: clock.clone(),
+            shutdown: shutdown.clone(),
+        })?;
         let api = Api::new(ApiParts {
             endpoint,
+            hubs: hubs.clone(),
+            peers: peers.clone(),
+            roster: linked.roster,
             quic: doors.quic,
             http: doors.http,
             places: config.places.clone(),
@@ -145,24 +207,33 @@ impl Hub {
             pulse: Arc::clone(&pulse),
             listener: Arc::clone(&doors.listener),
             shutdown: shutdown.clone(),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         });
+        // The first to be set, so it always is.
+        let _ = answering.set(api.clone());
         let sessions = Sessions {
             driver: handle.clone(),
             registrar: Arc::clone(&registrar),
             meters,
             renewing: Arc::new(Semaphore::new(RENEWALS_AT_ONCE)),
+            witness,
         };
         let Doors { listener, web, socket, quic, http } = doors;
-        let tasks = vec![
-            tokio::spawn(reception::receive(Arc::clone(&listener), sessions)),
-            serve_web(web, &api, &shutdown),
+        let mut tasks = vec![
+            tokio::spawn(hubs.tell(handle.clone(), shutdown.clone())),
+            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()))),
+            serve_web(web, &api, config.http_writable, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
+            tokio::spawn(cut_revoked(cluster.clone(), handle.clone(), shutdown.clone())),
         ];
+        tasks.extend(linked.tasks);
+        let shows = Shows { identity: showing, own: linked.own, profile: linked.profile };
+        let gossip = linked.gossip;
         #[rustfmt::skip]
         let hub = Self {
             config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, tasks, quic, http,
-            schedules, looking, hub, rereading: None,
+            schedules, looking, hub, cluster, peers, gossip, shows, rereading: None,
         };
         hub.announce()?;
         Ok(hub)
@@ -180,9 +251,9 @@ impl Hub {
     }
 }
 
-/// How often to try for a registry that is held, and the pause in between.
-const REGISTRY_LOOKS: usize = 20;
-const REGISTRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often to try for a data directory that is held, and the pause in between.
+const LOCK_LOOKS: usize = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let places = &config.places;
@@ -191,32 +262,60 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
         _ => Failure::io("about.json in the data directory cannot be read", &error),
     })?;
     let now = clock.wall();
-    let ca = load_ca(config)?;
-    let identity = identity::current(places, &ca, config.certificate_life, now)?;
-    let registry = open_registry(places, now).map_err(|error| registry_failure(&error))?;
+    // Locked first: whoever holds it is the only process on this directory.
+    let sightings = open_sightings(places).map_err(|error| registry_failure(&error))?;
+    let witness = seat::known(places)?.witness;
+    let ca = if witness { None } else { Some(load_ca(config)?) };
+    let identity = identity::current(places, ca.as_ref(), config.certificate_life, now)?;
     // Reading a long log after a crash takes its time.
     systemd::status("opening the store");
     let options = opening::options(config.store_budget_bytes);
     let mut store = opening::open(&places.journal(), &options).map_err(|error| store_failure(&error))?;
     let fence = opening::begin_epoch(&mut store).map_err(|error| store_failure(&error))?;
+    let fresh = seat::fresh_incarnation()?;
+    let life = opening::incarnation(&mut store, fresh).map_err(|error| store_failure(&error))?;
     let reading = Options { page_cache_bytes: READER_CACHE_BYTES, ..options };
     let connections = |count: usize| {
         let opened = (0..count).map(|_| Reader::open(&places.journal(), &reading));
         opened.collect::<Result<Vec<_>, _>>().map_err(|error| store_failure(&error.into()))
     };
     let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
-    Ok(Opened { ca, identity, about, registry, store, readers, checkers, fence })
+    let loaders = connections(LOADS_RUNNING_MAX)?;
+    Ok(Opened { ca, witness, identity, about, sightings, store, life, readers, checkers, loaders, fence })
 }
 
-/// Opens the registry. A command that makes a token beside a hub that starts holds it for a moment.
-fn open_registry(places: &Places, now: Wall) -> Result<Registry, RegistryError> {
-    for _ in 0..REGISTRY_LOOKS {
-        match Registry::open(&places.registry(), now) {
-            Err(RegistryError::Locked { .. }) => std::thread::sleep(REGISTRY_PAUSE),
+/// Opens the sightings, and locks the data directory by that. A command that makes a token beside a hub that starts holds it
+/// for a moment.
+pub(crate) fn open_sightings(places: &Places) -> Result<Sightings, RegistryError> {
+    for _ in 0..LOCK_LOOKS {
+        match Sightings::open(&places.seen()) {
+            Err(RegistryError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
             opened => return opened,
         }
     }
-    Registry::open(&places.registry(), now)
+    Sightings::open(&places.seen())
+}
+
+/// The numbers of the replicated core for hubs that are so far from each other.
+fn control_options(preset: Preset) -> millrace_hub_control::Options {
+    match preset {
+        Preset::Lan => millrace_hub_control::Options::lan(),
+        Preset::Wan => millrace_hub_control::Options::wan(),
+    }
+}
+
+/// Cuts the sessions of devices that are revoked, wherever that was decided.
+async fn cut_revoked(cluster: Cluster, driver: DriverHandle, shutdown: Shutdown) {
+    loop {
+        let revoked = tokio::select! {
+            revoked = cluster.next_revoked() => revoked,
+            () = shutdown.triggered() => return,
+        };
+        for (device, reason) in revoked {
+            // When the driver has ended, so have the sessions.
+            driver.tell(Input::Event(Event::Revoked { device, reason })).await;
+        }
+    }
 }
 
 /// The CA of the cluster.
@@ -234,6 +333,8 @@ pub(crate) fn registry_failure(error: &RegistryError) -> Failure {
         RegistryError::Locked { .. } => Exit::Temporary,
         RegistryError::Broken { .. } => Exit::Io,
         RegistryError::Entry(_) => Exit::Internal,
+        RegistryError::Control(error) => return seat::control_failure(error),
+        RegistryError::Contended => Exit::Temporary,
         _ => Exit::Usage,
     };
     Failure::new(exit, error.to_string())
@@ -375,15 +476,21 @@ async fn look_on_schedule(config: &Config, clock: &Clock, looking: &Looking) -> 
     Ok(schedules)
 }
 
-fn serve_web(listener: TcpListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
+fn serve_web(
+    listener: TcpListener,
+    api: &Api,
+    writable: bool,
+    shutdown: &Shutdown,
+) -> tokio::task::JoinHandle<()> {
+    let writing = if writable { api.writing_routes() } else { api.read_only_routes() };
     let limits = HttpLimits { connections_max: 256, ..HttpLimits::DEFAULTS };
     let host = host_routes(api.pulse(), api.metrics());
-    tokio::spawn(serve(listener, api.routes().merge(host), limits, shutdown.clone()))
+    tokio::spawn(serve(listener, api.routes().merge(writing).merge(host), limits, shutdown.clone()))
 }
 
 fn serve_socket(listener: UnixListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
     let host = host_routes(api.pulse(), api.metrics());
-    let routes = api.routes().merge(api.admin_routes()).merge(host);
+    let routes = api.routes().merge(api.writing_routes()).merge(api.admin_routes()).merge(host);
     let shutdown = shutdown.clone();
     let served =
         axum::serve(listener, routes).with_graceful_shutdown(async move { shutdown.triggered().await });

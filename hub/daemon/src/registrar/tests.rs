@@ -13,19 +13,28 @@ struct World {
     hand: millrace_host::clock::ManualClock,
 }
 
-fn world() -> World {
+async fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let (clock, hand) = Clock::manual(NOW);
-    let registry = Arc::new(Registry::open(&dir.path().join("r.jsonl"), NOW).unwrap());
+    let registry = crate::registry::tests::lone(dir.path()).await;
     let ca = CertificateAuthority::fresh("plant", NOW).unwrap();
-    let registrar = Registrar::new(registry, ca, clock, Duration::from_secs(86_400));
+    let ca_pem = ca.certificate_pem().to_owned();
+    let registrar = Registrar::new(registry, &ca_pem, Some(ca), clock, Duration::from_secs(86_400));
     World { _dir: dir, registrar, hand }
 }
 
 fn order(uses: u32) -> TokenOrder {
     let labels = BTreeMap::from([("site".to_owned(), "north".to_owned())]);
     let addresses = vec!["hub:7443".to_owned()];
-    TokenOrder { name: None, labels, uses, life: Duration::from_secs(3_600), addresses }
+    TokenOrder {
+        name: None,
+        labels,
+        uses,
+        life: Duration::from_secs(3_600),
+        addresses,
+        hub: false,
+        replace: None,
+    }
 }
 
 fn request(secret: JoinSecret, key: u8) -> EnrolmentRequest {
@@ -35,36 +44,36 @@ fn request(secret: JoinSecret, key: u8) -> EnrolmentRequest {
     EnrolmentRequest { secret, csr_der, public_key_hash, name: Some(format!("press-{key}")), labels }
 }
 
-#[test]
-fn the_tokens_labels_win_over_the_machines() {
-    let world = world();
-    let token = world.registrar.make_token(order(1)).unwrap();
-    world.registrar.enrol(&request(token.secret, 1), HERE).unwrap();
+#[tokio::test]
+async fn the_tokens_labels_win_over_the_machines() {
+    let world = world().await;
+    let token = world.registrar.make_token(order(1)).await.unwrap();
+    world.registrar.enrol(&request(token.secret, 1), HERE).await.unwrap();
     let device = world.registrar.registry.find("press-1").unwrap();
     assert_eq!(device.labels["site"], "north");
     assert_eq!(device.labels["line"], "2");
 }
 
-#[test]
-fn a_token_is_good_once_and_until_it_expires() {
-    let world = world();
-    let token = world.registrar.make_token(order(1)).unwrap();
-    world.registrar.enrol(&request(token.secret, 1), HERE).unwrap();
-    let used = world.registrar.enrol(&request(token.secret, 2), HERE).unwrap_err();
+#[tokio::test]
+async fn a_token_is_good_once_and_until_it_expires() {
+    let world = world().await;
+    let token = world.registrar.make_token(order(1)).await.unwrap();
+    world.registrar.enrol(&request(token.secret, 1), HERE).await.unwrap();
+    let used = world.registrar.enrol(&request(token.secret, 2), HERE).await.unwrap_err();
     assert_eq!(used.why, EnrolmentRefusal::Used);
-    let late = world.registrar.make_token(order(1)).unwrap();
+    let late = world.registrar.make_token(order(1)).await.unwrap();
     world.hand.advance(Duration::from_secs(3_601));
-    let expired = world.registrar.enrol(&request(late.secret, 3), HERE).unwrap_err();
+    let expired = world.registrar.enrol(&request(late.secret, 3), HERE).await.unwrap_err();
     assert_eq!(expired.why, EnrolmentRefusal::Expired);
 }
 
-#[test]
-fn a_machine_that_lost_the_answer_may_ask_again_and_stays_one_device() {
-    let world = world();
-    let token = world.registrar.make_token(order(1)).unwrap();
+#[tokio::test]
+async fn a_machine_that_lost_the_answer_may_ask_again_and_stays_one_device() {
+    let world = world().await;
+    let token = world.registrar.make_token(order(1)).await.unwrap();
     let asked = CertificateRequest::fresh().unwrap();
     let mut request = request(token.secret, 1);
-    let pem = world.registrar.ca.issue(
+    let pem = world.registrar.ca().unwrap().issue(
         asked.csr_der(),
         Role::Device(DeviceId::default()),
         "x",
@@ -73,35 +82,64 @@ fn a_machine_that_lost_the_answer_may_ask_again_and_stays_one_device() {
     );
     request.csr_der = asked.csr_der().to_vec();
     request.public_key_hash = PeerIdentity::from_pem(&pem.unwrap()).unwrap().public_key_hash;
-    let first = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).unwrap()).unwrap();
-    let again = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).unwrap()).unwrap();
+    let first = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap()).unwrap();
+    let again = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap()).unwrap();
     assert_eq!(first.role, again.role);
     assert_eq!(world.registrar.registry.counts(), (1, 0));
 }
 
-#[test]
-fn whoever_guesses_is_slowed_down_and_others_are_not() {
-    let world = world();
-    let token = world.registrar.make_token(order(9)).unwrap();
+#[tokio::test]
+async fn whoever_guesses_is_slowed_down_and_others_are_not() {
+    let world = world().await;
+    let token = world.registrar.make_token(order(9)).await.unwrap();
     for _ in 0..WRONG_MAX {
         let wrong = request(JoinSecret::fresh().unwrap(), 1);
-        assert_eq!(world.registrar.enrol(&wrong, HERE).unwrap_err().why, EnrolmentRefusal::UnknownSecret);
+        assert_eq!(
+            world.registrar.enrol(&wrong, HERE).await.unwrap_err().why,
+            EnrolmentRefusal::UnknownSecret
+        );
     }
-    let blocked = world.registrar.enrol(&request(token.secret, 1), HERE).unwrap_err();
+    let blocked = world.registrar.enrol(&request(token.secret, 1), HERE).await.unwrap_err();
     assert_eq!(blocked.why, EnrolmentRefusal::Unavailable);
     let elsewhere = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-    world.registrar.enrol(&request(token.secret, 1), elsewhere).unwrap();
+    world.registrar.enrol(&request(token.secret, 1), elsewhere).await.unwrap();
     world.hand.advance(Duration::from_secs(61));
-    world.registrar.enrol(&request(token.secret, 2), HERE).unwrap();
+    world.registrar.enrol(&request(token.secret, 2), HERE).await.unwrap();
 }
 
-#[test]
-fn a_machine_that_asks_for_another_name_than_its_tokens_is_told_both() {
-    let world = world();
-    let token = world.registrar.make_token(TokenOrder { name: Some("press-9".into()), ..order(1) }).unwrap();
-    let refused = world.registrar.enrol(&request(token.secret, 1), HERE).unwrap_err();
+#[tokio::test]
+async fn a_machine_that_asks_for_another_name_than_its_tokens_is_told_both() {
+    let world = world().await;
+    let token =
+        world.registrar.make_token(TokenOrder { name: Some("press-9".into()), ..order(1) }).await.unwrap();
+    let refused = world.registrar.enrol(&request(token.secret, 1), HERE).await.unwrap_err();
     assert_eq!(refused.why, EnrolmentRefusal::NotPermitted);
     assert!(refused.text.contains("`press-9`") && refused.text.contains("`press-1`"), "{}", refused.text);
     let named = EnrolmentRequest { name: Some("press-9".into()), ..request(token.secret, 1) };
-    world.registrar.enrol(&named, HERE).unwrap();
+    world.registrar.enrol(&named, HERE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hubs_token_makes_a_hub_and_no_device_and_a_devices_token_no_hub() {
+    let world = world().await;
+    let hub = world.registrar.make_token(TokenOrder { name: Some("hub-2".into()), hub: true, ..order(1) });
+    let hub = hub.await.unwrap();
+    let asked = EnrolmentRequest { name: None, ..request(hub.secret, 1) };
+    let refused = world.registrar.enrol(&asked, HERE).await.unwrap_err();
+    assert!(refused.text.contains("millrace-hub join"), "{}", refused.text);
+    let as_hub = |secret| EnrolmentRequest {
+        name: None,
+        labels: BTreeMap::from([(HUB_LABEL.to_owned(), String::new())]),
+        ..request(secret, 1)
+    };
+    let device = world.registrar.make_token(order(1)).await.unwrap();
+    let refused = world.registrar.enrol(&as_hub(device.secret), HERE).await.unwrap_err();
+    assert!(refused.text.contains("--hub"), "{}", refused.text);
+    let pem = world.registrar.enrol(&as_hub(hub.secret), HERE).await.unwrap();
+    let peer = PeerIdentity::from_pem(&pem).unwrap();
+    assert_eq!((peer.hub().is_some(), peer.name.as_str()), (true, "hub-2"));
+    use millrace_link::{Admission, Verdict};
+    assert_eq!(world.registrar.registry.admits(&peer), Verdict::Admitted, "it is about to join");
+    let stranger = PeerIdentity { role: Role::Hub(HubId::from_bytes([9; 16])), ..peer };
+    assert_eq!(world.registrar.registry.admits(&stranger), Verdict::Unknown);
 }

@@ -1,132 +1,118 @@
-//! The registry's memory: what all entries together say.
+//! The registry's memory: devices and join tokens as they stand in the cluster's decisions.
 //!
-//! Promise: pure; the same entries give the same book.
+//! Promise: pure; the same records give the same book.
 
 use std::collections::BTreeMap;
 
 use millrace_link::{KeyHash, Verdict};
 use millrace_model::{DeviceId, Wall};
 
-use super::entry::{CERTIFICATES_MAX, Device, Entry, Revocation, Token};
+use super::entry::{Device, Token};
 
 /// How long a token that expired is remembered, so that a late machine is told `expired` and not `unknown`: µs.
 const EXPIRED_KEPT_US: i64 = 30 * 86_400 * 1_000_000;
 
-/// Devices and tokens.
+/// Devices and tokens, each with the revision of its last change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Book {
-    devices: BTreeMap<DeviceId, Device>,
+    devices: BTreeMap<DeviceId, (Device, u64)>,
     /// Devices that are not revoked, by name.
     names: BTreeMap<String, DeviceId>,
-    tokens: BTreeMap<String, Token>,
+    tokens: BTreeMap<String, (Token, u64)>,
 }
 
 impl Book {
-    pub(crate) fn apply(&mut self, entry: Entry) {
-        match entry {
-            Entry::Device { device } => self.put(device),
-            Entry::Token { token } => {
-                self.tokens.insert(token.fingerprint.clone(), token);
-            }
-            Entry::Enrolled { device, fingerprint } => {
-                if let Some(token) = self.tokens.get_mut(&fingerprint) {
-                    token.used_by.push((device.id, device.key));
-                }
-                self.put(device);
-            }
-            Entry::Renewed { device, certificate } => {
-                if let Some(device) = self.devices.get_mut(&device) {
-                    device.certificates.push(certificate);
-                    let surplus = device.certificates.len().saturating_sub(CERTIFICATES_MAX);
-                    device.certificates.drain(..surplus);
-                }
-            }
-            Entry::Seen { device, at, software, key } => {
-                if let Some(device) = self.devices.get_mut(&device) {
-                    (device.last_seen, device.software, device.key) = (Some(at), software, key);
-                }
-            }
-            Entry::Revoked { device, at, reason } => {
-                if let Some(device) = self.devices.get_mut(&device) {
-                    device.revoked = Some(Revocation { at, reason });
-                    if self.names.get(&device.name) == Some(&device.id) {
-                        self.names.remove(&device.name);
-                    }
-                }
-            }
-        }
-    }
-
-    fn put(&mut self, device: Device) {
-        if device.revoked.is_none() {
+    /// Puts a device in; why it is revoked, if it was not before.
+    pub(crate) fn put_device(&mut self, device: Device, revision: u64) -> Option<String> {
+        let before = self.devices.get(&device.id).is_some_and(|(before, _)| before.revoked.is_some());
+        let revoked = device.revoked.as_ref().map(|revoked| revoked.reason.clone());
+        if revoked.is_none() {
             self.names.insert(device.name.clone(), device.id);
+        } else if self.names.get(&device.name) == Some(&device.id) {
+            self.names.remove(&device.name);
         }
-        self.devices.insert(device.id, device);
+        self.devices.insert(device.id, (device, revision));
+        revoked.filter(|_| !before)
     }
 
-    /// Forgets tokens that expired long before `now`.
-    pub(crate) fn forget_expired(&mut self, now: Wall) {
-        self.tokens.retain(|_, token| token.expires.0.saturating_add(EXPIRED_KEPT_US) >= now.0);
+    pub(crate) fn remove_device(&mut self, id: &DeviceId) {
+        if let Some((device, _)) = self.devices.remove(id)
+            && self.names.get(&device.name) == Some(id)
+        {
+            self.names.remove(&device.name);
+        }
     }
 
-    /// Entries that make the same book.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        let devices = self.devices.values().map(|device| Entry::Device { device: device.clone() });
-        let tokens = self.tokens.values().map(|token| Entry::Token { token: token.clone() });
-        devices.chain(tokens).collect()
+    pub(crate) fn put_token(&mut self, token: Token, revision: u64) {
+        self.tokens.insert(token.fingerprint.clone(), (token, revision));
     }
 
-    /// How many entries it needs at most.
-    pub(crate) fn size(&self) -> usize {
-        self.devices.len() + self.tokens.len()
+    pub(crate) fn remove_token(&mut self, fingerprint: &str) {
+        self.tokens.remove(fingerprint);
     }
 
     pub(crate) fn device(&self, id: &DeviceId) -> Option<&Device> {
-        self.devices.get(id)
+        self.devices.get(id).map(|(device, _)| device)
     }
 
-    /// The device with this id, or else this name: the one that is not revoked, or the one that was seen last.
+    /// A device, and the revision of its last change.
+    pub(crate) fn dated_device(&self, id: &DeviceId) -> Option<(Device, u64)> {
+        self.devices.get(id).cloned()
+    }
+
+    /// The device with this id, or else this name: the one that is not revoked, or the one that was revoked last.
     pub(crate) fn find(&self, id_or_name: &str) -> Option<&Device> {
-        if let Some(device) = id_or_name.parse().ok().and_then(|id| self.devices.get(&id)) {
+        if let Some(device) = id_or_name.parse().ok().and_then(|id| self.device(&id)) {
             return Some(device);
         }
-        if let Some(device) = self.names.get(id_or_name).and_then(|id| self.devices.get(id)) {
+        if let Some(device) = self.taken(id_or_name) {
             return Some(device);
         }
-        let retired = self.devices.values().filter(|device| device.name == id_or_name);
+        let retired = self.devices().filter(|device| device.name == id_or_name);
         retired.max_by_key(|device| device.revoked.as_ref().map(|revoked| revoked.at))
     }
 
     pub(crate) fn taken(&self, name: &str) -> Option<&Device> {
-        self.names.get(name).and_then(|id| self.devices.get(id))
+        self.names.get(name).and_then(|id| self.device(id))
     }
 
     pub(crate) fn devices(&self) -> impl ExactSizeIterator<Item = &Device> {
-        self.devices.values()
+        self.devices.values().map(|(device, _)| device)
     }
 
-    pub(crate) fn token(&self, fingerprint: &str) -> Option<&Token> {
-        self.tokens.get(fingerprint)
+    pub(crate) fn revoked(&self) -> impl Iterator<Item = &Device> {
+        self.devices().filter(|device| device.revoked.is_some())
+    }
+
+    /// A token, and the revision of its last change.
+    pub(crate) fn token(&self, fingerprint: &str) -> Option<(Token, u64)> {
+        self.tokens.get(fingerprint).cloned()
     }
 
     /// Tokens that can still be used at `now`.
     pub(crate) fn open_tokens(&self, now: Wall) -> usize {
-        let open = |token: &&Token| {
-            token.expires > now && token.used_by.len() < usize::try_from(token.uses).unwrap_or(usize::MAX)
-        };
+        let open = |token: &&(Token, u64)| token.0.expires > now && !token.0.is_used_up();
         self.tokens.values().filter(open).count()
     }
 
-    /// What is known of the holder of a genuine certificate with this key.
-    pub(crate) fn verdict(&self, id: &DeviceId, key: &KeyHash) -> Verdict {
-        let Some(device) = self.devices.get(id) else { return Verdict::Unknown };
+    /// Fingerprints of tokens that expired so long before `now` that nobody asks for them any more.
+    pub(crate) fn forgettable(&self, now: Wall) -> impl Iterator<Item = &String> {
+        let old = move |token: &Token| token.expires.0.saturating_add(EXPIRED_KEPT_US) < now.0;
+        self.tokens.iter().filter(move |(_, (token, _))| old(token)).map(|(fingerprint, _)| fingerprint)
+    }
+
+    /// What is known of the holder of a genuine certificate with this key. `came_with`: the key that the device came with
+    /// last, as far as only this hub knows it.
+    pub(crate) fn verdict(&self, id: &DeviceId, key: &KeyHash, came_with: Option<KeyHash>) -> Verdict {
+        let Some(device) = self.device(id) else { return Verdict::Unknown };
         if device.revoked.is_some() {
             return Verdict::Revoked;
         }
         // The key that it last came with counts as current until it comes with the newest: a device that never
         // heard of its renewal must find back.
-        let newest = device.certificates.last().map(|certificate| certificate.key);
-        if *key == device.key || newest == Some(*key) {
+        let newest = device.newest_key();
+        let last = came_with.filter(|key| newest == Some(*key)).unwrap_or(device.key);
+        if *key == last || newest == Some(*key) {
             return Verdict::CurrentKey;
         }
         let known = device.certificates.iter().any(|certificate| certificate.key == *key);

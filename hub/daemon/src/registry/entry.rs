@@ -1,4 +1,4 @@
-//! What the registry remembers, and the lines of its log.
+//! What the registry remembers, and the lines of its logs.
 //!
 //! Promise: secrets are remembered as fingerprints only.
 
@@ -37,6 +37,21 @@ pub struct Device {
     /// When and why it was revoked, if it was.
     #[serde(default)]
     pub revoked: Option<Revocation>,
+}
+
+impl Device {
+    /// The key of its newest certificate.
+    #[must_use]
+    pub fn newest_key(&self) -> Option<KeyHash> {
+        self.certificates.last().map(|certificate| certificate.key)
+    }
+
+    /// Adds a certificate; the oldest goes when there are more than [`CERTIFICATES_MAX`].
+    pub(crate) fn add(&mut self, certificate: Certificate) {
+        self.certificates.push(certificate);
+        let surplus = self.certificates.len().saturating_sub(CERTIFICATES_MAX);
+        self.certificates.drain(..surplus);
+    }
 }
 
 /// One certificate of a device.
@@ -87,9 +102,24 @@ pub struct Token {
     /// Who has enrolled with it, each with the key that it came with.
     #[serde(default)]
     pub used_by: Vec<(DeviceId, KeyHash)>,
+    /// Whether it makes a hub instead of a device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hub: bool,
+    /// The hub whose place the new one takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace: Option<String>,
 }
 
-/// One line of the log: what changed.
+impl Token {
+    /// Whether as many machines have enrolled with it as may.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.used_by.len() as u64 >= u64::from(self.uses)
+    }
+}
+
+/// One line of a log: what changed. The cluster's decisions took the place of most; hubs of before wrote them, and are read
+/// once ([`super::import`]). [`Entry::Seen`] is still written, by [`super::sightings`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Entry {

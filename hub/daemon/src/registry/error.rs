@@ -3,7 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why the registry did not do what it was asked. Nothing was changed.
+use millrace_hub_control::ControlError;
+use millrace_model::NodeId;
+
+/// Why the registry did not do what it was asked. Nothing was changed, except where [`ControlError::Unknown`] says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// A line is not what was written.
@@ -39,8 +42,8 @@ pub enum RegistryError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// A flush failed before: nobody can say what is on disk.
-    #[error("{} could not be flushed once and takes nothing more: restart the hub, it reads what is there", path.display())]
+    /// Half a line could not be taken back: nobody can say what is on disk.
+    #[error("{} could not be written once and takes nothing more: restart the hub, it reads what is there", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -58,6 +61,22 @@ pub enum RegistryError {
         /// Who has it.
         id: String,
     },
+    /// Another hub has the name.
+    #[error(
+        "the name `{name}` belongs to hub {node}: choose another name, or make the token with `--replace {name}`"
+    )]
+    HubNameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        node: NodeId,
+    },
+    /// Too many changed the same at once.
+    #[error("too many changes of the same came together: try again")]
+    Contended,
+    /// The cluster cannot decide it now.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The token was used up while the enrolment was under way.
     #[error("the join token has been used: make a new one with `millrace-hub token create`")]
     TokenUsed,

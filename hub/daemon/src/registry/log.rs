@@ -1,11 +1,11 @@
-//! The registry's file: one line for each change, appended and flushed.
+//! A file of lines, one for each change, appended.
 //!
 //! ```text
 //! {"check":"0123456789abcdef","entry":{…}}⏎      check: 8 bytes of BLAKE3 over the bytes of `entry`
 //! ```
 //!
-//! Promise: an entry is on disk when [`Log::append`] returns. A line that a power cut left half-written at the end is
-//! dropped (nobody was told of it); any other line that does not fit its check stops the start and is named.
+//! Promise: a line is written whole or not at all. Half a line that a power cut left at the end is dropped; any other line
+//! that does not fit its check is named. Lines are not flushed one by one: nobody depends on them.
 //! Absent: what the entries mean.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -31,7 +31,7 @@ pub(crate) struct Log {
     _lock: File,
     lines: usize,
     bytes: u64,
-    /// A flush failed, or half a line could not be taken back: nobody can say what is on disk.
+    /// Half a line could not be taken back: nobody can say what is on disk.
     broken: bool,
 }
 
@@ -40,22 +40,10 @@ impl Log {
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Entry>), RegistryError> {
         let lock = lock(path)?;
         let mut file = open(path)?;
-        let mut text = Vec::new();
-        let read = (&file).take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
-        let read = read.map_err(|source| RegistryError::io("read", path, source))?;
-        if read as u64 > FILE_BYTES_MAX {
-            return Err(RegistryError::TooLong { path: path.to_owned() });
-        }
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let lines = text.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n');
-        let mut entries = Vec::new();
-        for (number, line) in (1..).zip(lines) {
-            entries.push(
-                parse(line).ok_or_else(|| RegistryError::Damaged { path: path.to_owned(), line: number })?,
-            );
-        }
+        let text = text_of(&file, path)?;
+        let (entries, whole) = entries_of(&text, path)?;
         if whole < text.len() {
-            tracing::warn!(path = %path.display(), "the registry ends in half a line, which is dropped");
+            tracing::warn!(path = %path.display(), "the file ends in half a line, which is dropped");
             let cut = file.set_len(whole as u64).and_then(|()| file.sync_all());
             cut.map_err(|source| RegistryError::io("cut", path, source))?;
         }
@@ -67,16 +55,6 @@ impl Log {
     /// Lines in the file.
     pub(crate) const fn lines(&self) -> usize {
         self.lines
-    }
-
-    /// Adds an entry and flushes it. After a flush that failed nothing more is taken: a second one could succeed
-    /// although the data is gone.
-    pub(crate) fn append(&mut self, entry: &Entry) -> Result<(), RegistryError> {
-        self.write(entry)?;
-        self.file.sync_data().map_err(|source| {
-            self.broken = true;
-            RegistryError::io("flush", &self.path, source)
-        })
     }
 
     /// Adds an entry that nobody depends on, without flushing it.
@@ -112,6 +90,31 @@ impl Log {
         (self.lines, self.bytes) = (entries.len(), content.len() as u64);
         Ok(())
     }
+}
+
+/// What stands in the file at `path`, which nobody writes any more.
+pub(crate) fn read(path: &Path) -> Result<Vec<Entry>, RegistryError> {
+    let file = File::open(path).map_err(|source| RegistryError::io("open", path, source))?;
+    Ok(entries_of(&text_of(&file, path)?, path)?.0)
+}
+
+fn text_of(file: &File, path: &Path) -> Result<Vec<u8>, RegistryError> {
+    let mut text = Vec::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
+    let read = read.map_err(|source| RegistryError::io("read", path, source))?;
+    if read as u64 > FILE_BYTES_MAX {
+        return Err(RegistryError::TooLong { path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+/// The entries of all whole lines, and how many bytes those take.
+fn entries_of(text: &[u8], path: &Path) -> Result<(Vec<Entry>, usize), RegistryError> {
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let lines = text.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n');
+    let damaged = |line: usize| RegistryError::Damaged { path: path.to_owned(), line };
+    let entries = (1..).zip(lines).map(|(number, line)| parse(line).ok_or_else(|| damaged(number)));
+    Ok((entries.collect::<Result<_, _>>()?, whole))
 }
 
 fn open(path: &Path) -> Result<File, RegistryError> {
@@ -175,12 +178,12 @@ mod tests {
         let path = dir.path().join("registry.jsonl");
         let (mut log, found) = Log::open(&path).unwrap();
         assert_eq!(found, []);
-        (1..=3).for_each(|number| log.append(&entry(number)).unwrap());
+        (1..=3).for_each(|number| log.note(&entry(number)).unwrap());
         drop(log);
         let (mut log, found) = Log::open(&path).unwrap();
         assert_eq!(found, [entry(1), entry(2), entry(3)]);
         log.rewrite(&[entry(9)]).unwrap();
-        log.append(&entry(10)).unwrap();
+        log.note(&entry(10)).unwrap();
         drop(log);
         assert_eq!(Log::open(&path).unwrap().1, [entry(9), entry(10)]);
     }
@@ -190,13 +193,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("registry.jsonl");
         let mut log = Log::open(&path).unwrap().0;
-        (1..=3).for_each(|number| log.append(&entry(number)).unwrap());
+        (1..=3).for_each(|number| log.note(&entry(number)).unwrap());
         drop(log);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
         let (mut log, found) = Log::open(&path).unwrap();
         assert_eq!(found, [entry(1), entry(2)]);
-        log.append(&entry(4)).unwrap();
+        log.note(&entry(4)).unwrap();
         drop(log);
         assert_eq!(Log::open(&path).unwrap().1, [entry(1), entry(2), entry(4)]);
 

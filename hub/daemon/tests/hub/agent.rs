@@ -56,8 +56,14 @@ impl Agent {
     }
 
     pub async fn next(&mut self) -> Frame {
-        let bytes = soon(self.control.1.next(FRAME_MAX)).await.unwrap();
-        decode(&bytes.expect("the hub ended its stream")).unwrap()
+        loop {
+            let bytes = soon(self.control.1.next(FRAME_MAX)).await.unwrap();
+            let frame = decode(&bytes.expect("the hub ended its stream")).unwrap();
+            // Which hubs there are may be told at any moment.
+            if !matches!(frame, Frame::Hubs(_)) {
+                return frame;
+            }
+        }
     }
 
     pub async fn welcome(&mut self) -> Welcome {

@@ -328,11 +328,9 @@ async fn a_damaged_registry_stops_the_start_and_names_the_line() {
     let data = dir.path().join("hub");
     let data_text = data.to_str().unwrap();
     answer(&["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:7443"]);
-    answer(&["token", "create", "--data", data_text]);
-    let registry = data.join("registry.jsonl");
-    let mut bytes = std::fs::read(&registry).unwrap();
-    bytes[60] ^= 1;
-    std::fs::write(&registry, bytes).unwrap();
+    // As a hub of before left it, with a bit flipped.
+    let line = "{\"check\":\"0123456789abcdef\",\"entry\":{\"kind\":\"token\"}}\n";
+    std::fs::write(data.join("registry.jsonl"), line).unwrap();
     let output = call(&["run", "--data", data_text, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     assert_eq!(output.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 1 of"));

@@ -2,8 +2,9 @@
 
 use millrace_hub_engine::{Alarm, Command};
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, JournalId};
-use millrace_wire::{Frame, Lodging, Verdict};
+use millrace_model::{AckLevel, DeviceId, JournalId, SeqRange};
+use millrace_wire::peer::{Held, Holds};
+use millrace_wire::{Frame, Lodging, PeerFrame, Verdict};
 
 pub(crate) fn device(device: DeviceId) -> String {
     char::from(device.as_bytes()[0]).to_string()
@@ -31,6 +32,21 @@ pub(crate) fn command(command: &Command) -> String {
             format!("session of {} on {link}, fence {fence}", device(*whose))
         }
         Command::Stored { journal: of, ranges } => format!("stored {} {ranges}", journal(*of)),
+        Command::Tell { node, frame } => format!("tell {node}: {}", peer(frame)),
+        Command::Answer { guest, frame } => format!("answer {guest}: {}", peer(frame)),
+        Command::Load { node, journal: of, range, .. } => {
+            format!("load for {node}: {} {range}", journal(*of))
+        }
+        Command::Part { node, reason } => format!("part from {node}: {reason}"),
+        Command::Dismiss { guest, reason } => format!("dismiss {guest}: {reason}"),
+        Command::Synced { partitions } => {
+            let partitions: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+            match partitions.len() {
+                0..=4 => format!("synced {}", partitions.join(" ")),
+                many => format!("synced {many} partitions"),
+            }
+        }
+        Command::Relive { .. } => "relive".to_owned(),
         Command::Alarm(raised) => format!("alarm: {}", alarm(raised)),
     }
 }
@@ -60,7 +76,10 @@ fn frame(frame: &Frame) -> String {
                     Verdict::Forked => " forked",
                 };
                 let of = Lodging { incarnation: holding.incarnation, lane: holding.lane };
-                format!(", {} {}{verdict}", lodging(of), holding.held)
+                let unsafe_yet = holding.held.difference(&holding.safe);
+                let rest =
+                    if unsafe_yet.is_empty() { String::new() } else { format!(" (not safe: {unsafe_yet})") };
+                format!(", {} {}{rest}{verdict}", lodging(of), holding.held)
             });
             format!("Welcome credit {}{}", welcome.credit, holdings.collect::<String>())
         }
@@ -69,7 +88,11 @@ fn frame(frame: &Frame) -> String {
             wait => format!("Goodbye {:?}, back after {wait} ms: {}", goodbye.code, goodbye.reason),
         },
         Frame::Acks(acks) => {
-            let acks = acks.acks.iter().map(|ack| format!("{} {}", lodging(ack.journal), ack.ranges));
+            let acks = acks.acks.iter().map(|ack| {
+                let level =
+                    if ack.level == AckLevel::Quorum { String::new() } else { format!(" at {}", ack.level) };
+                format!("{} {}{level}", lodging(ack.journal), ack.ranges)
+            });
             format!("Acks {}", acks.collect::<Vec<_>>().join(", "))
         }
         Frame::Credit(credit) => format!("Credit {}", credit.total),
@@ -81,7 +104,49 @@ fn frame(frame: &Frame) -> String {
             let range = compared.range().unwrap();
             format!("Compared {} {range}, equal {}", lodging(compared.journal), compared.equal)
         }
+        Frame::Hubs(hubs) => {
+            let names = hubs
+                .hubs
+                .iter()
+                .map(|hub| format!("{}{}", hub.name, if hub.replica { " (replica)" } else { "" }));
+            format!("Hubs {}", names.collect::<Vec<_>>().join(", "))
+        }
         other => other.name().to_owned(),
+    }
+}
+
+fn held(held: &Held) -> String {
+    format!("{} {}", journal(held.journal), held.ranges)
+}
+
+fn peer(frame: &PeerFrame) -> String {
+    let all = |holds: &Holds| holds.held.iter().map(held).collect::<Vec<_>>().join(", ");
+    match frame {
+        PeerFrame::Offer(offer) => {
+            format!("Offer epoch {} of {}, store {}", offer.epoch, offer.node, offer.store.bits())
+        }
+        PeerFrame::Holds(holds) => format!("Holds {}", all(holds)),
+        PeerFrame::Told(told) => format!("Told store {}, placement {}", told.store.bits(), told.version),
+        PeerFrame::Run(sent) => {
+            let (first, count) = (sent.run.first, u64::from(sent.run.count));
+            let range = SeqRange::starting(first, count)
+                .map_or_else(|| "nothing".to_owned(), |range| range.to_string());
+            format!("Run {} {range}", journal(sent.run.journal.of(sent.device)))
+        }
+        PeerFrame::Seal(sent) => format!("Seal {}", journal(sent.seal.journal.of(sent.device))),
+        PeerFrame::Flushed(holds) => format!("Flushed {}", all(holds)),
+        PeerFrame::Declined(declined) => {
+            format!(
+                "Declined {} {}–{}: {}",
+                journal(declined.journal),
+                declined.first,
+                declined.last,
+                declined.reason
+            )
+        }
+        PeerFrame::Clash(clash) => format!("Clash {}", held(clash)),
+        PeerFrame::Lost(lost) => format!("Lost {}", held(lost)),
+        PeerFrame::Gone(gone) => format!("Gone {}", held(gone)),
     }
 }
 
@@ -98,6 +163,8 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Declined { journal: of, reason } => format!("declined {}: {reason}", journal(*of)),
         Alarm::Quota { device: of, reason } => format!("quota of {}: {reason}", device(*of)),
         Alarm::Protocol { device: of, reason } => format!("protocol broken by {}: {reason}", device(*of)),
+        Alarm::Peer { node, reason } => format!("peer {node}: {reason}"),
+        Alarm::Regressed { node, records } => format!("regressed: {node} lost {records}"),
         Alarm::Full => "full".to_owned(),
         Alarm::Evicting => "evicting".to_owned(),
     }

@@ -10,6 +10,7 @@
 //! | `properties` | what holds in every such world |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+mod cluster;
 mod lines;
 mod properties;
 mod script;

@@ -15,25 +15,31 @@
 //! | `revoke DEVICE`, `shutdown`, `wake`, `devices`, `restart [DEVICE]…` | as they say |
 //! | `hours N`, `retain [DEVICE]…` | time passes; the daily look, with devices that never come back |
 //! | `measured DEVICE LANE BYTES` | what the store has for a journal |
+//! | `placed me=N hubs=N,N… [empty=N,N…] [target=N,N…] [life=N] [raised]` | what the cluster committed; those that are `empty` are not full |
+//! | `up`, `down NODE`; `said NODE FRAME …` | my stream to another hub; what it says |
+//! | `guest LINK NODE`, `left LINK`; `says LINK FRAME …` | a stream of another hub; what it says |
+//! | `load` | what was asked for is read for other hubs |
+//! | `hubs N [load=N]`, `drain`, `stay` | the hubs that agents are told of; this one drains, or not after all |
+//! | `owed` | how things stand with the others |
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_hub_engine::{Command, Config, Engine, Event, LinkId, WhenFull};
+use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, LinkId, WhenFull};
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{
-    AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, RecordCheck, SegmentHash,
-    SegmentName, SeqRange, Wall,
+    AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, NodeId, RecordCheck,
+    SegmentHash, SegmentName, SeqRange, Wall,
 };
 use millrace_sim::transcript::{Subject, number, range};
 use millrace_wire::{
     Acks, Compare, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, RunFrame, Seal,
 };
 
-use crate::lines;
 use crate::store::Store;
+use crate::{cluster, lines};
 
 pub(crate) struct Script {
     engine: Engine,
@@ -43,6 +49,7 @@ pub(crate) struct Script {
     commit: Option<(u64, Vec<Change>)>,
     checks: VecDeque<(JournalId, SeqRange)>,
     devices: std::collections::BTreeMap<LinkId, DeviceId>,
+    loads: Vec<(NodeId, JournalId, SeqRange)>,
     out: Vec<String>,
 }
 
@@ -54,11 +61,11 @@ fn size(words: &[&str], key: &str, otherwise: usize) -> usize {
     number(words, key).map_or(otherwise, |number| usize::try_from(number).unwrap())
 }
 
-fn device(text: &str) -> DeviceId {
+pub(crate) fn device(text: &str) -> DeviceId {
     DeviceId::from_bytes([text.as_bytes()[0]; 16])
 }
 
-fn lodging(words: &[&str], lane: &str) -> Lodging {
+pub(crate) fn lodging(words: &[&str], lane: &str) -> Lodging {
     let incarnation = Incarnation::new(number(words, "inc").unwrap_or(1));
     Lodging { incarnation, lane: lane.parse().unwrap() }
 }
@@ -68,7 +75,7 @@ fn content(words: &[&str], seq: u64) -> u64 {
     seq.wrapping_mul(10).wrapping_add(number(words, "content").unwrap_or(0))
 }
 
-fn run(words: &[&str]) -> RunFrame {
+pub(crate) fn run(words: &[&str]) -> RunFrame {
     let (lane, range) = (words[1], range(words[2]));
     let mut body: Vec<u8> =
         (range.first()..=range.last()).flat_map(|seq| content(words, seq).to_be_bytes()).collect();
@@ -112,6 +119,7 @@ impl Subject for Script {
             commit: None,
             checks: VecDeque::new(),
             devices: std::collections::BTreeMap::new(),
+            loads: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -180,7 +188,12 @@ impl Subject for Script {
                 self.engine.recall(remembered.unwrap_or_default(), &gone);
                 self.handle(Event::Clock { wall: Wall(i64::try_from(self.now.0).unwrap()) });
             }
-            other => panic!("`{other}` is no event"),
+            other => {
+                if let Some(event) = cluster::event(other, words) {
+                    return self.handle(event);
+                }
+                self.cluster(other, words);
+            }
         }
     }
 
@@ -193,6 +206,7 @@ impl Subject for Script {
                     self.commit = Some((commit, changes));
                 }
                 Command::Check { journal, range } => self.checks.push_back((journal, range)),
+                Command::Load { node, journal, range, .. } => self.loads.push((node, journal, range)),
                 _ => {}
             }
         }
@@ -201,6 +215,32 @@ impl Subject for Script {
 }
 
 impl Script {
+    fn cluster(&mut self, name: &str, words: &[&str]) {
+        match name {
+            "load" => {
+                for (node, journal, range) in std::mem::take(&mut self.loads) {
+                    let runs = self.store.load(&journal, range);
+                    self.handle(Event::Loaded { node, journal, range, runs });
+                }
+            }
+            "owed" => {
+                for debt in self.engine.replication() {
+                    let connected = if debt.connected { "" } else { ", away" };
+                    let full = if debt.full { "" } else { ", not full" };
+                    let way = debt.bytes_under_way;
+                    let owed = format!(
+                        "{}: owed {}, {way} bytes under way{connected}{full}",
+                        debt.node, debt.records
+                    );
+                    self.out.push(owed);
+                }
+                let Fullness { partitions, synced, lacking } = self.engine.fullness();
+                self.out.push(format!("{synced} of {partitions} partitions synced, {lacking} lacking"));
+            }
+            other => panic!("`{other}` is no event ({words:?})"),
+        }
+    }
+
     fn handle(&mut self, event: Event) {
         self.engine.handle_event(event, self.now);
     }
@@ -222,7 +262,7 @@ impl Script {
         let hello = Hello {
             software: "agent 1".to_owned(),
             incarnation: lodging(words, "urgent").incarnation,
-            level: AckLevel::Hub,
+            level: if words.contains(&"level=quorum") { AckLevel::Quorum } else { AckLevel::Hub },
             journals: journals.collect(),
         };
         self.receive(link, Frame::Hello(hello));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use millrace_model::notice::Gap;
 use millrace_model::store::{Change, JournalState, Outcome, Usage};
-use millrace_model::{JournalId, Ledger, RangeSet, RecordCheck, Run, Seq, SeqRange};
+use millrace_model::{Encoding, JournalId, Ledger, RangeSet, RecordCheck, Run, Seq, SeqRange};
 
 /// Bytes that one record takes on this store's disk.
 pub(crate) const RECORD_BYTES: u64 = 100;
@@ -38,6 +38,26 @@ impl Store {
         here.flat_map(|records| records.range(range.first()..=range.last()))
             .map(|(seq, content)| (*seq, RecordCheck(*content)))
             .collect()
+    }
+
+    /// What is here of `range`, as one run for each stretch without holes.
+    pub(crate) fn load(&self, journal: &JournalId, range: SeqRange) -> Vec<Run> {
+        let here: RangeSet =
+            self.checks(journal, range).into_iter().map(|(seq, _)| SeqRange::only(seq)).collect();
+        let run = |range: SeqRange| {
+            let contents = self.checks(journal, range);
+            let body: Vec<u8> = contents.iter().flat_map(|(_, check)| check.0.to_be_bytes()).collect();
+            let (first, count) = (range.first(), u32::try_from(range.count()).unwrap());
+            Run {
+                journal: *journal,
+                first,
+                count,
+                encoding: Encoding::Plain,
+                body: body.into(),
+                segment: None,
+            }
+        };
+        here.iter().map(run).collect()
     }
 
     /// What a store says of its journals when it is opened.

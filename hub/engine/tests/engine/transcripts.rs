@@ -32,4 +32,14 @@ millrace_sim::transcripts! { Script:
     a_silent_clone_outlives_a_dead_connection
     what_a_closed_link_left_waiting_is_dropped
     a_hub_that_stops_takes_nobody_in
+    a_run_goes_to_the_replicas_while_it_is_flushed
+    what_a_hub_missed_is_sent_when_it_comes_back
+    a_guest_is_answered_after_the_flush_and_all_hear_of_it
+    a_wiped_hub_fills_itself_and_says_so
+    a_fork_between_hubs_is_told_to_its_author
+    a_store_that_went_back_in_time_begins_a_new_life
+    strangers_and_liars_among_hubs_are_sent_away
+    an_agent_that_moves_hears_what_is_safe
+    a_hub_that_drains_sends_its_agents_away_one_by_one
+    agents_hear_at_once_of_a_new_hub_and_later_of_its_load
 }

@@ -246,6 +246,7 @@ impl World {
                     self.fence = fence;
                 }
                 Command::Stored { .. } | Command::Alarm(_) => {}
+                other => panic!("a hub alone never asks for {other:?}"),
             }
         }
     }

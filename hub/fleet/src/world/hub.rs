@@ -160,6 +160,13 @@ impl World {
                 self.check(hub_ack::says(&self.model, &journal, &ranges, false));
             }
             Command::Alarm(alarm) => self.hub_alarmed(&alarm),
+            Command::Tell { .. }
+            | Command::Answer { .. }
+            | Command::Load { .. }
+            | Command::Part { .. }
+            | Command::Dismiss { .. }
+            | Command::Synced { .. }
+            | Command::Relive { .. } => {}
         }
     }
 
@@ -172,10 +179,10 @@ impl World {
             Alarm::Cloned { device, .. } => {
                 self.model.alarmed.insert(*device);
             }
-            Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } => {
+            Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } | Alarm::Peer { .. } => {
                 self.check(Err(Violation::new("protocol", format!("among honest agents: {alarm:?}"))));
             }
-            Alarm::Gap(..) | Alarm::Full | Alarm::Evicting => {}
+            Alarm::Gap(..) | Alarm::Full | Alarm::Evicting | Alarm::Regressed { .. } => {}
         }
     }
 

@@ -5,6 +5,8 @@ mod certificates;
 mod door;
 mod enrolment;
 mod hostile;
+mod hubs;
+mod restarts;
 mod sessions;
 mod streams;
 mod vault;

@@ -1,0 +1,121 @@
+//! The epoch: what happens when the hubs were made anew after a disaster, and may have lost what they acknowledged.
+//!
+//! ```text
+//!  Welcome.epoch = the one remembered   whatever this hub lacks, other hubs have: nothing is taken back
+//!                > the one remembered   what is kept here and lacking there is not acknowledged any more, and goes again;
+//!                                       what is not kept here and lacking there is declared as lost
+//!                < the one remembered   a hub that was left behind: it is left, too
+//! ```
+//!
+//! Promise: an epoch is remembered in the same commit in which its consequences are written down, so they happen once. A hub that
+//! merely lags behind, in the same epoch, leads to none of this: replication brings it what it lacks.
+
+use millrace_model::notice::{Gap, GapReason};
+use millrace_model::store::Change;
+use millrace_model::{JournalId, Lane, Moment, RangeSet};
+use millrace_wire::{Lodging, Welcome};
+
+use crate::committing::Purpose;
+use crate::{Alarm, Engine};
+
+/// Under which name the store remembers the epoch: eight bytes, big-endian.
+pub const EPOCH_NAME: &str = "cluster-epoch";
+
+/// The first epoch: what an agent assumes that remembers none.
+const FIRST: u64 = 1;
+
+/// Which epoch of the cluster the agent has seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Epoch {
+    seen: u64,
+    /// All journals are named in the next Hello, those too that wait for nothing: the hubs may have lost them.
+    pub(crate) names_all: bool,
+}
+
+impl Default for Epoch {
+    fn default() -> Self {
+        Self { seen: FIRST, names_all: false }
+    }
+}
+
+impl Engine {
+    /// What an earlier process remembered under [`EPOCH_NAME`]; call it before any event.
+    pub fn recall_epoch(&mut self, value: &[u8]) {
+        if let Ok(bytes) = value.try_into() {
+            self.epoch.seen = u64::from_be_bytes(bytes).max(FIRST);
+        }
+    }
+
+    /// Looks at the epoch of a Welcome. `false` when the session ends because of it.
+    pub(crate) fn epoch_fits(&mut self, welcome: &Welcome, now: Moment) -> bool {
+        // A hub that knows no epochs says 0.
+        let (theirs, seen) = (welcome.epoch.max(FIRST), self.epoch.seen);
+        if theirs < seen {
+            let reason =
+                format!("hub {} is of cluster epoch {theirs}, which {seen} has replaced", welcome.name);
+            self.session.trouble = Some(reason);
+            self.close("the hub was left behind by its cluster");
+            return false;
+        }
+        if theirs == seen {
+            return true;
+        }
+        let named = |shelf: &crate::shelf::Shelf| {
+            let lodging = Lodging::from(shelf.journal);
+            welcome.holdings.iter().any(|h| h.incarnation == lodging.incarnation && h.lane == lodging.lane)
+        };
+        let unnamed = self.shelves.values().any(|shelf| shelf.retired && shelf.was_acked() && !named(shelf));
+        if unnamed && !self.epoch.names_all {
+            self.epoch.names_all = true;
+            self.close("the hubs were made anew: all journals are to be named");
+            return false;
+        }
+        self.renew(theirs, welcome, now);
+        true
+    }
+
+    /// The hubs were made anew: takes back what they lost.
+    fn renew(&mut self, epoch: u64, welcome: &Welcome, now: Moment) {
+        self.epoch = Epoch { seen: epoch, names_all: false };
+        let (mut again, mut lost) = (0_u64, 0_u64);
+        for holding in &welcome.holdings {
+            let journal =
+                Lodging { incarnation: holding.incarnation, lane: holding.lane }.of(self.config.device);
+            let Some(shelf) = self.shelves.get_mut(&journal) else { continue };
+            let gone = shelf.vouched_and_gone().difference(&holding.held);
+            let back = shelf.acked.difference(&holding.held);
+            shelf.take_back(&back);
+            again = again.saturating_add(back.count());
+            lost = lost.saturating_add(gone.count());
+            if !back.is_empty() {
+                self.committing.add(Purpose::Epoch, Change::Reclaim { journal, ranges: back });
+            }
+            self.declare_lost(journal, &gone, now);
+        }
+        let value = epoch.to_be_bytes().to_vec();
+        self.committing.add(Purpose::Epoch, Change::Remember { name: EPOCH_NAME, value });
+        self.alarm(Alarm::HubsRenewed { epoch, again, lost });
+    }
+
+    /// Says that neither this device nor the hubs have these records any more.
+    fn declare_lost(&mut self, journal: JournalId, gone: &RangeSet, now: Moment) {
+        let (wall, mono) = self.clocks(now);
+        let gaps = gone.iter().filter_map(|range| {
+            let gap = Gap {
+                incarnation: journal.incarnation,
+                lane: journal.lane,
+                range: Some((range.first(), range.last())),
+                after: None,
+                count: range.count(),
+                reason: GapReason::HubsRenewed,
+                from: wall,
+                to: wall,
+            };
+            gap.to_record(wall, mono)
+        });
+        let records: Vec<_> = gaps.collect();
+        if !records.is_empty() {
+            self.committing.add(Purpose::Epoch, Change::Append { lane: Lane::Urgent, records });
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `GET /v1/watch`: changes of keys as they come, as server-sent events.
+//!
+//! ```text
+//! event: began      data: {"revision": 41}              changes from this revision on follow
+//! id: 42            data: {"type": "put", "key": …}     one change; resume with ?revision=43
+//! event: compacted  data: {"oldest": 90}                too far behind: read, and watch again
+//! ```
+//! A watcher that does not read costs no memory: it is a place in the window of past changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use millrace_host::http::Problem;
+use millrace_hub_control::Watcher;
+use millrace_hub_control::kv::{Change, KeyRange};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::feed::Feed;
+use super::{Api, kv};
+
+/// Watchers at once; more are refused.
+pub(super) const WATCHERS_MAX: usize = 256;
+/// Pieces that wait for a watcher. When full, it stays where it is in the window.
+const PIECES_MAX: usize = 16;
+/// A sign of life, so that proxies keep the connection.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// What is to be watched.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Watching {
+    key: Option<String>,
+    prefix: Option<String>,
+    revision: u64,
+}
+
+pub(super) async fn follow(
+    State(api): State<Api>,
+    Query(asked): Query<Watching>,
+) -> Result<Response, Problem> {
+    let range = match (asked.key, asked.prefix) {
+        (Some(key), None) => KeyRange::one(key),
+        (None, Some(prefix)) if prefix.is_empty() => KeyRange::all(),
+        (None, Some(prefix)) => KeyRange::prefix(prefix),
+        _ => {
+            return Err(Problem::bad_request("a watch needs a key or a prefix", "write ?key= or ?prefix="));
+        }
+    };
+    let Ok(place) = Arc::clone(&api.0.watchers).try_acquire_owned() else {
+        return Err(Problem::unavailable("as many watch as may", "read instead, or wait"));
+    };
+    let watch = api.control().watch(range, asked.revision);
+    let (pieces, feed) = mpsc::channel(PIECES_MAX);
+    tokio::spawn(async move {
+        let gone = pieces.clone();
+        tokio::select! {
+            () = pass_on(watch, pieces) => {}
+            () = gone.closed() => {}
+            () = api.0.shutdown.triggered() => {}
+        }
+        drop(place);
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::new(Feed(feed))).into_response())
+}
+
+async fn pass_on(mut watch: Watcher, pieces: mpsc::Sender<Bytes>) {
+    let began = json!({ "revision": watch.next_revision() });
+    let mut text = format!("event: began\ndata: {began}\n\n");
+    loop {
+        if pieces.send(Bytes::from(text)).await.is_err() {
+            return;
+        }
+        text = match tokio::time::timeout(ALIVE_EVERY, watch.next()).await {
+            Err(_) => ": alive\n\n".to_owned(),
+            Ok(Ok(batch)) => batch.changes.iter().map(event).collect(),
+            Ok(Err(compacted)) => {
+                let told = json!({ "oldest": compacted.oldest });
+                // Whoever has gone need not know.
+                let _ = pieces.send(format!("event: compacted\ndata: {told}\n\n").into()).await;
+                return;
+            }
+        };
+    }
+}
+
+fn event(change: &Change) -> String {
+    let mut shown = kv::shown(&change.current, change.is_delete());
+    if let Some(shown) = shown.as_object_mut() {
+        shown.insert("type".to_owned(), if change.is_delete() { "delete" } else { "put" }.into());
+    }
+    format!("id: {}\ndata: {shown}\n\n", change.current.mod_revision)
+}
