@@ -10,7 +10,7 @@ use millrace_model::{HubId, Wall};
 
 use super::*;
 
-pub(super) fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
+pub(crate) fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
     let (clock, _) = Clock::manual(Wall(0));
     let registry = Arc::new(Registry::open(&dir.join("registry.jsonl"), Wall(0)).unwrap());
     let numbers = Config::new(HubId::default(), "hub", "north");

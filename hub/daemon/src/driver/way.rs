@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use millrace_hub_engine::replication::{WINDOW_BYTES, WINDOW_RUNS};
+use millrace_hub_engine::replication::road::{WINDOW_BYTES, WINDOW_RUNS};
 use millrace_wire::PeerFrame;
 use tokio::sync::{mpsc, watch};
 
