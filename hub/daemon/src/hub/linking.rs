@@ -111,16 +111,12 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         meters,
         shutdown: shutdown.clone(),
     });
-    let table = cluster.clone();
+    let tables = cluster.tables();
     peers.attach(Attendants {
-        calls: Arc::new(Answering {
-            cluster: cluster.clone(),
-            registrar: Arc::clone(&parts.registrar),
-            clock: clock.clone(),
-        }),
+        calls: Arc::new(Answering { registrar: Arc::downgrade(&parts.registrar), clock: clock.clone() }),
         driver: driver.clone(),
         gossip: gossip.inbox,
-        node_of: Arc::new(move |hub: &HubId| table.table().node_of(hub)),
+        node_of: Arc::new(move |hub: &HubId| tables.borrow().node_of(hub)),
     });
     let own = watch::Sender::new(parts.own.clone());
     let synced = Synced::default();
