@@ -8,7 +8,7 @@
 //! Absent: decisions (`cluster`), roads (`peers`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_host::{Clock, Failure, Shutdown, entropy};
 use millrace_hub_control::Role;
@@ -28,7 +28,7 @@ use crate::cluster::{Cluster, Table, placed, seat, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
 use crate::health::{self, HealthParts};
-use crate::http::Api;
+use crate::http::ApiParts;
 use crate::hubs::{Heard, Hubs, Listed};
 use crate::meters::Meters;
 use crate::opening;
@@ -68,7 +68,7 @@ pub(super) struct LinkingParts {
     pub(super) pulse: Arc<Pulse>,
     pub(super) witness: bool,
     /// Who answers other hubs' queries, once it is there.
-    pub(super) api: Arc<OnceLock<Api>>,
+    pub(super) api: Arc<OnceLock<Weak<ApiParts>>>,
     pub(super) own: Own,
     pub(super) places: Places,
     pub(super) preset: Preset,
@@ -119,17 +119,16 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         meters,
         shutdown: shutdown.clone(),
     });
-    let table = cluster.clone();
+    let tables = cluster.tables();
     peers.attach(Attendants {
         calls: Arc::new(Answering {
-            cluster: cluster.clone(),
-            registrar: Arc::clone(&parts.registrar),
+            registrar: Arc::downgrade(&parts.registrar),
             api: Arc::clone(&parts.api),
             clock: clock.clone(),
         }),
         driver: driver.clone(),
         gossip: gossip.inbox,
-        node_of: Arc::new(move |hub: &HubId| table.table().node_of(hub)),
+        node_of: Arc::new(move |hub: &HubId| tables.borrow().node_of(hub)),
     });
     let own = watch::Sender::new(parts.own.clone());
     let synced = Synced::default();

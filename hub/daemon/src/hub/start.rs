@@ -210,7 +210,7 @@ impl Hub {
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         });
         // The first to be set, so it always is.
-        let _ = answering.set(api.clone());
+        let _ = answering.set(api.downgrade());
         let sessions = Sessions {
             driver: handle.clone(),
             registrar: Arc::clone(&registrar),
