@@ -183,6 +183,7 @@ impl Hub {
             own,
             places: config.places.clone(),
             preset: config.preset,
+            roads: config.roads.clone(),
             sessions_max: config.quota.sessions,
             meters: meters.clone(),
             clock: clock.clone(),
