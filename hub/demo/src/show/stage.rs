@@ -136,7 +136,7 @@ fn standing(members: &Value) -> Vec<(String, String, bool)> {
     let text =
         |member: &Value, key: &str| member.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     all.iter()
-        .map(|member| (text(member, "name"), text(member, "state"), text(member, "store") == "full"))
+        .map(|member| (text(member, "name"), text(member, "state"), text(member, "filled") == "full"))
         .collect()
 }
 
