@@ -248,7 +248,7 @@ impl Replication {
             node: *node,
             connected: peer.road.is_some(),
             full: full(node, peer.life),
-            records: peer.owed.values().map(RangeSet::count).fold(0, u64::saturating_add),
+            records: peer.debt(),
             bytes_under_way: peer.road.as_ref().map_or(0, |road| road.bytes),
         };
         self.peers.iter().map(debt).collect()
@@ -286,6 +286,12 @@ impl Replication {
 }
 
 impl Peer {
+    /// How many records are here and not known to be there.
+    fn debt(&self) -> u64 {
+        let second_hand = self.fresh.values().chain(self.ripe.values());
+        self.owed.values().chain(second_hand).map(RangeSet::count).fold(0, u64::saturating_add)
+    }
+
     /// What it has of `asked`, as far as that counts: nothing past a clash, and of what is in doubt only what is proved.
     fn has(&self, journal: JournalId, doubtful: Option<&RangeSet>, asked: &RangeSet) -> RangeSet {
         let mut has = self.held.get(&journal).map(|held| held.intersection(asked)).unwrap_or_default();

@@ -183,6 +183,12 @@ pub const ALL: &[Scenario] = &[
     ),
     among("removed-and-owed", "A hub is removed while the others are connected to it.", 3, 3),
     among(
+        "sent-and-forgotten",
+        "A hub sends a run on, and drops it with its agent's connection before it flushed it.",
+        335,
+        4,
+    ),
+    among(
         "old-copy-that-counts",
         "A store from an old copy is found out, and counts for nothing from then on.",
         12,
