@@ -215,11 +215,15 @@ impl Replication {
         heard
     }
 
-    /// `node` says which life of its store it lives. What another life had is gone: from now on nobody is told that it counts.
-    pub(crate) fn lives(&mut self, node: NodeId, life: Incarnation) {
-        if self.peers.get(&node).is_some_and(|peer| peer.life.is_some_and(|known| known != life)) {
-            self.began_anew(node, life);
+    /// `node` says which life of its store it lives. What another life had is gone: from now on nobody is told that it counts. `true`
+    /// when the connection to it is to end: what is still on its way there was said by the other life.
+    pub(crate) fn lives(&mut self, node: NodeId, life: Incarnation) -> bool {
+        if self.peers.get(&node).is_none_or(|peer| peer.life.is_none_or(|known| known == life)) {
+            return false;
         }
+        self.began_anew(node, life);
+        let road = self.peers.get_mut(&node).map(|peer| &mut peer.road);
+        road.is_some_and(|road| road.take_if(|road| road.greeted).is_some())
     }
 
     fn began_anew(&mut self, node: NodeId, life: Incarnation) {
@@ -264,12 +268,13 @@ impl Replication {
         Fullness { partitions, synced: partitions.saturating_sub(unsynced), lacking }
     }
 
-    /// Whether the store life `life` of `node` counts in a partition. A hub that joins counts among the replicas to be for what it has
+    /// Whether the store life `life` of `node` counts in a partition. A hub that comes counts among the replicas to be for what it has
     /// flushed, full or not: no earlier ack of the partition relies on a former life of it.
     fn counts(&self, assignment: &Assignment, node: NodeId, life: Option<Incarnation>) -> bool {
         let standing = self.placed.as_ref().and_then(|placed| placed.hubs.get(&node));
         standing.is_some_and(|standing| {
-            Some(standing.store) == life && (standing.full || assignment.joining.contains(&node))
+            let comes = assignment.joining.contains(&node) && !assignment.replicas.contains(&node);
+            Some(standing.store) == life && (standing.full || comes)
         })
     }
 
