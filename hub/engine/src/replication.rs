@@ -11,6 +11,9 @@
 //! there. What it *proved* are records that it compared with ours. What an agent brought here counts as being there only when it
 //! is proved: a device that was put back, or cloned, may have given another history to another hub under the same numbers.
 //!
+//! A store that was put back from an old copy of itself does not know it; the others do, and tell it (Lost) as soon as they speak with it. Until
+//! then it counts as what it was: whoever puts copies back must not take another hub away at the same time.
+//!
 //! Promise: only what a replica said it flushed counts, and only of a store whose very life is committed as full; what is owed is
 //! a set of ranges, so a replica that is away for a week costs the others no queue and no memory; a slow one holds nobody up but
 //! the acks that need it.

@@ -170,7 +170,7 @@ impl ClusterWorld {
             hub.removed = true;
         }
         self.truth.disks.remove(&node);
-        self.truth.broken.remove(&node);
+        self.truth.filled(node);
         self.check(crate::invariants::loss::none(&self.truth));
     }
 
@@ -274,6 +274,7 @@ impl ClusterWorld {
         for (journal, ranges) in self.truth.disks.get(&node).cloned().unwrap_or_default() {
             self.truth.stored(node, life, journal, &ranges);
         }
+        self.truth.unaware.remove(&node);
         self.transcript.note(self.now, format_args!("hub {node} begins store {life}: {reason}"));
         self.say_to_oracle(node, OracleHappening::Begun { node, store: life });
         self.inform(node);
