@@ -28,13 +28,18 @@ demo: ## Run a plant in a box and prove that nothing was lost (ARGS=--once: with
 	cargo build --release -p millrace-agent -p millrace-hub -p millrace-demo
 	$(TARGET)/release/millrace-demo $(ARGS)
 
+.PHONY: rehearsal
+rehearsal: # The demo with the programs of the tests, which are there already: what CI runs.
+	cargo test -q --workspace --no-run
+	$(TARGET)/debug/millrace-demo $(ARGS)
+
 .PHONY: test
 test: broker ## Run all tests, then 500 seeds of the simulated fleet.
 	mkdir -p $(TARGET)
 	status=0; cargo test --workspace --no-fail-fast 2>&1 | tee $(TARGET)/test.log || status=$$?; \
 	awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "tests: %d passed, %d failed\n", passed, failed }' $(TARGET)/test.log; \
 	exit $$status
-	cargo run -q -p millrace-hub-fleet --release -- swarm --seeds $(SEEDS)
+	$(TARGET)/debug/millrace-hub-fleet swarm --seeds $(SEEDS)
 
 .PHONY: broker
 broker: # Tests run against a real broker of their own, on a free port; Debian's service stays off.
@@ -49,7 +54,7 @@ bench: ## Measure the parts and the whole against their baselines; figures go to
 	MILLRACE_BIN_DIR=$(TARGET)/dist $(TARGET)/release/millrace-bench --append bench-results/append.txt $(ARGS)
 
 .PHONY: fuzz
-fuzz: tools ## Fuzz every decoder for a while (SECONDS=60 each).
+fuzz: ## Fuzz every decoder for a while (SECONDS=60 each).
 	.ci/fuzz $(SECONDS)
 
 .PHONY: lint
@@ -93,6 +98,6 @@ install: dist ## Install programs, units and configs (DESTDIR, PREFIX); keeps co
 	@echo "installed; now: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload"
 
 .PHONY: tools
-tools: # cargo-deny and cargo-fuzz, built without optimisation: that is minutes faster than they are slow.
-	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --version '^0.20' --locked --debug
-	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --version '^0.13' --locked --debug
+tools: # cargo-deny, built without optimisation and debug information: that is minutes faster than it is slow.
+	@cargo deny --version >/dev/null 2>&1 || \
+	    CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --version '^0.20' --locked --debug

@@ -17,6 +17,7 @@
 //! | [`config`] | the configuration file: raw, checked, and its complete example |
 //! | [`daemon`] | the running agent |
 //! | [`identity`] | what this machine shows to hubs, or why it cannot |
+//! | [`memory`] | what is remembered of the hubs from one start to the next |
 //! | [`mqtt`] | the subscriber and the embedded broker |
 //! | [`places`] | which file stands where in the data directory |
 
@@ -24,5 +25,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod identity;
+pub mod memory;
 pub mod mqtt;
 pub mod places;

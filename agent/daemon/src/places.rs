@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use millrace_host::files::replace;
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Memory;
+
 /// A data directory.
 #[derive(Clone, Debug)]
 pub struct Places(PathBuf);
@@ -54,20 +56,18 @@ impl Places {
         self.0.join("runtime.json")
     }
 
-    /// The hubs that the agent heard of last, as `host:port`. Nothing when it never did, or the file is damaged: then
-    /// the configuration's apply.
+    /// What the agent remembers of the hubs. Nothing when it never heard of any, or the file is damaged.
     #[must_use]
-    pub fn known_hubs(&self) -> Vec<String> {
-        let read = std::fs::read(self.hubs()).ok();
-        read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    pub fn memory(&self) -> Memory {
+        std::fs::read(self.hubs()).map(|bytes| Memory::read(&bytes)).unwrap_or_default()
     }
 
-    /// Keeps the hubs for the next start.
+    /// Keeps it for the next start.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn remember_hubs(&self, addresses: &[String]) -> std::io::Result<()> {
-        replace(&self.hubs(), &serde_json::to_vec(addresses)?)
+    pub fn remember(&self, memory: &Memory) -> std::io::Result<()> {
+        replace(&self.hubs(), &memory.write()?)
     }
 
     /// Says that the agent runs.
@@ -112,9 +112,9 @@ mod tests {
     fn a_damaged_list_of_hubs_counts_as_none() {
         let directory = tempfile::tempdir().unwrap();
         let places = Places::new(directory.path());
-        places.remember_hubs(&["hub:7443".to_owned()]).unwrap();
-        assert_eq!(places.known_hubs(), ["hub:7443"]);
+        places.remember(&Memory::of_seeds(vec!["hub:7443".to_owned()])).unwrap();
+        assert_eq!(places.memory().seeds, ["hub:7443"]);
         std::fs::write(directory.path().join("hubs.json"), b"[\"hub").unwrap();
-        assert!(places.known_hubs().is_empty());
+        assert_eq!(places.memory(), Memory::default());
     }
 }

@@ -141,6 +141,7 @@ impl Engine {
             Event::Surveyed { segments } => self.surveyed(&segments, now),
             Event::Connected => self.connected(now),
             Event::Disconnected { reason, unwelcome } => self.disconnected(reason, unwelcome, now),
+            Event::Elsewhere { within } => self.elsewhere(within, now),
             Event::Received(frame) => self.received(frame, now),
             Event::Sent { channel, bytes } => self.shipping.sent(channel, bytes),
             Event::Allowance { rate, metered } => {

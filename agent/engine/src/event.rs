@@ -1,5 +1,7 @@
 //! What the world tells the engine.
 
+use std::time::Duration;
+
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Outcome, Quarantined, Refusal, SegmentInfo, Usage};
 use millrace_model::{Durable, JournalId, Lane, Record, RecordCheck, Run, Seq, SeqRange, Wall};
@@ -88,6 +90,11 @@ pub enum Event {
         /// Whether hubs will not have this device any more (revoked, unknown, expired beyond its grace): trying again soon
         /// is of no use, an operator has to act.
         unwelcome: bool,
+    },
+    /// After `Disconnected`: there is another hub that was not tried yet, so the back-off need not be waited for.
+    Elsewhere {
+        /// Dial within this time, at a moment that chance chooses.
+        within: Duration,
     },
     /// A frame came in.
     Received(Frame),

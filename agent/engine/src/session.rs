@@ -53,6 +53,8 @@ pub struct Session {
     /// Why there is no session; told to people.
     pub(crate) trouble: Option<String>,
     unwelcome: bool,
+    /// Whether the pause is about this device, whichever hub it dials.
+    barred: bool,
 }
 
 impl Session {
@@ -67,6 +69,7 @@ impl Session {
             pause: None,
             trouble: None,
             unwelcome: false,
+            barred: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl Engine {
             // A new incarnation is named to the hub by a new Hello, so it must be on disk first.
             State::Offline { dial_at } if dial_at <= now && !self.recovery.is_breaking() => {
                 self.session.state = State::Dialling;
+                self.session.barred = false;
                 self.commands.push_back(Command::Connect);
             }
             State::Open if self.answer_due().is_some_and(|at| at <= now) => {
@@ -138,6 +142,7 @@ impl Engine {
                 self.alarm(Alarm::Revoked { reason: reason.clone() });
             }
             self.session.pause = Some(REVOKED_PAUSE);
+            self.session.barred = true;
         }
         // A goodbye said why in the hub's own words.
         if unwelcome || self.session.trouble.is_none() || self.session.pause.is_none() {
@@ -154,6 +159,17 @@ impl Engine {
         self.shipping.session_ended();
         self.recovery.session_ended();
         self.shelves.values_mut().for_each(crate::shelf::Shelf::session_ended);
+    }
+
+    /// Another hub waits to be tried: the pause was for the one that is gone. One that is about this device stands.
+    pub(crate) fn elsewhere(&mut self, within: Duration, now: Moment) {
+        if let State::Offline { dial_at } = self.session.state
+            && !self.session.barred
+        {
+            let spread = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+            let soon = now + Duration::from_micros(self.random.u64(0..=spread));
+            self.session.state = State::Offline { dial_at: dial_at.min(soon) };
+        }
     }
 
     /// Ends the session from this side.
@@ -178,12 +194,12 @@ impl Engine {
             // Late frames of a session that is over.
             (State::Offline { .. } | State::Dialling, _) => {}
             (_, Frame::Goodbye(goodbye)) => self.dismissed(&goodbye),
+            (_, Frame::Hubs(hubs)) => self.commands.push_back(Command::RememberHubs(hubs.hubs)),
             (State::Greeting { .. }, Frame::Welcome(welcome)) => self.welcomed(*welcome, now),
             (State::Open, Frame::Acks(acks)) => {
                 self.acknowledged(&acks, now);
                 self.answered(now);
             }
-            (State::Open, Frame::Hubs(hubs)) => self.commands.push_back(Command::RememberHubs(hubs.hubs)),
             (State::Open, Frame::Credit(credit)) => self.shipping.credit.raise(credit.total),
             (State::Open, Frame::Compared(compared)) => self.compared(&compared),
             (State::Open, Frame::Conflict(conflict)) => {
@@ -218,6 +234,7 @@ impl Engine {
             }
             _ => Duration::ZERO,
         };
+        self.session.barred = matches!(goodbye.code, GoodbyeCode::Superseded | GoodbyeCode::Revoked);
         let asked = Duration::from_millis(goodbye.retry_after_ms).min(REVOKED_PAUSE);
         self.session.pause = Some(pause.max(asked));
         self.close("the hub said goodbye");

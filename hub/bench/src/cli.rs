@@ -9,7 +9,7 @@ use millrace_demo::Plant;
 use crate::report::Report;
 use crate::row::Row;
 use crate::scale::Scale;
-use crate::{append, brokered, crowd, deep, footprint, intake, live, shipping, sink};
+use crate::{append, brokered, control, crowd, deep, footprint, intake, live, shipping, sink};
 
 /// Measure the whole system against its baselines.
 ///
@@ -50,6 +50,7 @@ enum Part {
     Footprint,
     Deep,
     Crowd,
+    Control,
 }
 
 /// Runs the program.
@@ -89,5 +90,6 @@ async fn measure(part: Part, scale: &Scale) -> anyhow::Result<Vec<Row>> {
         Part::Footprint => footprint::rows(&plant, scale).await,
         Part::Deep => deep::rows(&plant, scale).await,
         Part::Crowd => crowd::rows(&plant, scale).await,
+        Part::Control => control::rows(&plant, scale).await,
     }
 }

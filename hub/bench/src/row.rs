@@ -24,6 +24,7 @@ impl Unit {
             Self::PerSecond if value >= 1e6 => format!("{:.2} M/s", value / 1e6),
             Self::PerSecond => format!("{:.1} k/s", value / 1e3),
             Self::Seconds => format!("{value:.2} s"),
+            Self::Millis if value < 10.0 => format!("{value:.2} ms"),
             Self::Millis => format!("{value:.0} ms"),
             Self::Bytes if value >= 1024.0 * 1024.0 => format!("{:.1} MiB", value / 1024.0 / 1024.0),
             Self::Bytes if value >= 10.0 * 1024.0 => format!("{:.1} KiB", value / 1024.0),
@@ -131,6 +132,7 @@ mod tests {
     #[test]
     fn numbers_are_shown_in_the_size_that_people_read() {
         assert_eq!(Unit::PerSecond.show(1_234_567.0), "1.23 M/s");
+        assert_eq!(Unit::Millis.show(0.614), "0.61 ms");
         assert_eq!(Unit::Bytes.show(35.25), "35.2 B");
         assert_eq!(Unit::Bytes.show(24.0 * 1024.0 * 1024.0), "24.0 MiB");
     }

@@ -23,6 +23,8 @@ pub(crate) struct Scale {
     pub(crate) agents: usize,
     /// Cuts and reconnects.
     pub(crate) reconnects: usize,
+    /// How long each crowd of clients puts.
+    pub(crate) puts: Duration,
 }
 
 impl Scale {
@@ -37,6 +39,7 @@ impl Scale {
             rest: Duration::from_secs(10),
             agents: 1_000,
             reconnects: 5,
+            puts: Duration::from_secs(5),
         }
     }
 
@@ -51,6 +54,7 @@ impl Scale {
             rest: Duration::from_secs(2),
             agents: 50,
             reconnects: 1,
+            puts: Duration::from_secs(1),
         }
     }
 }

@@ -12,10 +12,12 @@
 //! | `codec` | bytes of numbers and strings, behind limits |
 //! | `raft` | the consensus: openraft over our files and links |
 //! | `control` | [`Control`], a node as the hub uses it |
+//! | `dump` | everything as one value: for backups, and for a new cluster after a disaster |
 //! | `locks` | locks and elections, on leases |
 
 mod codec;
 mod control;
+mod dump;
 pub mod kv;
 mod locks;
 mod raft;
@@ -24,6 +26,7 @@ pub use codec::CodecError;
 pub use control::{
     Control, ControlError, Level, MemberState, MembershipChange, Metrics, Options, Read, Role, Seat, Watcher,
 };
+pub use dump::{Dump, DumpError};
 pub use locks::{Holder, Lock};
 pub use raft::member::{Member, NodeId};
 pub use raft::opening::OpenError;

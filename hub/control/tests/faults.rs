@@ -187,6 +187,33 @@ async fn a_dead_leader_is_replaced_within_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_starts_again_does_not_go_on_in_its_term() {
+    let cluster = Cluster::founded(13, 3, Options::lan()).await;
+    let leader = cluster.leader().unwrap();
+    let term = cluster.node(leader).metrics().term;
+    for id in 1..=3 {
+        cluster.close(id).await;
+    }
+    // Nobody else could have raised it: only the one that led starts again, and then a second one.
+    cluster.open(leader).await;
+    sleep(seconds(10)).await;
+    let alone = cluster.node(leader).metrics();
+    assert_eq!((alone.term, alone.role == Role::Leader), (term, false));
+    assert!(cluster.node(leader).get(b"a", Level::Linearizable).await.is_err());
+    cluster.open(if leader == 1 { 2 } else { 1 }).await;
+    let next = cluster.wait_for_leader().await;
+    assert!(cluster.node(next).metrics().term > term);
+
+    let alone = Cluster::founded(14, 1, Options::lan()).await;
+    let term = alone.node(1).metrics().term;
+    alone.close(1).await;
+    let start = Instant::now();
+    alone.open(1).await;
+    alone.wait_for_leader().await;
+    assert!(alone.node(1).metrics().term > term && start.elapsed() < seconds(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn members_come_as_learners_get_a_vote_and_leave() {
     let options = Options { snapshot_entries: 50, keep_entries: 5, ..Options::lan() };
     let cluster = Cluster::founded(4, 1, options).await;

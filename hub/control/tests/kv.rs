@@ -138,7 +138,7 @@ impl Model {
                     self.compacted = self.compacted.max(*revision);
                 }
             }
-            Command::Budget { .. } => {}
+            Command::Budget { .. } | Command::Raise { .. } => {}
         }
     }
 }

@@ -153,6 +153,10 @@ fn run(store: &mut Store, line: &str) -> String {
         "grant" => Command::Grant { ttl_ms: rest.parse().unwrap() },
         "revoke" => Command::Revoke { lease: rest.parse().unwrap() },
         "compact" => Command::Compact { revision: rest.parse().unwrap() },
+        "raise" => {
+            let (revision, lease) = rest.split_once(' ').unwrap();
+            Command::Raise { revision: revision.parse().unwrap(), next_lease: lease.parse().unwrap() }
+        }
         "budget" => Command::Budget { bytes: rest.parse().unwrap() },
         _ => Command::Txn(Txn { then: vec![operation(line)], ..Txn::default() }),
     };

@@ -3,8 +3,10 @@
 //! Promise: what is printed on standard output is the answer, and with `--json` one JSON document; errors go to standard
 //! error with their fix, and the exit codes are those of [`millrace_host::Exit`].
 
+mod backup;
 mod config;
 mod devices;
+mod drain;
 mod init;
 mod join;
 mod kv;
@@ -14,6 +16,7 @@ mod look;
 mod members;
 mod offline;
 mod query;
+mod restore;
 mod run;
 mod status;
 mod tail;
@@ -61,6 +64,7 @@ enum Command {
     Query(query::Query),
     Tail(tail::Tail),
     Status(status::Status),
+    Drain(drain::Drain),
     Members(members::Members),
     Placement(members::Placement),
     Settings(members::Settings),
@@ -69,6 +73,9 @@ enum Command {
     Lock(lock::Lock),
     Elect(lock::Elect),
     Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    ForceNewCluster(restore::ForceNewCluster),
     Config(config::Config),
     /// Print completions for a shell.
     #[command(after_help = "Example:\n  millrace-hub completions bash > /etc/bash_completion.d/millrace-hub")]
@@ -156,6 +163,9 @@ impl Command {
             Self::Init(init) => init.perform(),
             Self::Run(run) => run.perform(),
             Self::Config(config) => config.perform(),
+            Self::Restore(restore) => restore.perform(),
+            Self::ForceNewCluster(force) => force.perform(),
+            Self::Backup(backup) => wait_for(backup.perform()),
             Self::Verify(verify) => wait_for(verify.perform()),
             Self::Join(join) => wait_for(join.perform()),
             Self::Members(members) => wait_for(members.perform()),
@@ -169,6 +179,7 @@ impl Command {
             Self::Devices(devices) => wait_for(devices.perform()),
             Self::Query(query) => wait_for(query.perform()),
             Self::Tail(tail) => wait_for(tail.perform()),
+            Self::Drain(drain) => wait_for(drain.perform()),
             Self::Status(status) => wait_for(status.perform()),
             Self::Completions { shell } => {
                 let mut text = Vec::new();

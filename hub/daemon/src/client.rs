@@ -23,6 +23,8 @@ use millrace_host::Failure;
 
 /// A page of 10,000 records with large payloads, as JSON.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The cluster's decisions at the largest budget.
+const BYTES_MAX: usize = 512 << 20;
 /// One event of a stream.
 const EVENT_BYTES_MAX: usize = 4 << 20;
 /// How long connecting and the beginning of an answer may take.
@@ -98,6 +100,14 @@ impl Client {
     /// When the hub is not there or refuses.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
         whole(self.send(Method::GET, path, Body::empty()).await?).await
+    }
+
+    /// Asks for `path`, whose answer is bytes.
+    ///
+    /// # Errors
+    /// When the hub is not there or refuses.
+    pub async fn bytes(&self, path: &str) -> Result<Bytes, Failure> {
+        bytes_of(self.send(Method::GET, path, Body::empty()).await?, BYTES_MAX).await
     }
 
     /// Asks for a change.
@@ -191,16 +201,16 @@ fn lost(error: &hyper::Error) -> Failure {
     Failure::new(Exit::Unavailable, format!("the connection to the hub was lost: {error}")).hint("try again")
 }
 
-async fn bytes_of(response: Response<Incoming>) -> Result<Bytes, Failure> {
+async fn bytes_of(response: Response<Incoming>, limit: usize) -> Result<Bytes, Failure> {
     let body = Body::new(response.into_body());
-    to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|error| {
+    to_bytes(body, limit).await.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("the hub's answer was cut off: {error}"))
             .hint("ask for less at once")
     })
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
-    let bytes = bytes_of(response).await?;
+    let bytes = bytes_of(response, ANSWER_BYTES_MAX).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let message = format!("what answered is not a Millrace hub: {error}");
         Failure::new(Exit::Unavailable, message).hint("check the address")
@@ -216,7 +226,10 @@ async fn refusal(response: Response<Incoming>) -> Failure {
         status if status.is_client_error() => Exit::Usage,
         _ => Exit::Internal,
     };
-    let body = bytes_of(response).await.ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let body = bytes_of(response, ANSWER_BYTES_MAX)
+        .await
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let text = |key: &str| {
         let text = body.as_ref().and_then(|body| body.pointer(&format!("/error/{key}")));
         text.and_then(Value::as_str).map(str::to_owned)

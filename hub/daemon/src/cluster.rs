@@ -16,6 +16,7 @@
 //! | [`nowhere`] | the road while there is none |
 //! | [`steward`] | what the leading hub looks after |
 //! | [`placed`] | what the engine is told |
+//! | [`rebirth`] | a cluster made anew after a disaster |
 //! | [`upkeep`] | what every hub says of itself; its store: empty, syncing, full |
 
 pub mod joining;
@@ -23,6 +24,7 @@ pub mod keys;
 mod knowledge;
 pub mod nowhere;
 pub mod placed;
+pub mod rebirth;
 pub mod record;
 pub mod renewing;
 pub mod seat;

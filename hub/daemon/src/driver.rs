@@ -18,7 +18,7 @@ pub mod input;
 mod keeping;
 mod replicating;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod way;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -164,7 +164,7 @@ impl DriverHandle {
 
 /// The driver; see the module.
 pub struct Driver {
-    parts: Parts,
+    pub(crate) parts: Parts,
     inputs: mpsc::Receiver<Input>,
     answers: mpsc::Receiver<Answer>,
     answer: mpsc::Sender<Answer>,
@@ -347,6 +347,8 @@ impl Driver {
             }
             Input::Violation { link, reason } => self.violated(link, &reason),
             Input::Reconfigure(config) => self.feed(Event::Reconfigured(config)),
+            // Whoever asked may have gone.
+            Input::Ping(reply) => drop(reply.send(())),
             Input::Ask(reply) => {
                 let snapshot = self.snapshot();
                 // Whoever asked may have gone.

@@ -1,4 +1,4 @@
-//! The HTTP API: status, devices, records, tail; keys, watches, leases, locks; members and placement. What changes keys is
+//! The HTTP API: status, devices, records, tail, route; keys, watches, leases, locks; members and placement. What changes keys is
 //! taken on the admin socket, and over TCP when the config says so; what changes the cluster on the admin socket only.
 //!
 //! Promise: reading never waits for the engine's decisions nor holds them up; every refusal says what to do.
@@ -6,18 +6,24 @@
 
 mod admin;
 mod devices;
+mod dump;
 mod feed;
+mod gathering;
 mod kv;
 mod leases;
 mod members;
+mod owners;
 mod parameters;
 mod records;
+mod route;
 mod status;
 mod tail;
 mod watching;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
@@ -27,12 +33,14 @@ use millrace_host::http::{Health, Problem};
 use millrace_host::metrics::Metrics;
 use millrace_host::{Clock, Shutdown};
 use millrace_link::Listener;
+use millrace_model::NodeId;
 use millrace_wire::HubEndpoint;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::alarms::AlarmBoard;
 use crate::driver::DriverHandle;
+use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::peers::Peers;
 use crate::peers::gossip::Roster;
@@ -54,6 +62,8 @@ pub(crate) const WATCHERS_MAX: usize = watching::WATCHERS_MAX;
 pub struct ApiParts {
     /// Who this hub is.
     pub endpoint: HubEndpoint,
+    /// What agents and clients are told of all hubs.
+    pub hubs: Hubs,
     /// Where it listens for agents.
     pub quic: SocketAddr,
     /// Where it listens for callers.
@@ -96,6 +106,8 @@ pub struct Api(Arc<ApiParts>);
 
 pub(crate) use admin::{TokenRequest, shown as shown_token};
 pub(crate) use devices::merged as merged_devices;
+pub(crate) use records::for_peer as records_for_peer;
+pub(crate) use route::DrainRequest;
 
 type Answer = Result<Json<Value>, Problem>;
 
@@ -104,6 +116,22 @@ impl Api {
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The API, for somebody who must not keep it.
+    pub(crate) fn downgrade(&self) -> Weak<ApiParts> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// Back again, while it serves.
+    pub(crate) fn upgrade(parts: &Weak<ApiParts>) -> Option<Self> {
+        parts.upgrade().map(Self)
+    }
+
+    /// The other hubs that can be asked now, and how far they are.
+    fn reachable(&self) -> BTreeMap<NodeId, Duration> {
+        let links = self.0.peers.links().into_iter().filter(|link| link.connected);
+        links.map(|link| (link.node, link.rtt.unwrap_or(Duration::MAX))).collect()
     }
 
     /// What everybody on this machine may ask.
@@ -121,6 +149,7 @@ impl Api {
             .route("/v1/placement", get(members::placement))
             .route("/v1/placement/plan", get(members::plan))
             .route("/v1/settings", get(members::settings))
+            .route("/v1/route", get(route::show))
             .with_state(self.clone())
     }
 
@@ -158,6 +187,8 @@ impl Api {
     pub fn admin_routes(&self) -> Router {
         Router::new()
             .route("/v1/tokens", post(admin::make_token))
+            .route("/v1/dump", get(dump::show))
+            .route("/v1/drain", post(route::drain))
             .route("/v1/devices/{device}/revoke", post(admin::revoke))
             .route("/v1/members/{name}/remove", post(members::remove))
             .route("/v1/settings", put(members::set))

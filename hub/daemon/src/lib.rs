@@ -15,19 +15,25 @@
 //! | [`peers`] | the other hubs: calls, replication, gossip |
 //! | [`registry`], [`registrar`] | who is enrolled; who gets a certificate |
 //! | [`opening`], [`reading`] | the store: at start, and beside the writer |
+//! | [`hubs`] | what agents and clients are told of the hubs |
 //! | [`http`] | the API |
 //! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
+//! | [`backup`] | backups, and new clusters out of what is left of old ones |
+//! | [`health`] | what the hub thinks of itself |
 //! | [`config`], [`places`] | the configuration file, the data directory |
 //! | [`cli`], [`client`] | the command line, and how it talks to the running hub |
 
 pub mod alarms;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod driver;
+pub mod health;
 pub mod http;
 pub mod hub;
+pub mod hubs;
 pub mod meters;
 pub mod opening;
 pub mod peers;

@@ -78,6 +78,8 @@ pub struct Meters {
     pub followers: Gauge,
     /// Events that wait for the engine.
     pub waiting_events: Gauge,
+    /// How busy the hub finds itself, in thousandths.
+    pub load: Gauge,
 }
 
 impl Meters {
@@ -116,6 +118,7 @@ impl Meters {
             renewals: metrics.counter("renewals", "Certificates renewed")?,
             followers: metrics.gauge("followers", "Callers that follow new records")?,
             waiting_events: metrics.gauge("waiting_events", "Events that wait for the engine")?,
+            load: metrics.gauge("load_permille", "How busy this hub finds itself, in thousandths")?,
             metrics,
         })
     }

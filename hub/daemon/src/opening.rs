@@ -69,6 +69,16 @@ pub fn open(path: &Path, options: &Options) -> Result<Store, StoreError> {
     Ok(store)
 }
 
+/// Begins another life of the store: it is a copy, and must not be taken for what it was copied from.
+///
+/// # Errors
+/// When the store cannot remember it.
+pub fn begin_life(store: &mut Store, fresh: Incarnation) -> Result<(), StoreError> {
+    let value = fresh.bits().to_be_bytes().to_vec();
+    store.commit(0, &[Change::Remember { name: LIFE, value }])?;
+    Ok(())
+}
+
 /// Which life of the store it is: `fresh`, when it has just begun.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //!   about.json           name, region and addresses, as `init` was told
 //!   cluster.json         this hub's number in its cluster, and how to reach the others
 //!   control/             what the cluster decided: devices, tokens, hubs
+//!   control.dump         what a new cluster begins with after a disaster, until its first start
 //!   seen.jsonl           when devices were last here
 //!   journal.db …         the records
 //!   retention.json       since when they are here
@@ -103,6 +104,12 @@ impl Places {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal.db")
+    }
+
+    /// What a new cluster begins with after a disaster, until its first start has taken it in.
+    #[must_use]
+    pub fn dump(&self) -> PathBuf {
+        self.0.join("control.dump")
     }
 
     /// Since when records are here.

@@ -1,18 +1,24 @@
 //! The pulse: whether the hub does its work, as `/healthz`, `/readyz` and the watchdog see it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use millrace_host::http::Health;
 use millrace_host::systemd::{Verdict, Watchdog};
+
+use crate::health::commits::Commits;
 
 /// What the parts of the hub say about themselves.
 #[derive(Debug)]
 pub struct Pulse {
     /// The stages that must move.
     pub watchdog: Watchdog,
+    /// When commits were asked for and flushed.
+    pub commits: Commits,
     serving: AtomicBool,
     full: AtomicBool,
+    draining: AtomicBool,
+    judged: Mutex<Option<String>>,
     failed: OnceLock<String>,
 }
 
@@ -22,8 +28,11 @@ impl Pulse {
     pub fn new(watchdog: Watchdog) -> Self {
         Self {
             watchdog,
+            commits: Commits::default(),
             serving: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            judged: Mutex::default(),
             failed: OnceLock::new(),
         }
     }
@@ -36,6 +45,28 @@ impl Pulse {
     /// Whether the disk budget is used up.
     pub fn full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether agents are sent elsewhere.
+    pub fn draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Whether they are, by an operator's wish.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What the hub finds wrong with itself; see [`crate::health`].
+    pub fn judged(&self, problem: Option<String>) {
+        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
     /// The process cannot go on.
@@ -65,10 +96,14 @@ impl Health for Pulse {
         if !self.serving.load(Ordering::Relaxed) {
             return Err("the hub is starting or stopping".to_owned());
         }
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("the hub drains: agents go elsewhere; `millrace-hub drain --off` ends it".to_owned());
+        }
         if self.full.load(Ordering::Relaxed) {
             return Err("the disk budget is used up: raise store.budget or make room".to_owned());
         }
-        Ok(())
+        let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        judged.map_or(Ok(()), Err)
     }
 }
 
@@ -91,6 +126,12 @@ mod tests {
         pulse.full(true);
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("budget"));
         pulse.full(false);
+        pulse.draining(true);
+        assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("--off"));
+        pulse.draining(false);
+        pulse.judged(Some("the disk is slow".to_owned()));
+        assert_eq!((pulse.healthy(), pulse.ready()), (Ok(()), Err("the disk is slow".to_owned())));
+        pulse.judged(None);
         pulse.watchdog.stage("commit").busy(Duration::from_secs(1));
         hand.advance(Duration::from_secs(3));
         assert!(pulse.healthy().unwrap_err().contains("commit") && pulse.ready().is_err());

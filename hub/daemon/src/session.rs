@@ -96,7 +96,11 @@ impl Sessions {
         };
         readers.shutdown().await;
         connection.close(code, &reason);
-        tracing::info!(%device, link, ?code, reason, "a session ended");
+        if code == CloseCode::Measured {
+            tracing::debug!(%device, link, "an agent measured the road");
+        } else {
+            tracing::info!(%device, link, ?code, reason, "a session ended");
+        }
         driver.tell(Input::Event(Event::Closed { link })).await;
     }
 }

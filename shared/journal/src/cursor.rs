@@ -41,10 +41,18 @@ impl Key {
     }
 }
 
-/// Where the next page begins.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// Where the next page begins. Ordered as records are, so that pages of several stores can be put together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Cursor(pub(crate) Key);
+
+impl Cursor {
+    /// The place of one record: a page that went no further ends here.
+    #[must_use]
+    pub const fn at(wall: Wall, journal: JournalId, seq: Seq) -> Self {
+        Self(Key { wall, journal, seq })
+    }
+}
 
 impl fmt::Display for Cursor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

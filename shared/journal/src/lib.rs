@@ -13,10 +13,12 @@
 //! | `quarantine`, `opening`, `wal` | damage: moved aside, found at start, found in the write-ahead log |
 //! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
 //! | `relief` | what a full disk leads to |
+//! | `backup` | a copy of a store that is in use |
 //! | [`decisions`] | the log and the state of a consensus, beside the journals |
 //! | `writer` | the thread that a daemon commits through |
 
 mod append;
+mod backup;
 mod codec;
 mod commit;
 mod connection;
@@ -52,6 +54,7 @@ mod wal;
 mod work;
 mod writer;
 
+pub use backup::{BackupError, Copied, hash_file};
 pub use cursor::Cursor;
 pub use error::{CommitError, OpenError, ReadError};
 pub use memory::REMEMBERED_BYTES_MAX;

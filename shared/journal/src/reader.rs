@@ -38,6 +38,10 @@ impl Reader {
         Ok(Self { conn, level: options.compression_level })
     }
 
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
     /// Runs `body` at one moment of the store.
     fn at_one_moment<T>(
         &self,

@@ -35,6 +35,8 @@ pub enum CloseCode {
     EnrolmentOver,
     /// The closing side failed inside. Come back after a pause.
     Internal,
+    /// The dialler only measured the road; it says nothing and has no session.
+    Measured,
     /// Nothing arrived for the idle timeout: road, or power, is gone. Never sent.
     Lost,
     /// The two QUIC or TLS stacks disagree; the text says how. Never sent.
@@ -44,7 +46,7 @@ pub enum CloseCode {
 }
 
 /// Numbers on the road. From 0x10, so that a bare 0 of a foreign program is not taken for one of ours.
-const NUMBERS: [(CloseCode, u32); 12] = [
+const NUMBERS: [(CloseCode, u32); 13] = [
     (CloseCode::Shutdown, 0x10),
     (CloseCode::Superseded, 0x11),
     (CloseCode::Revoked, 0x12),
@@ -57,6 +59,7 @@ const NUMBERS: [(CloseCode, u32); 12] = [
     (CloseCode::Expired, 0x19),
     (CloseCode::EnrolmentOver, 0x1a),
     (CloseCode::Internal, 0x1b),
+    (CloseCode::Measured, 0x1c),
 ];
 
 impl CloseCode {

@@ -149,11 +149,36 @@ impl Connection {
         self.0.quic.stats().udp_rx.bytes
     }
 
-    /// UDP datagrams received on this connection so far. A number that stands still means silence: a peer that keeps alive
-    /// makes it grow at least once in each of its intervals.
+    /// UDP datagrams received on this connection: when they do not grow, nothing of the peer is heard.
     #[must_use]
     pub fn datagrams_received(&self) -> u64 {
         self.0.quic.stats().udp_rx.datagrams
+    }
+
+    /// Frames of QUIC sent that the peer has to answer, signs of life among them: when they grow and
+    /// [`Self::datagrams_received`] does not, the peer is silent. (Plain acknowledgements ask for nothing.)
+    #[must_use]
+    pub fn questions_sent(&self) -> u64 {
+        let sent = self.0.quic.stats().frame_tx;
+        [
+            sent.stream,
+            sent.ping,
+            // What QUIC's probes for a lost answer are made of.
+            sent.immediate_ack,
+            sent.ack_frequency,
+            sent.datagram,
+            sent.crypto,
+            sent.max_data,
+            sent.max_stream_data,
+            sent.max_streams_bidi,
+            sent.max_streams_uni,
+            sent.new_connection_id,
+            sent.retire_connection_id,
+            sent.reset_stream,
+            sent.stop_sending,
+        ]
+        .into_iter()
+        .fold(0, u64::wrapping_add)
     }
 
     /// Where the peer is now; it may move during the session.

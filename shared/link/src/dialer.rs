@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use crate::close::alert;
 use crate::doorkeeper::shown;
 use crate::{
-    Clock, CloseCode, CloseReason, Connection, HUB_NAME, Identity, PeerIdentity, Road, TlsError, limits,
-    socket, tls,
+    Clock, CloseCode, CloseReason, Connection, HUB_NAME, Identity, PeerIdentity, Road, TlsError, Underlay,
+    limits, socket, tls,
 };
 
 /// How a dialer dials. [`Self::new`] has every default.
@@ -28,13 +28,15 @@ pub struct ClientOptions {
     pub clock: Clock,
     /// How long a hub may take to answer.
     pub connect_timeout: Duration,
+    /// What carries the packets; the operating system when `None`.
+    pub underlay: Option<Arc<dyn Underlay>>,
 }
 
 impl ClientOptions {
     /// Options with this clock, a wired road and the defaults of [`limits`].
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { road: Road::default(), clock, connect_timeout: limits::CONNECT_TIMEOUT }
+        Self { road: Road::default(), clock, connect_timeout: limits::CONNECT_TIMEOUT, underlay: None }
     }
 }
 
@@ -160,7 +162,8 @@ impl Dialer {
         if let Some(endpoint) = slot.as_ref() {
             return Ok(endpoint.clone());
         }
-        let endpoint = socket::endpoint(any, limits::DIALER_SOCKET_BYTES, None)
+        let underlay = self.options.underlay.as_deref();
+        let endpoint = socket::endpoint(underlay, any, limits::DIALER_SOCKET_BYTES, None)
             .map_err(|source| ConnectError::Socket { addr, source })?;
         Ok(slot.insert(endpoint).clone())
     }

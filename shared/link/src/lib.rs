@@ -17,6 +17,7 @@
 //! | [`admission`], [`renewal`] | who is let in, and when certificates are renewed |
 //! | [`token`], [`enrolment`] | how a new machine comes by its certificate |
 //! | `tls`, `chain`, `base32`, [`vault`], `entropy`, [`clock`] | TLS, PEM, text, key files, secrets, time |
+//! | [`underlay`] | what carries the packets, when it is not the operating system |
 //! | [`road`], [`limits`] | what a road may be expected to carry, and every limit |
 //!
 //! `DESIGN.md` beside this crate draws the bytes and the handshakes.
@@ -46,6 +47,7 @@ pub mod road;
 mod socket;
 mod tls;
 pub mod token;
+pub mod underlay;
 pub mod vault;
 
 pub use admission::{Admission, Verdict};
@@ -68,4 +70,5 @@ pub use request::{CertificateRequest, RequestError};
 pub use road::{Road, RoadError};
 pub use tls::TlsError;
 pub use token::{JoinSecret, JoinToken, TokenError};
+pub use underlay::{Underlay, UnderlaySocket};
 pub use vault::VaultError;

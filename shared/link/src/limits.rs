@@ -232,7 +232,7 @@ mod tests {
     fn a_dialer_keeps_alive_by_its_road_and_stays_under_the_ceiling_of_the_hub() {
         let fibre = dialing_transport(&Road::FIBRE);
         says(&fibre, "max_idle_timeout: Some(15000)");
-        says(&fibre, "keep_alive_interval: Some(5s)");
+        says(&fibre, "keep_alive_interval: Some(750ms)");
         let silent = dialing_transport(&Road { idle_timeout: Duration::from_secs(3_600), ..Road::FIBRE });
         says(&silent, "max_idle_timeout: Some(60000)");
     }

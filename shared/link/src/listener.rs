@@ -17,8 +17,8 @@ use crate::close::cut;
 use crate::doorkeeper::{Doorkeeper, Tally};
 use crate::tls::{self, Gate};
 use crate::{
-    Admission, Clock, CloseCode, Connection, DoorCounts, EnrolmentConnection, Identity, TlsError, limits,
-    renewal, socket,
+    Admission, Clock, CloseCode, Connection, DoorCounts, EnrolmentConnection, Identity, TlsError, Underlay,
+    limits, renewal, socket,
 };
 
 /// How a hub listens. [`Self::new`] has every default; change what you know better.
@@ -37,6 +37,8 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Time for one handshake.
     pub handshake_timeout: Duration,
+    /// What carries the packets; the operating system when `None`.
+    pub underlay: Option<Arc<dyn Underlay>>,
 }
 
 impl ServerOptions {
@@ -51,6 +53,7 @@ impl ServerOptions {
             enrolment: true,
             connections_max: limits::CONNECTIONS_MAX,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            underlay: None,
         }
     }
 }
@@ -111,7 +114,8 @@ impl Listener {
         let mut server = ServerConfig::with_crypto(Arc::new(tls::listening(&options.identity, &gate)?));
         limits::bound_server(&mut server);
         let own = (server.clone(), options.identity.key().secret_der());
-        let endpoint = socket::endpoint(addr, limits::HUB_SOCKET_BYTES, Some(own))
+        let underlay = options.underlay.as_deref();
+        let endpoint = socket::endpoint(underlay, addr, limits::HUB_SOCKET_BYTES, Some(own))
             .map_err(|source| BindError::Socket { addr, source })?;
         let (accepted, receiver) = mpsc::channel(limits::ACCEPT_QUEUE_MAX);
         let tally = Arc::<Tally>::default();

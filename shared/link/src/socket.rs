@@ -15,6 +15,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits::UDP_PAYLOAD_BYTES_MAX;
+use crate::underlay::{Carried, Underlay};
 
 /// A socket on `addr` with this much room for packets that wait to be read. `[::]` takes IPv4 too, whatever the
 /// machine's default is.
@@ -29,8 +30,10 @@ fn bind(addr: SocketAddr, receive_bytes: usize) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A QUIC endpoint on `addr`; with `server` it also listens, and is remembered over restarts as the holder of this private key.
+/// A QUIC endpoint on `addr`, of the operating system or of another `underlay`; with `server` it also listens, and is remembered over
+/// restarts as the holder of this private key.
 pub(crate) fn endpoint(
+    underlay: Option<&dyn Underlay>,
     addr: SocketAddr,
     receive_bytes: usize,
     server: Option<(ServerConfig, &[u8])>,
@@ -41,7 +44,12 @@ pub(crate) fn endpoint(
         server
     });
     config.max_udp_payload_size(UDP_PAYLOAD_BYTES_MAX).map_err(io::Error::other)?;
-    Endpoint::new(config, server, bind(addr, receive_bytes)?, Arc::new(TokioRuntime))
+    let runtime = Arc::new(TokioRuntime);
+    if let Some(underlay) = underlay {
+        let socket = Arc::new(Carried(underlay.bind(addr)?));
+        return Endpoint::new_with_abstract_socket(config, server, socket, runtime);
+    }
+    Endpoint::new(config, server, bind(addr, receive_bytes)?, runtime)
 }
 
 /// Has the endpoint recognise connections of an earlier process with the same private key. Neither of the two derived keys

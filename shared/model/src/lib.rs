@@ -12,6 +12,7 @@
 //! | [`canon`], [`block`] | their canonical bytes: one record, and a run of records |
 //! | [`hash`] | what is hashed, and how a run is bound to its place |
 //! | [`partition`] | which hubs keep which devices' readings |
+//! | [`toll`] | what it costs a device to turn to a hub |
 //! | [`ranges`], [`coverage`] | sets of sequence numbers, and what several have in common |
 //! | [`run`] | consecutive records on their way from one store to another |
 //! | [`ledger`] | the count that proves that nothing was lost |
@@ -33,6 +34,7 @@ pub mod record;
 pub mod run;
 pub mod store;
 pub mod time;
+pub mod toll;
 pub mod topic;
 mod varint;
 
@@ -46,4 +48,5 @@ pub use record::{Flags, Kind, Record};
 pub use run::{Encoding, Run, SegmentName};
 pub use store::Durable;
 pub use time::{Moment, Wall};
+pub use toll::{Toll, Tolls, Way};
 pub use topic::Topic;

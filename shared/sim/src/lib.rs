@@ -11,12 +11,14 @@
 //! | [`weather`] | what a direction of the network does to what travels on it |
 //! | [`network`] | connections with ordered channels between named nodes, as QUIC gives them |
 //! | [`connection`] | one connection as both ends see it |
+//! | [`linear`] | histories of registers, and whether they can be explained |
 //! | [`disk`] | a disk that takes its time, fills up, and loses power |
 //! | [`transcript`] | tests that are texts to read |
 //! | [`road`] | a UDP proxy on the loopback that can be cut, slowed and rebound |
 
 pub mod connection;
 pub mod disk;
+pub mod linear;
 pub mod network;
 pub mod road;
 pub mod timeline;

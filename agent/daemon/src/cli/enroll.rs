@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{DataArgument, runtime};
 use crate::identity::{self, IdentityMissing};
+use crate::memory::Memory;
 use crate::places::Places;
 
 const EXAMPLES: &str = "\
@@ -69,7 +70,9 @@ impl Enroll {
         })?;
         let identity = runtime()?.block_on(self.ask(&token, &request))?;
         let unwritable = |what: String| Failure::new(Exit::Io, what).hint("is the data directory writable?");
-        places.remember_hubs(&token.addresses).map_err(|error| unwritable(error.to_string()))?;
+        places
+            .remember(&Memory::of_seeds(token.addresses.clone()))
+            .map_err(|error| unwritable(error.to_string()))?;
         identity.save(&places.identity()).map_err(|error| unwritable(error.to_string()))?;
         CertificateRequest::settled(&places.identity()).map_err(|error| unwritable(error.to_string()))?;
         let own = identity.own();

@@ -6,13 +6,16 @@
 //! | [`run`] | `run` |
 //! | [`enroll`] | `enroll` |
 //! | [`status`] | `status` |
+//! | [`routes`] | `routes` |
 //! | [`verify`] | `verify` |
 //! | [`config`] | `config check`, `config example` |
 //! | [`query`] | `query` |
 
+mod asking;
 pub mod config;
 pub mod enroll;
 pub mod query;
+pub mod routes;
 pub mod run;
 pub mod status;
 pub mod verify;
@@ -52,6 +55,8 @@ enum Command {
     Enroll(enroll::Enroll),
     /// Show what the running agent does: session, backlog, ledger
     Status(status::StatusCommand),
+    /// Show the hubs as this agent sees them, and what each costs it
+    Routes(routes::RoutesCommand),
     /// Show the records that this device still keeps
     Query(query::QueryCommand),
     /// Re-read every stored record against its checks
@@ -92,6 +97,7 @@ pub fn main() -> Exit {
         Command::Run(run) => run.run(),
         Command::Enroll(enroll) => enroll.run(),
         Command::Status(status) => status.run(),
+        Command::Routes(routes) => routes.run(),
         Command::Query(query) => query.run(),
         Command::Verify(verify) => verify.run(),
         Command::Config(config) => config.run(),

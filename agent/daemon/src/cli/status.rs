@@ -1,7 +1,5 @@
 //! `status`: what the running agent does.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +8,7 @@ use millrace_host::terminal::{Align, Table, bytes, duration, remaining, say, say
 use millrace_host::{Exit, Failure};
 use serde_json::Value;
 
-use super::DataArgument;
+use super::{DataArgument, asking};
 use crate::places::Places;
 
 const EXAMPLES: &str = "\
@@ -21,12 +19,6 @@ Examples:
 
 /// How often to look whether the agent takes readings.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// How long the agent may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The largest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Show what the running agent does.
 #[derive(Debug, Args)]
@@ -85,25 +77,10 @@ fn look(places: &Places) -> Result<Value, Failure> {
         Failure::new(Exit::Unavailable, what)
             .hint("name its directory with --data, or see `systemctl status millrace-agent`")
     })?;
-    ask(running.http).map_err(|error| {
+    asking::ask(running.http, "/status").map_err(|error| {
         let what = format!("the agent (process {}) does not answer: {error}", running.pid);
         Failure::new(Exit::Unavailable, what).hint("see its log: journalctl -u millrace-agent")
     })
-}
-
-/// One request to loopback. HTTP/1.0, so that the answer ends with the connection.
-fn ask(address: std::net::SocketAddr) -> std::io::Result<Value> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("GET /status HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())?;
-    let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-    let malformed = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| malformed("its answer is no HTTP"))?;
-    if !head.lines().next().is_some_and(|line| line.contains(" 200 ")) {
-        return Err(malformed(body.trim()));
-    }
-    Ok(serde_json::from_str(body)?)
 }
 
 /// A status as people read it. Names and reasons come from hubs and brokers.
@@ -133,7 +110,8 @@ impl Picture<'_> {
         }
         let millis = self.0.pointer("/link/rtt_ms").and_then(Value::as_f64).unwrap_or(0.0);
         let rtt = duration(Duration::try_from_secs_f64(millis / 1_000.0).unwrap_or_default());
-        format!("open with {} ({}), round trip {rtt}", self.text("/hub"), self.text("/region"))
+        let id = self.some("/link/hub_id").map_or_else(String::new, |id| format!(", hub {id}"));
+        format!("open with {} ({}){id}, round trip {rtt}", self.text("/hub"), self.text("/region"))
     }
 
     fn backlog(&self) -> String {
@@ -224,7 +202,7 @@ mod tests {
         let page = picture(&json!({
             "name": "press-7", "device": "01", "software": "millrace-agent 1", "session": "open", "hub": "hub-1",
             "region": "north", "paused": true, "balanced": true,
-            "link": { "rtt_ms": 12.5, "last_error": "reset\u{1b}[31m", "last_error_at": "2026-11-23T08:00:00Z" },
+            "link": { "hub_id": "07", "rtt_ms": 12.5, "last_error": "reset\u{1b}[31m", "last_error_at": "2026-11-23T08:00:00Z" },
             "backlog": { "records": 12, "bytes": 2048, "oldest_age_s": 200 },
             "mqtt": { "connected": true, "clients": 2, "last_error": null },
             "disk_used_bytes": 1536, "disk_budget_bytes": 1 << 30,
@@ -233,7 +211,7 @@ mod tests {
         }));
         for line in [
             "device       press-7 (01), millrace-agent 1",
-            "session      open with hub-1 (north), round trip 12.5ms",
+            "session      open with hub-1 (north), hub 07, round trip 12.5ms",
             "last error   reset\\u{1b}[31m, at 2026-11-23T08:00:00Z",
             "backlog      12 records, about 2.00 KiB, the oldest 3m 20s old; held to a rate, or to urgent readings",
             "mqtt         connected, 2 clients",

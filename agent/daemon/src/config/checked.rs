@@ -79,10 +79,26 @@ pub enum MqttSettings {
 pub struct HubSettings {
     /// `host:port` of hubs; empty when those known from enrolment apply.
     pub addresses: Vec<String>,
+    /// Whether hubs that no address names, and that hubs tell of, are dialled too.
+    pub follow: bool,
+    /// The region to be preferred, if one is.
+    pub region: Option<String>,
     /// What the road to them is like.
     pub road: Road,
     /// How durable a record must be before it may be trimmed here.
     pub level: AckLevel,
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            follow: true,
+            region: None,
+            road: Road::default(),
+            level: AckLevel::Hub,
+        }
+    }
 }
 
 /// How many bytes may go, and when.
@@ -152,6 +168,18 @@ impl Config {
                 return Err(source.mistake(&format!("hub.addresses.{at}"), problem, "write \"host:port\""));
             }
         }
+        if raw.hub.region.as_ref().is_some_and(|region| region.trim().is_empty()) {
+            let fix = "write the region of a hub as `millrace-agent routes` shows it, or remove the line";
+            return Err(source.mistake("hub.region", "a region has a name", fix));
+        }
+        if !raw.hub.follow && raw.hub.addresses.is_empty() {
+            let problem = "without addresses of your own there is nobody to dial but those that hubs tell of";
+            return Err(source.mistake(
+                "hub.follow",
+                problem,
+                "name every hub in `addresses`, or remove the line",
+            ));
+        }
         let budget = raw.store.budget.as_u64();
         let reserve = raw.store.reserve.as_u64();
         if budget < BUDGET_BYTES_MIN {
@@ -172,7 +200,13 @@ impl Config {
             data_dir: raw.data_dir,
             log: LogOptions { level: raw.log, format: raw.log_format },
             mqtt,
-            hub: HubSettings { addresses: raw.hub.addresses, road, level: raw.hub.ack },
+            hub: HubSettings {
+                addresses: raw.hub.addresses,
+                follow: raw.hub.follow,
+                region: raw.hub.region,
+                road,
+                level: raw.hub.ack,
+            },
             uplink: UplinkSettings {
                 rate: raw.uplink.rate.limit(),
                 metered: raw.uplink.metered,
@@ -309,6 +343,8 @@ mod tests {
             ("[store]\nreserve = \"900MiB\"", "store.reserve", "smaller"),
             ("[store.full]\nbulk = \"thin:1\"", "store.full.bulk", "thin:10"),
             ("[hub]\nroad = \"motorway\"", "hub.road", "cellular"),
+            ("[hub]\nfollow = false", "hub.follow", "addresses"),
+            ("[hub]\nregion = \" \"", "hub.region", "routes"),
             ("[mqtt]\nlisten = \"0.0.0.0:1883\"", "mqtt.listen", "password_file"),
             ("[http]\nlisten = \"0.0.0.0:7480\"", "http.listen", "127.0.0.1"),
             ("[mqtt]\nbroker = \"tcp://x\"", "mqtt.broker", "mqtt://"),

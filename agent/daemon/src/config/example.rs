@@ -29,8 +29,16 @@ mod tests {
             text.lines().filter_map(key).collect()
         };
         let example = names(EXAMPLE);
-        let optional =
-            ["broker", "client_id", "username", "password_file", "ca_file", "certificate_file", "key_file"];
+        let optional = [
+            "region",
+            "broker",
+            "client_id",
+            "username",
+            "password_file",
+            "ca_file",
+            "certificate_file",
+            "key_file",
+        ];
         let in_windows = ["open", "for"];
         for name in
             names(&written).into_iter().chain(optional.iter().chain(&in_windows).map(ToString::to_string))

@@ -96,8 +96,13 @@ const fn normal() -> Lane {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hub {
-    /// `host:port` of hubs; those known from enrolment and from hubs when empty.
+    /// `host:port` of hubs to begin with; those known from enrolment and from hubs when empty.
     pub addresses: Vec<String>,
+    /// Whether hubs that no address names, and that hubs tell of, are dialled too.
+    pub follow: bool,
+    /// The region to be preferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// `fibre`, `cellular` or `satellite`.
     pub road: String,
     /// How durable a record must be before it may be trimmed here.
@@ -200,7 +205,13 @@ impl Default for Mqtt {
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { addresses: Vec::new(), road: "fibre".to_owned(), ack: AckLevel::Hub }
+        Self {
+            addresses: Vec::new(),
+            follow: true,
+            region: None,
+            road: "fibre".to_owned(),
+            ack: AckLevel::Hub,
+        }
     }
 }
 

@@ -288,9 +288,7 @@ impl Driver {
                 Command::Load(request) => self.disk.load(request),
                 Command::Check { journal, range } => self.disk.check(journal, range),
                 Command::Survey { per_journal } => self.disk.survey(per_journal),
-                Command::RememberHubs(hubs) => {
-                    self.uplink.learn_hubs(hubs.into_iter().flat_map(|hub| hub.addresses).collect());
-                }
+                Command::RememberHubs(hubs) => self.uplink.learn_hubs(hubs),
                 Command::Alarm(alarm) => self.raise(&alarm),
             }
         }

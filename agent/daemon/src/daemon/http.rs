@@ -1,4 +1,4 @@
-//! Local HTTP: `/status` beside the routes of every daemon.
+//! Local HTTP: `/status` and `/routes` beside the routes of every daemon.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,7 +64,15 @@ struct Line {
 
 /// The routes.
 pub fn routes(subject: Subject, health: Arc<Fitness>, metrics: Metrics) -> Router {
-    Router::new().route("/status", get(status)).with_state(subject).merge(host_routes(health, metrics))
+    Router::new()
+        .route("/status", get(status))
+        .route("/routes", get(hubs))
+        .with_state(subject)
+        .merge(host_routes(health, metrics))
+}
+
+async fn hubs(State(subject): State<Subject>) -> Response {
+    Json(subject.uplink.routes()).into_response()
 }
 
 async fn status(State(subject): State<Subject>) -> Response {

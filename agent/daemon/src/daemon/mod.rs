@@ -93,7 +93,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     );
     let disk = Disk::start(store, &places.journal(), &options, events.clone(), fatal)?;
     let gauging = Gauging::open(&places.journal(), &options, clock.clone())?;
-    let uplink = Arc::new(Uplink::new(identity, places.clone(), clock.clone(), &config.hub));
+    let (metered, seed) = (config.uplink.metered, entropy::seed_u64()?);
+    let uplink = Uplink::new(identity, places.clone(), clock.clone(), &config.hub, metered, seed);
+    let uplink = Arc::new(uplink);
     let schedules = windows::start(config.uplink.clone(), clock.clone(), events.clone()).await?;
 
     let watchdog = Watchdog::new(clock.clone());
@@ -117,10 +119,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         software: SOFTWARE.to_owned(),
         asks,
         mqtt: mqtt.clone(),
-        uplink,
+        uplink: Arc::clone(&uplink),
         gauging: gauging.clone(),
         schedules: schedules.clone(),
     };
+    let probing = tokio::spawn(Arc::clone(&uplink).probe(shutdown.clone()));
+    let keeping = tokio::spawn(Arc::clone(&uplink).keep_news(shutdown.clone()));
     let measuring = tokio::spawn(gauging.run(Arc::clone(&latest), shutdown.clone()));
     let fitness = Arc::new(Fitness { watchdog: watchdog.clone(), latest, mqtt });
     let serving = tokio::spawn(millrace_host::http::serve(
@@ -150,7 +154,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     shutdown.trigger();
     places.withdraw();
     schedules.shutdown().await;
-    let _served = tokio::join!(serving, feeding, measuring);
+    let _served = tokio::join!(serving, feeding, measuring, probing, keeping);
     ended.map_err(|why| StoreFailed(why).into())
 }
 

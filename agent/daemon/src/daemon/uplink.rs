@@ -1,33 +1,50 @@
-//! The uplink: dials a hub, moves frames between the engine and QUIC.
+//! The uplink: dials hubs, moves frames between the engine and QUIC, and leaves a hub that is silent or unwilling.
 //!
 //! ```text
 //!  driver ──Session::send──▶ outbox per channel ──▶ writer task ──▶ stream
 //!  driver ◀──Event::Received── reader task ◀── control stream
+//!  engine ◀──Disconnected, Elsewhere── session ◀── watch (silence, better hubs)
 //! ```
 //!
-//! Promise: one session at a time; its end is told exactly once, by `Disconnected`. Certificates renew themselves here.
+//! | room | what stands there |
+//! |---|---|
+//! | [`hubs`] | who there is, by which address, and who is next |
+//! | [`dialling`] | how a hub is reached |
+//! | [`watch`] | when the present hub is left |
+//! | [`probing`] | measuring the others, and keeping what is known |
+//! | [`figures`], [`page`] | what is shown |
+//! | [`renewal`], [`streams`] | certificates; a session's outgoing streams |
+//!
+//! Promise: one session at a time; its end is told exactly once, by `Disconnected`. A hub is left for another only when a
+//! connection to that other one stands. Certificates renew themselves here.
 //! Absent: what frames mean, when to dial again.
 
+mod dialling;
 mod figures;
 mod hubs;
+mod page;
+mod probing;
 mod renewal;
 mod streams;
+mod watch;
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_agent_engine::{Channel, Event};
 use millrace_host::Clock;
-use millrace_link::{ClientOptions, CloseCode, ConnectError, Connection, Dialer, Identity, Inlet, Standing};
-use millrace_wire::Frame;
+use millrace_link::{ClientOptions, CloseCode, Connection, Dialer, Identity, Inlet, Road, Standing};
+use millrace_model::HubId;
 use millrace_wire::limits::FRAME_MAX;
-use tokio::sync::{mpsc, watch};
+use millrace_wire::{Frame, HubEndpoint};
+use tokio::sync::{Notify, mpsc, watch as watching};
 
 pub use self::figures::{CertificateFigures, LinkFigures};
+pub use self::page::{HubRow, RoutesPage, SeedRow, offline};
 
+use self::dialling::Way;
 use self::figures::Met;
-use self::hubs::Hubs;
+use self::hubs::{Hubs, Target};
 use self::streams::{write, write_control};
 use crate::config::HubSettings;
 use crate::places::Places;
@@ -39,28 +56,68 @@ const OUTBOX_FRAMES: usize = 4_096;
 /// How long a goodbye may take to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Dials hubs in turn, as this agent.
+/// Agents that lost the same hub dial the next one within this time: long enough to spread thousands of handshakes, short
+/// enough that nobody notices.
+const SPREAD: Duration = Duration::from_millis(250);
+
+/// Dials hubs, as this agent.
 pub struct Uplink {
     dialer: Dialer,
+    road: Road,
+    /// Whether each byte costs money: then nothing is measured that is not used.
+    metered: bool,
     identity: Mutex<Identity>,
     places: Places,
     clock: Clock,
     hubs: Mutex<Hubs>,
-    fixed: bool,
+    present: Mutex<Option<Present>>,
+    /// A connection to the hub that the next session is to have.
+    ready: Mutex<Option<Way>>,
+    /// There is news of hubs that should be on disk.
+    news: Notify,
     figures: Mutex<Option<Connection>>,
     before: Mutex<(u64, u64)>,
     met: Mutex<Option<Met>>,
+}
+
+/// The hub of the running session.
+#[derive(Clone, Debug)]
+struct Present {
+    target: Target,
+    hub: Option<HubId>,
+    /// Whether it took us in.
+    welcomed: bool,
+    /// Whether it said goodbye.
+    dismissed: bool,
 }
 
 /// How a session, or the attempt at one, ended.
 struct End {
     reason: String,
     unwelcome: bool,
+    /// Another hub may be dialled within this time, without a pause.
+    elsewhere: Option<Duration>,
+    whose: Whose,
+}
+
+/// Whose doing it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The hub's, or the road's.
+    Theirs,
+    /// The engine's: the hub was silent or at fault, or a new greeting is due.
+    Engines,
+    /// Ours: a better hub, a new certificate, the end of the process.
+    Ours,
 }
 
 impl End {
     fn of(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), unwelcome: false }
+        Self { reason: reason.into(), unwelcome: false, elsewhere: None, whose: Whose::Theirs }
+    }
+
+    fn by(self, whose: Whose) -> Self {
+        Self { whose, ..self }
     }
 }
 
@@ -72,25 +129,34 @@ const fn is_unwelcome(code: CloseCode) -> bool {
 /// A session from the driver's side.
 pub struct Session {
     outboxes: [mpsc::Sender<(Frame, u64)>; 3],
-    end: watch::Sender<Option<String>>,
+    end: watching::Sender<Option<String>>,
 }
 
 impl Uplink {
-    /// An uplink to the hubs that `settings` name, or to those that were heard of last.
+    /// An uplink to the hubs that `settings` name and that were heard of last. `seed` spreads agents.
     #[must_use]
-    pub fn new(identity: Identity, places: Places, clock: Clock, settings: &HubSettings) -> Self {
-        let fixed = !settings.addresses.is_empty();
-        let addresses = if fixed { settings.addresses.clone() } else { places.known_hubs() };
+    pub fn new(
+        identity: Identity,
+        places: Places,
+        clock: Clock,
+        settings: &HubSettings,
+        metered: bool,
+        seed: u64,
+    ) -> Self {
         let wall = clock.clone();
         let options =
             ClientOptions { road: settings.road, ..ClientOptions::new(Arc::new(move || wall.wall())) };
         Self {
             dialer: Dialer::new(options),
+            road: settings.road,
+            metered,
             identity: Mutex::new(identity),
+            hubs: Mutex::new(Hubs::new(settings, places.memory(), seed)),
             places,
             clock,
-            hubs: Mutex::new(Hubs::new(addresses)),
-            fixed,
+            present: Mutex::default(),
+            ready: Mutex::default(),
+            news: Notify::new(),
             figures: Mutex::default(),
             before: Mutex::default(),
             met: Mutex::default(),
@@ -102,93 +168,80 @@ impl Uplink {
         let (control, control_out) = mpsc::channel(OUTBOX_FRAMES);
         let (live, live_out) = mpsc::channel(OUTBOX_FRAMES);
         let (backlog, backlog_out) = mpsc::channel(OUTBOX_FRAMES);
-        let (end, ended) = watch::channel(None);
+        let (end, ended) = watching::channel(None);
         let uplink = Arc::clone(self);
         tokio::spawn(async move {
             let outboxes = [control_out, live_out, backlog_out];
             let end = uplink.session(&events, outboxes, ended).await;
             uplink.remember(&end);
-            let End { reason, unwelcome } = end;
+            let End { reason, unwelcome, elsewhere, .. } = end;
             // The driver lives as long as the process; when it is gone nobody needs to be told.
             let _stopped = events.send(Event::Disconnected { reason, unwelcome }).await;
+            if let Some(within) = elsewhere {
+                let _stopped = events.send(Event::Elsewhere { within }).await;
+            }
         });
         Session { outboxes: [control, live, backlog], end }
     }
 
-    /// Takes over a list of hubs that a hub told of. An empty one is not believed, and where the operator named hubs,
-    /// those count: he may know a road that the hubs do not.
-    pub fn learn_hubs(&self, addresses: Vec<String>) {
-        if addresses.is_empty() || self.fixed {
-            return;
-        }
-        let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
-        if hubs.addresses() != addresses {
-            if let Err(error) = self.places.remember_hubs(&addresses) {
-                tracing::warn!(%error, "the list of hubs could not be kept for the next start");
-            }
-            *hubs = Hubs::new(addresses);
+    /// Takes over what a hub told of all hubs. An empty list is not believed.
+    pub fn learn_hubs(&self, hubs: Vec<HubEndpoint>) {
+        if self.hubs().learn(hubs) {
+            self.news.notify_one();
         }
     }
 
-    /// Closes the socket after farewells have left.
+    /// Closes the socket after farewells have left, and keeps what is known of hubs.
     pub async fn close(&self) {
         self.dialer.close(CloseCode::Shutdown, "the agent stops").await;
+        self.keep().await;
+    }
+
+    fn hubs(&self) -> MutexGuard<'_, Hubs> {
+        self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn present(&self) -> MutexGuard<'_, Option<Present>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn session(
         &self,
         events: &mpsc::Sender<Event>,
         outboxes: [mpsc::Receiver<(Frame, u64)>; 3],
-        mut ended: watch::Receiver<Option<String>>,
+        mut ended: watching::Receiver<Option<String>>,
     ) -> End {
         let connected = tokio::select! {
             connected = self.dial() => connected,
-            reason = asked_to_end(&mut ended) => Err(End::of(reason)),
+            reason = asked_to_end(&mut ended) => Err(End::of(reason).by(Whose::Engines)),
         };
-        let connection = match connected {
-            Ok(connection) => connection,
+        let Way { target, hub, connection } = match connected {
+            Ok(way) => way,
             Err(end) => {
                 tracing::info!(reason = end.reason, "no session with a hub");
                 return end;
             }
         };
+        let present = Present { target, hub, welcomed: false, dismissed: false };
+        *self.present() = Some(present.clone());
         self.keep_figures(Some(connection.clone()));
-        let end = self.converse(&connection, events, outboxes, ended).await;
+        let mut end = self.converse(&connection, events, outboxes, ended).await;
         self.keep_figures(None);
+        let present = self.present().take().unwrap_or(present);
         tracing::info!(hub = %connection.peer().name, reason = end.reason, "the session with the hub ended");
-        end
-    }
-
-    async fn dial(&self) -> Result<Connection, End> {
-        let hub = self
-            .hubs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .next()
-            .ok_or_else(|| End::of("no hub is known: name one in [hub] addresses, or enrol again"))?;
-        let found = tokio::net::lookup_host(&hub)
-            .await
-            .map_err(|error| End::of(format!("{hub} cannot be looked up: {error}")))?;
-        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut failure = End::of(format!("{hub} has no address"));
-        // A name may have many addresses; the next attempt tries the ones that this one left out.
-        for address in found.take(4).collect::<Vec<SocketAddr>>() {
-            match self.dialer.connect(address, &identity).await {
-                Ok(connection) => {
-                    self.hubs.lock().unwrap_or_else(PoisonError::into_inner).stay(&hub);
-                    return Ok(connection);
-                }
-                Err(error) => {
-                    let refused = if let ConnectError::Refused { reason, .. } = &error {
-                        Some(reason.code)
-                    } else {
-                        None
-                    };
-                    failure = End { reason: error.to_string(), unwelcome: refused.is_some_and(is_unwelcome) };
-                }
+        // The engine ends a session because of what the hub does or does not, or to greet anew: at the same hub, then.
+        let anew = end.whose == Whose::Engines && present.welcomed && !present.dismissed;
+        if end.whose != Whose::Ours {
+            let now = self.clock.moment();
+            let mut hubs = self.hubs();
+            match (&present.target, anew) {
+                (Target::Hub(hub), true) => hubs.routes().failed(*hub, now),
+                (Target::Seed(_), true) => {}
+                (target, false) => hubs.failed(target, now),
             }
+            end.elsewhere = (!anew && hubs.elsewhere(now)).then_some(SPREAD);
         }
-        Err(failure)
+        end
     }
 
     async fn converse(
@@ -196,7 +249,7 @@ impl Uplink {
         connection: &Connection,
         events: &mpsc::Sender<Event>,
         [control_out, live_out, backlog_out]: [mpsc::Receiver<(Frame, u64)>; 3],
-        mut ended: watch::Receiver<Option<String>>,
+        mut ended: watching::Receiver<Option<String>>,
     ) -> End {
         let streams = async {
             let (control, answers) = connection.open_bi(2).await?;
@@ -216,27 +269,33 @@ impl Uplink {
         let live = tokio::spawn(write(live, Channel::Live, live_out, events.clone()));
         let backlog = tokio::spawn(write(backlog, Channel::Backlog, backlog_out, events.clone()));
         if events.send(Event::Connected).await.is_err() {
-            return End::of("the agent stops");
+            return End::of("the agent stops").by(Whose::Ours);
         }
-        let reason = tokio::select! {
-            reason = self.read(answers, events, &renewals) => reason,
-            reason = connection.closed() => reason.to_string(),
+        let end = tokio::select! {
+            end = self.read(answers, events, &renewals) => end,
+            reason = connection.closed() => End::of(reason.to_string()),
+            reason = self.watch(connection) => {
+                End { elsewhere: Some(Duration::ZERO), ..End::of(reason).by(Whose::Ours) }
+            }
             reason = asked_to_end(&mut ended) => {
                 // The driver has let go of its outboxes: the writers end when they are empty.
                 drop(renewals);
                 let _late = tokio::time::timeout(FAREWELL, &mut farewell).await;
-                reason
+                End::of(reason).by(Whose::Engines)
             }
         };
         // What the hub said counts more than what we made of it, and has to be asked before our own close hides it.
         let theirs = connection.close_reason().filter(|close| close.by_peer);
-        connection.close(CloseCode::Shutdown, &reason);
+        let code = if end.elsewhere.is_some() { CloseCode::Moved } else { CloseCode::Shutdown };
+        connection.close(code, &end.reason);
         for task in [farewell, live, backlog] {
             task.abort();
         }
         match theirs {
-            Some(close) => End { reason: close.to_string(), unwelcome: is_unwelcome(close.code) },
-            None => End::of(reason),
+            Some(close) if end.elsewhere.is_none() => {
+                End { reason: close.to_string(), unwelcome: is_unwelcome(close.code), ..end }
+            }
+            _ => end,
         }
     }
 
@@ -246,7 +305,7 @@ impl Uplink {
         mut answers: Inlet,
         events: &mpsc::Sender<Event>,
         renewals: &mpsc::Sender<Frame>,
-    ) -> String {
+    ) -> End {
         // With an expired certificate the hub serves nothing but its renewal: ask at once, then begin anew.
         let expired = matches!(self.standing(), Standing::Grace { .. });
         let mut asked = expired;
@@ -254,30 +313,50 @@ impl Uplink {
         loop {
             let frame = match answers.next(FRAME_MAX).await {
                 Ok(Some(bytes)) => millrace_wire::decode(&bytes),
-                Ok(None) => return "the hub ended the session".to_owned(),
-                Err(error) => return error.to_string(),
+                Ok(None) => return End::of("the hub ended the session"),
+                Err(error) => return End::of(error.to_string()),
             };
             match frame {
                 Ok(Frame::RenewalGrant(grant)) => match renewal.take() {
                     Some(request) => {
                         self.renewed(&request, &grant);
                         if expired {
-                            return "the certificate was renewed".to_owned();
+                            return End::of("the certificate was renewed").by(Whose::Ours);
                         }
                     }
                     None => tracing::warn!("the hub renewed a certificate that nobody asked for"),
                 },
                 Ok(frame) => {
+                    self.overhear(&frame);
                     if events.send(Event::Received(frame)).await.is_err() {
-                        return "the agent stops".to_owned();
+                        return End::of("the agent stops").by(Whose::Ours);
                     }
                 }
-                Err(error) => return format!("the hub sent what is no frame: {error}"),
+                Err(error) => return End::of(format!("the hub sent what is no frame: {error}")),
             }
             if !asked && self.standing().wants_renewal() {
                 asked = true;
                 renewal = self.ask_for_renewal(renewals).await;
             }
+        }
+    }
+
+    /// What a frame says of the hub itself.
+    fn overhear(&self, frame: &Frame) {
+        let mut present = self.present();
+        let Some(present) = present.as_mut() else { return };
+        match frame {
+            Frame::Welcome(_) => {
+                present.welcomed = true;
+                self.hubs().welcomed();
+            }
+            Frame::Acks(_) => {
+                if let Some(hub) = present.hub {
+                    self.hubs().routes().served(hub);
+                }
+            }
+            Frame::Goodbye(_) => present.dismissed = true,
+            _ => {}
         }
     }
 }
@@ -307,7 +386,7 @@ impl Session {
     }
 }
 
-async fn asked_to_end(ended: &mut watch::Receiver<Option<String>>) -> String {
+async fn asked_to_end(ended: &mut watching::Receiver<Option<String>>) -> String {
     let asked = ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
     asked.unwrap_or_else(|| "the agent stops".to_owned())
 }

@@ -133,6 +133,7 @@ impl Subject for Script {
             }
             "connected" => self.handle(Event::Connected),
             "lost" => self.handle(Event::Disconnected { reason: "lost".to_owned(), unwelcome: false }),
+            "elsewhere" => self.handle(Event::Elsewhere { within: Duration::from_millis(100) }),
             "shutdown" => self.handle(Event::Shutdown),
             "allowance" => {
                 let rate = value(words, "rate").filter(|text| *text != "unlimited");

@@ -14,6 +14,7 @@ millrace_sim::transcripts! { Script:
     metered_sends_only_what_is_urgent
     a_late_answer_of_an_old_session_is_ignored
     a_superseded_session_stays_away_for_a_while
+    another_hub_is_tried_at_once
     a_lane_used_first_inside_a_session_is_shipped
     a_declined_run_does_not_stop_the_others
     a_damaged_record_is_declared_and_the_rest_goes_on

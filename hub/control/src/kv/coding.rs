@@ -39,6 +39,10 @@ pub(crate) fn encode_command(command: &Command) -> Bytes {
         Command::Revoke { lease } => put_number(&mut to, 3, *lease),
         Command::Compact { revision } => put_number(&mut to, 4, *revision),
         Command::Budget { bytes } => put_number(&mut to, 5, *bytes),
+        Command::Raise { revision, next_lease } => {
+            put_number(&mut to, 6, *revision);
+            to.number(*next_lease);
+        }
     }
     to.finish()
 }
@@ -79,6 +83,7 @@ pub(crate) fn decode_command(bytes: Bytes) -> Result<Command, CodecError> {
         3 => Command::Revoke { lease: from.number("lease")? },
         4 => Command::Compact { revision: from.number("revision")? },
         5 => Command::Budget { bytes: from.number("budget")? },
+        6 => Command::Raise { revision: from.number("revision")?, next_lease: from.number("next lease")? },
         found => return Err(CodecError::Unknown { what: "command", found: found.into() }),
     };
     from.end()?;
@@ -248,6 +253,10 @@ fn put_outcome(to: &mut Encoder, outcome: &Outcome) {
             to.byte(6);
             put_refusal(to, refusal);
         }
+        Outcome::Raised { revision, next_lease } => {
+            put_number(to, 7, *revision);
+            to.number(*next_lease);
+        }
     }
 }
 
@@ -263,6 +272,7 @@ fn take_outcome(from: &mut Decoder) -> Result<Outcome, CodecError> {
         4 => Outcome::Compacted { revision: from.number("revision")? },
         5 => Outcome::Budgeted { bytes: from.number("budget")? },
         6 => Outcome::Refused(take_refusal(from)?),
+        7 => Outcome::Raised { revision: from.number("revision")?, next_lease: from.number("next lease")? },
         found => return Err(CodecError::Unknown { what: "outcome", found: found.into() }),
     })
 }

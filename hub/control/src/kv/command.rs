@@ -33,6 +33,13 @@ pub enum Command {
         /// Up to and including this one.
         revision: u64,
     },
+    /// Lets revisions and leases go on above those of a cluster that this one takes over from: fences only rise.
+    Raise {
+        /// The next change gets a higher revision. Lower than the present one: nothing changes.
+        revision: u64,
+        /// The next lease gets this name or a higher one.
+        next_lease: u64,
+    },
     /// Sets what all keys and values together may take.
     Budget {
         /// In bytes.

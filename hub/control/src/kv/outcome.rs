@@ -35,6 +35,13 @@ pub enum Outcome {
         /// Up to and including this revision.
         revision: u64,
     },
+    /// Revisions and leases go on above these.
+    Raised {
+        /// The newest revision.
+        revision: u64,
+        /// The name of the next lease.
+        next_lease: u64,
+    },
     /// The budget was set.
     Budgeted {
         /// In bytes.

@@ -99,9 +99,19 @@ impl Store {
             Command::Grant { ttl_ms } => self.grant(*ttl_ms, writes),
             Command::Revoke { lease } => self.revoke(*lease, writes),
             Command::Compact { revision } => self.compact(*revision, writes),
+            Command::Raise { revision, next_lease } => Ok(self.raise(*revision, *next_lease)),
             Command::Budget { bytes } => Ok(self.budget(*bytes)),
         });
         done.unwrap_or_else(Outcome::Refused)
+    }
+
+    /// What lies between the present revision and the new one never was: it counts as forgotten.
+    fn raise(&mut self, revision: u64, next_lease: u64) -> Outcome {
+        if revision > self.meta.revision {
+            (self.meta.revision, self.meta.compacted) = (revision, revision);
+        }
+        self.meta.next_lease = self.meta.next_lease.max(next_lease);
+        Outcome::Raised { revision: self.meta.revision, next_lease: self.meta.next_lease }
     }
 
     fn budget(&mut self, bytes: u64) -> Outcome {

@@ -89,7 +89,15 @@ impl LogStore {
     }
 
     /// Over a log that is known; reader and handle lead to it.
-    pub(crate) fn new(me: NodeId, known: Tail, reader: LogReader, handle: LogHandle) -> Self {
+    ///
+    /// A leader that starts again does not go on in its term: openraft would let it, but what its last process sent to others
+    /// before its own disk had it, this one knows nothing of, and would give the same place to something else; and it would
+    /// answer reads before it knows what of its log was decided. Its vote counts as one that nobody has granted yet, so that
+    /// it neither leads nor votes for anybody else in that term.
+    pub(crate) fn new(me: NodeId, mut known: Tail, reader: LogReader, handle: LogHandle) -> Self {
+        if let Some(vote) = known.vote.as_mut().filter(|vote| vote.leader_id.voted_for == Some(me)) {
+            vote.committed = false;
+        }
         let flushes = Flushes { last: known.last, ..Flushes::default() };
         Self {
             handle,

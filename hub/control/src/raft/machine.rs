@@ -123,7 +123,7 @@ fn snapshot_error(error: impl std::fmt::Display) -> StorageError {
     StorageIOError::write_snapshot(None, &io::Error::other(error.to_string())).into()
 }
 
-fn commands(batch: &Batch) -> Result<Vec<Command>, CodecError> {
+pub(crate) fn commands(batch: &Batch) -> Result<Vec<Command>, CodecError> {
     coding::split_batch(batch.0.clone())?.into_iter().map(coding::decode_command).collect()
 }
 

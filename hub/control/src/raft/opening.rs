@@ -138,7 +138,7 @@ pub(crate) fn open(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<
 }
 
 /// Fills a state that lost more than the log still has.
-fn refill(
+pub(crate) fn refill(
     log: &DecisionLog,
     state: &mut DecisionState,
     directory: &Path,

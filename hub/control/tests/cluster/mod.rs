@@ -6,7 +6,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod history;
-pub mod linear;
+#[path = "../operating/mod.rs"]
+mod operating;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

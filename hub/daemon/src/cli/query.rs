@@ -90,6 +90,9 @@ impl Query {
         if damages > 0 {
             note("the hub moves damaged records aside; agents that still have them send them again");
         }
+        if answer.get("complete").and_then(Value::as_bool) == Some(false) {
+            note("this answer may be incomplete: no hub that keeps all of it can be reached now");
+        }
         if self.which.json {
             say_json(&answer)?;
             return Ok(exit);

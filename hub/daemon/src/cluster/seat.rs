@@ -25,6 +25,7 @@ use millrace_model::{HubId, Incarnation, NodeId, Wall};
 
 use super::record::{ClusterRecord, HubRecord, HubState, Settings};
 use super::{Cluster, keys};
+use crate::backup::restoring::read_dump;
 use crate::places::{About, Places, SeatFile};
 use crate::registry::import::Import;
 use crate::registry::sightings::Sightings;
@@ -143,6 +144,8 @@ pub async fn take(taking: Taking<'_>, sightings: Sightings) -> Result<Arc<Regist
     if seat.founding || !seat.begun {
         (seat.founding, seat.begun) = (false, true);
         places.write_seat(&seat).map_err(|error| Failure::io("cluster.json cannot be written", &error))?;
+        // Taken in now; that it could not be removed changes nothing.
+        let _ = std::fs::remove_file(places.dump());
     }
     Ok(registry)
 }
@@ -162,6 +165,12 @@ async fn settle(
     }
     let cluster = Cluster::of(control.clone(), seat.epoch, seat.control).await.map_err(failed)?;
     if seat.founding {
+        if taking.places.dump().exists() {
+            // What an old cluster decided: with it there, the first records are no news.
+            let dump = read_dump(&taking.places.dump())?;
+            cluster.control().refill(&dump).await.map_err(failed)?;
+            cluster.caught_up(dump.revision).await;
+        }
         first_records(&cluster, taking, seat).await?;
     }
     let registry = Registry::new(cluster, sightings);

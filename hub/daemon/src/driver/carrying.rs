@@ -76,6 +76,7 @@ impl Driver {
         #[expect(clippy::cast_precision_loss, reason = "a count of at most 1,024")]
         self.parts.meters.commit_changes.observe(changes.len() as f64);
         self.commit_asked = self.parts.clock.moment();
+        self.parts.pulse.commits.asked(self.commit_asked);
         self.committing.busy(COMMIT_DEADLINE);
         self.hand_over(commit, Arc::new(changes));
     }
@@ -125,6 +126,7 @@ impl Driver {
             Answer::Event(event) => {
                 self.committing.tick();
                 self.committing.idle();
+                self.parts.pulse.commits.flushed(self.parts.clock.moment());
                 if let Event::Committed { usage, .. } = &event {
                     let took = self.parts.clock.moment().since(self.commit_asked);
                     self.parts.meters.commit_seconds.observe(took.as_secs_f64());

@@ -46,6 +46,8 @@ pub enum Input {
     },
     /// The numbers that the engine works with have changed.
     Reconfigure(Box<Config>),
+    /// Answer when it is this input's turn: how far behind is the driver?
+    Ping(oneshot::Sender<()>),
     /// How do things stand?
     Ask(oneshot::Sender<Snapshot>),
 }

@@ -125,7 +125,7 @@ mod tests {
             assert!(way.send(mib.clone()));
             assert_eq!(end.next().await.as_ref(), Some(&mib));
         }
-        let fitting = (0..2 * BYTES_MAX >> 20).take_while(|_| way.send(mib.clone())).count();
+        let fitting = (0..2 * (BYTES_MAX >> 20)).take_while(|_| way.send(mib.clone())).count();
         assert_eq!(u64::try_from(fitting).unwrap(), (BYTES_MAX >> 20) + 1);
         assert!(end.ended().await.contains("does not read"));
         way.end("another reason");

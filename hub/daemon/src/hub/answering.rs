@@ -1,12 +1,14 @@
-//! What this hub answers to the calls of others: messages of the consensus, hubs that join, hubs that renew their certificate.
+//! What this hub answers to the calls of others: messages of the consensus, hubs that join, hubs that renew their certificate, and
+//! queries for records that it keeps.
 
-use std::sync::Weak;
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use millrace_host::Clock;
 use millrace_wire::CallKind;
 
 use crate::cluster::{joining, renewing};
+use crate::http::{Api, ApiParts};
 use crate::peers::{Answer, Answered, Caller};
 use crate::registrar::Registrar;
 
@@ -14,6 +16,8 @@ use crate::registrar::Registrar;
 pub(super) struct Answering {
     /// Not held: the consensus holds the road to the others, and the road holds this.
     pub(super) registrar: Weak<Registrar>,
+    /// There a moment after the others can ask. Not held, likewise.
+    pub(super) api: Arc<OnceLock<Weak<ApiParts>>>,
     pub(super) clock: Clock,
 }
 
@@ -40,7 +44,11 @@ impl Answer for Answering {
                 CallKind::Renew => renewing::answer(cluster, &registrar, &from, &body)
                     .await
                     .map_err(|error| error.to_string()),
-                CallKind::Api => Err("this hub answers no questions of the API to other hubs".to_owned()),
+                CallKind::Api => match self.api.get().and_then(Api::upgrade) {
+                    Some(_) if from.node.is_none() => Err("only hubs of the table may ask".to_owned()),
+                    Some(api) => crate::http::records_for_peer(&api, &body).await,
+                    None => Err("this hub is starting".to_owned()),
+                },
             }
         })
     }

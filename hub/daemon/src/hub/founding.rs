@@ -55,7 +55,7 @@ pub fn found(data: &Path, about: &About, life: Option<Duration>, now: Wall) -> R
     Ok(Founded { hub, ca: ca.key_hash() })
 }
 
-fn check(about: &About) -> Result<(), Failure> {
+pub(crate) fn check(about: &About) -> Result<(), Failure> {
     for (what, text) in [("name", &about.name), ("region", &about.region)] {
         if !millrace_link::ca::valid_name(text) {
             let failure = Failure::new(Exit::Usage, format!("`{text}` cannot be the hub's {what}"));

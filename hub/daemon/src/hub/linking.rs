@@ -8,11 +8,11 @@
 //! Absent: decisions (`cluster`), roads (`peers`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_host::{Clock, Failure, Shutdown, entropy};
-use millrace_hub_engine::membership::{Fullness, Peer, Preset as GossipPreset, Profile};
+use millrace_hub_control::Role;
+use millrace_hub_engine::membership::{Fullness, Liveness, Peer, Preset as GossipPreset, Profile};
 use millrace_journal::WriterHandle;
 use millrace_link::Road;
 use millrace_model::store::Change;
@@ -22,22 +22,24 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::answering::Answering;
-use crate::cluster::record::HubRecord;
+use crate::cluster::record::{HubRecord, HubState};
 use crate::cluster::upkeep::{self, Own, Synced};
 use crate::cluster::{Cluster, Table, placed, seat, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
+use crate::health::{self, HealthParts};
+use crate::http::ApiParts;
+use crate::hubs::{Heard, Hubs, Listed};
 use crate::meters::Meters;
 use crate::opening;
 use crate::peers::gossip::{self, GossipMeters, GossipParts, Roster};
 use crate::peers::{Attendants, PeerAddress, Peers};
 use crate::places::Places;
+use crate::pulse::Pulse;
 use crate::registrar::Registrar;
 
 /// Reports of the engine that wait; further ones are said again.
 const SYNCED_WAITING_MAX: usize = 16;
-/// How often this hub tells the others how busy it is.
-const PROFILE_EVERY: Duration = Duration::from_secs(2);
 
 /// What the driver has to say to the cluster, and where it comes out.
 pub(super) struct FromDriver {
@@ -61,9 +63,17 @@ pub(super) struct LinkingParts {
     pub(super) writer: WriterHandle,
     pub(super) from_driver: FromDriver,
     pub(super) endpoint: HubEndpoint,
+    /// What agents are told of the hubs.
+    pub(super) hubs: Hubs,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) witness: bool,
+    /// Who answers other hubs' queries, once it is there.
+    pub(super) api: Arc<OnceLock<Weak<ApiParts>>>,
     pub(super) own: Own,
     pub(super) places: Places,
     pub(super) preset: Preset,
+    /// Where others are reached, by name, when not as they say themselves.
+    pub(super) roads: BTreeMap<String, Vec<String>>,
     pub(super) sessions_max: usize,
     pub(super) meters: Meters,
     pub(super) clock: Clock,
@@ -113,7 +123,11 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     });
     let tables = cluster.tables();
     peers.attach(Attendants {
-        calls: Arc::new(Answering { registrar: Arc::downgrade(&parts.registrar), clock: clock.clone() }),
+        calls: Arc::new(Answering {
+            registrar: Arc::downgrade(&parts.registrar),
+            api: Arc::clone(&parts.api),
+            clock: clock.clone(),
+        }),
         driver: driver.clone(),
         gossip: gossip.inbox,
         node_of: Arc::new(move |hub: &HubId| tables.borrow().node_of(hub)),
@@ -122,16 +136,34 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     let synced = Synced::default();
     let (places, halt) = (parts.places.clone(), || shutdown.clone());
     let mut tasks = vec![
-        tokio::spawn(expect(cluster.clone(), peers.clone(), halt())),
+        tokio::spawn(expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt())),
         tokio::spawn(upkeep::run(cluster.clone(), own.subscribe(), synced.clone(), places, halt())),
         tokio::spawn(steward::run(cluster.clone(), clock.clone(), halt())),
-        tokio::spawn(describe(
-            Arc::clone(&profile),
-            (cluster.clone(), parts.endpoint.clone()),
-            (parts.meters.clone(), parts.sessions_max),
+        tokio::spawn(describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt())),
+        tokio::spawn(list(
+            parts.hubs.clone(),
+            cluster.clone(),
+            gossip.roster.clone(),
+            profile.subscribe(),
             halt(),
         )),
     ];
+    let control = cluster.control().clone();
+    let (_, judging) = health::start(HealthParts {
+        clock: clock.clone(),
+        pulse: Arc::clone(&parts.pulse),
+        driver: driver.clone(),
+        meters: parts.meters.clone(),
+        sessions_max: parts.sessions_max,
+        witness: parts.witness,
+        control: Arc::new(move || match control.metrics().role {
+            Role::Stopped => Some("it has stopped taking part in the cluster's decisions".to_owned()),
+            _ => None,
+        }),
+        profile: Arc::clone(&profile),
+        shutdown: halt(),
+    });
+    tasks.push(judging);
     if store.is_some() {
         tasks.push(tokio::spawn(placed::run(cluster.clone(), own.subscribe(), driver.clone(), halt())));
     }
@@ -140,12 +172,14 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
 }
 
 /// Has the peers be connected with the hubs of the table.
-async fn expect(cluster: Cluster, peers: Peers, shutdown: Shutdown) {
+async fn expect(cluster: Cluster, peers: Peers, roads: BTreeMap<String, Vec<String>>, shutdown: Shutdown) {
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
-        let address =
-            |record: &HubRecord| PeerAddress { hub: record.hub, addresses: record.addresses.clone() };
+        let address = |record: &HubRecord| {
+            let addresses = roads.get(&record.name).unwrap_or(&record.addresses).clone();
+            PeerAddress { hub: record.hub, addresses }
+        };
         let others: BTreeMap<_, _> =
             table.others(cluster.me()).into_iter().map(|(node, record)| (node, address(record))).collect();
         peers.expect(others);
@@ -153,6 +187,56 @@ async fn expect(cluster: Cluster, peers: Peers, shutdown: Shutdown) {
             changed = tables.changed() => if changed.is_err() { return },
             () = shutdown.triggered() => return,
         }
+    }
+}
+
+/// Keeps the list that agents are told of true: the committed table, and what gossip hints at.
+async fn list(
+    hubs: Hubs,
+    cluster: Cluster,
+    mut roster: watch::Receiver<Arc<Roster>>,
+    mut own: watch::Receiver<Profile>,
+    shutdown: Shutdown,
+) {
+    let mut tables = cluster.tables();
+    loop {
+        let table = Arc::clone(&tables.borrow_and_update());
+        // A hub that was not taken in yet knows of itself alone.
+        if table.hub(cluster.me()).is_some() {
+            let listed = table
+                .records()
+                .filter(|record| record.state != HubState::Leaving || record.node == cluster.me());
+            hubs.decided(cluster.me(), listed.map(listed_as).collect(), table.placement.value.clone());
+        }
+        let heard = roster.borrow_and_update().members.clone();
+        let heard = heard.into_iter().filter_map(|(node, member)| {
+            let profile = member.profile?;
+            let alive = member.liveness != Liveness::Down;
+            let (draining, load_permille) = (profile.draining, profile.load_permille);
+            Some((node, Heard { alive, draining, load_permille }))
+        });
+        // The roster is of the others.
+        let said = own.borrow_and_update().clone();
+        let mine = Heard { alive: true, draining: said.draining, load_permille: said.load_permille };
+        hubs.heard(heard.chain([(cluster.me(), mine)]).collect());
+        tokio::select! {
+            changed = tables.changed() => if changed.is_err() { return },
+            changed = roster.changed() => if changed.is_err() { return },
+            changed = own.changed() => if changed.is_err() { return },
+            () = shutdown.triggered() => return,
+        }
+    }
+}
+
+fn listed_as(record: &HubRecord) -> Listed {
+    Listed {
+        node: record.node,
+        hub: record.hub,
+        name: record.name.clone(),
+        region: record.region.clone(),
+        addresses: record.addresses.clone(),
+        witness: record.witness,
+        member: record.state == HubState::Member,
     }
 }
 
@@ -219,22 +303,18 @@ fn profile(endpoint: &HubEndpoint, table: &Table, cluster: &Cluster) -> Profile 
     profile.fitted()
 }
 
-/// Keeps the profile true: how full the store is, how busy the hub. Whether it drains is somebody else's to say.
+/// Keeps the profile true: how full the store is. How busy the hub is and whether it drains is [`health`]'s to say.
 async fn describe(
     said: Arc<watch::Sender<Profile>>,
-    (cluster, endpoint): (Cluster, HubEndpoint),
-    (meters, sessions_max): (Meters, usize),
+    cluster: Cluster,
+    endpoint: HubEndpoint,
     shutdown: Shutdown,
 ) {
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
-        let sessions = u64::try_from(meters.sessions.get()).unwrap_or(0);
-        let permille =
-            sessions.saturating_mul(1_000) / u64::try_from(sessions_max.max(1)).unwrap_or(u64::MAX);
-        let load_permille = u16::try_from(permille.min(1_000)).unwrap_or(1_000);
         said.send_if_modified(|said| {
-            let draining = said.draining;
+            let (load_permille, draining) = (said.load_permille, said.draining);
             let now = Profile { load_permille, draining, ..profile(&endpoint, &table, &cluster) };
             let changed = *said != now;
             *said = now;
@@ -242,7 +322,6 @@ async fn describe(
         });
         tokio::select! {
             changed = tables.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(PROFILE_EVERY) => {}
             () = shutdown.triggered() => return,
         }
     }

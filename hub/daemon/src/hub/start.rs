@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
@@ -29,6 +29,7 @@ use crate::config::{Config, Preset};
 use crate::driver::input::Input;
 use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts};
 use crate::http::{Api, ApiParts, WATCHERS_MAX};
+use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
 use crate::peers::control_road::ControlRoad;
@@ -166,6 +167,7 @@ impl Hub {
             memory: config.places.retention(),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
+        let (hubs, answering) = (Hubs::alone(&endpoint), Arc::new(OnceLock::new()));
         let linked = linking::link(LinkingParts {
             cluster: cluster.clone(),
             peers: peers.clone(),
@@ -174,9 +176,14 @@ impl Hub {
             writer: writer.handle(),
             from_driver,
             endpoint: endpoint.clone(),
+            hubs: hubs.clone(),
+            pulse: Arc::clone(&pulse),
+            witness,
+            api: Arc::clone(&answering),
             own,
             places: config.places.clone(),
             preset: config.preset,
+            roads: config.roads.clone(),
             sessions_max: config.quota.sessions,
             meters: meters.clone(),
             clock: clock.clone(),
@@ -184,6 +191,7 @@ impl Hub {
         })?;
         let api = Api::new(ApiParts {
             endpoint,
+            hubs: hubs.clone(),
             peers: peers.clone(),
             roster: linked.roster,
             quic: doors.quic,
@@ -202,6 +210,8 @@ impl Hub {
             shutdown: shutdown.clone(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         });
+        // The first to be set, so it always is.
+        let _ = answering.set(api.downgrade());
         let sessions = Sessions {
             driver: handle.clone(),
             registrar: Arc::clone(&registrar),
@@ -211,6 +221,7 @@ impl Hub {
         };
         let Doors { listener, web, socket, quic, http } = doors;
         let mut tasks = vec![
+            tokio::spawn(hubs.tell(handle.clone(), shutdown.clone())),
             tokio::spawn(reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()))),
             serve_web(web, &api, config.http_writable, &shutdown),
             serve_socket(socket, &api, &shutdown),

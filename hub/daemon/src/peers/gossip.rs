@@ -217,7 +217,7 @@ impl Chatter {
                 Output::Up(peer) => tracing::info!(node = %peer.node, "a hub seems alive"),
                 Output::Down(peer) => tracing::warn!(node = %peer.node, "a hub seems dead, or has left"),
                 Output::Renamed { after, .. } => {
-                    tracing::info!(node = %after.node, "a hub has started again")
+                    tracing::info!(node = %after.node, "a hub has started again");
                 }
                 Output::Rejoined(me) => {
                     tracing::warn!(
@@ -226,7 +226,7 @@ impl Chatter {
                     );
                 }
                 Output::Alone => {
-                    tracing::warn!("no other hub seems alive; perhaps it is this one that is cut off")
+                    tracing::warn!("no other hub seems alive; perhaps it is this one that is cut off");
                 }
                 Output::Profile(_) => {}
             }

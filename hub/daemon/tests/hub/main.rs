@@ -10,6 +10,7 @@
 
 mod agent;
 mod api;
+mod draining;
 mod enrolment;
 mod process;
 mod retention;

@@ -84,6 +84,13 @@ impl Problem {
     }
 }
 
+/// What is wrong and what to do about it, on one line.
+impl std::fmt::Display for Problem {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}; {}", self.message, self.hint)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         (self.status, [(header::CONTENT_TYPE, "application/json")], self.body()).into_response()

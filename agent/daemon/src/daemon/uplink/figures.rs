@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use millrace_host::times::rfc3339;
 use millrace_link::{Connection, Standing};
-use millrace_model::Wall;
+use millrace_model::{HubId, Wall};
 use serde::Serialize;
 
 use super::{End, Uplink};
@@ -12,6 +12,8 @@ use super::{End, Uplink};
 /// What the link itself knows.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct LinkFigures {
+    /// The hub at the other end, by its certificate.
+    pub hub_id: Option<HubId>,
     /// Smoothed round trip, milliseconds; 0 without a connection.
     pub rtt_ms: f64,
     /// UDP bytes sent since the process began.
@@ -58,6 +60,7 @@ impl Uplink {
         };
         drop(met);
         if let Some(connection) = self.figures.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            figures.hub_id = connection.peer().hub();
             figures.rtt_ms = connection.rtt().as_secs_f64() * 1_000.0;
             figures.bytes_sent += connection.bytes_sent();
             figures.bytes_received += connection.bytes_received();

@@ -1,4 +1,4 @@
-//! The checker of histories: what it accepts, and that it refuses what is wrong.
+//! The checker of histories: what it accepts, that it refuses what is wrong, and that it shows why.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,17 +8,14 @@
     unreachable_pub
 )]
 
-#[path = "cluster/linear.rs"]
-mod linear;
-
-use linear::{Act, Operation, is_linearizable};
+use millrace_sim::linear::{Act, History, Operation, is_linearizable};
 
 fn operation(act: Act, called: u64, returned: u64) -> Operation {
-    Operation { act, called, returned: Some(returned) }
+    Operation { client: 1, act, called, returned: Some(returned) }
 }
 
 fn unknown(act: Act, called: u64) -> Operation {
-    Operation { act, called, returned: None }
+    Operation { client: 1, act, called, returned: None }
 }
 
 #[test]
@@ -95,4 +92,44 @@ fn long_histories_with_many_at_once_are_decided_quickly() {
     assert!(is_linearizable(&history));
     history.push(operation(Act::Read(Some(u64::MAX)), 9_000, 9_001));
     assert!(!is_linearizable(&history));
+}
+
+#[test]
+fn what_cannot_be_explained_is_shown_without_what_does_not_matter() {
+    let history = History::new();
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut at = 0;
+    for round in 0..60_u64 {
+        // Whole rounds of honest work, and one read in the middle that sees an older value.
+        let written = history.call(1, 7, Act::Write(round), at);
+        written.done(Act::Write(round), at + 5);
+        let found = if round == 30 { 28 } else { round };
+        let read = history.call(rng.u64(2..9), 7, Act::Read(None), at + 6);
+        read.done(Act::Read(Some(found)), at + 9);
+        history.call(3, 8, Act::Write(round), at).done(Act::Write(round), at + 1);
+        at += 10;
+    }
+    let verdict = history.judge();
+    assert!(!verdict.is_linearizable());
+    let [counterexample] = verdict.counterexamples.as_slice() else { panic!("{verdict}") };
+    // The old write, a newer one that was done, and the read: neither order fits.
+    assert_eq!((counterexample.key, counterexample.operations.len()), (7, 3), "{verdict}");
+    let text = verdict.to_string();
+    assert!(text.contains("NOT LINEARIZABLE: 180 operations acknowledged, 0 unknown"), "{text}");
+    assert!(text.contains("read 28") && text.contains("wrote 28"), "{text}");
+}
+
+#[test]
+fn a_call_that_was_dropped_may_have_happened_and_one_that_is_void_may_not() {
+    let history = History::new();
+    drop(history.call(1, 1, Act::Write(1), 0));
+    drop(history.call(2, 1, Act::Read(None), 1));
+    history.call(3, 1, Act::Read(None), 5).done(Act::Read(Some(1)), 6);
+    let verdict = history.judge();
+    assert!(verdict.is_linearizable(), "{verdict}");
+    assert_eq!((verdict.acknowledged, verdict.unknown), (1, 1));
+    let history = History::new();
+    history.call(1, 1, Act::Write(1), 0).void();
+    history.call(3, 1, Act::Read(None), 5).done(Act::Read(Some(1)), 6);
+    assert!(!history.judge().is_linearizable());
 }

@@ -1,0 +1,86 @@
+//! `millrace-hub drain`: move the agents away before the hub stops.
+
+use std::time::Duration;
+
+use clap::Args;
+use millrace_host::config::Span;
+use millrace_host::terminal::{note, say, say_json};
+use millrace_host::{Exit, Failure};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::Which;
+use super::look::number;
+use crate::http::DrainRequest;
+
+/// How often to look how many sessions are left.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Send this hub's agents to other hubs, and take none.
+///
+/// It goes on receiving from other hubs and answers everybody; only agents go. It ends with --off, or when the hub stops.
+/// Exit code 0 when no session is left, or was not waited for; 75 when some are left.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  millrace-hub drain --wait 30s && systemctl restart millrace-hub\n  millrace-hub drain --off\n  millrace-hub drain --data ./hub --json"
+)]
+pub(super) struct Drain {
+    #[command(flatten)]
+    which: Which,
+    /// Take agents again.
+    #[arg(long)]
+    off: bool,
+    /// Wait for at most so long until no session is left.
+    #[arg(long, value_name = "TIME", conflicts_with = "off")]
+    wait: Option<Span>,
+}
+
+impl Drain {
+    pub(super) async fn perform(self) -> Result<Exit, Failure> {
+        let client = self.which.client()?;
+        let asked = json!(DrainRequest { on: !self.off });
+        let answer = client.post("/v1/drain", &asked).await?;
+        let others = number(&answer, "others");
+        let mut left = number(&answer, "sessions");
+        if !self.off && others == 0 && !self.which.json {
+            note("there is no other hub that takes agents: they come back to this one until it stops");
+        }
+        let deadline = Instant::now() + self.wait.map(Span::duration).unwrap_or_default();
+        while !self.off && left > 0 && Instant::now() < deadline {
+            sleep(LOOK_AGAIN).await;
+            let now = number(&client.get("/v1/status").await?, "sessions");
+            if now != left && !self.which.json {
+                note(&format!("{now} sessions left"));
+            }
+            left = now;
+        }
+        if self.which.json {
+            say_json(&json!({ "draining": !self.off, "sessions": left, "others": others }))?;
+        } else {
+            say(&format!("{}\n", sentence(self.off, left)))?;
+        }
+        let waited_in_vain = self.wait.is_some() && left > 0;
+        Ok(if waited_in_vain { Exit::Temporary } else { Exit::Ok })
+    }
+}
+
+fn sentence(off: bool, left: u64) -> String {
+    match (off, left) {
+        (true, left) => format!("the hub takes agents again; {left} sessions"),
+        (false, 0) => "the hub drains, and no session is left".to_owned(),
+        (false, left) => format!("the hub drains; {left} sessions left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_says_how_many_are_left() {
+        assert_eq!(sentence(false, 3), "the hub drains; 3 sessions left");
+        assert_eq!(sentence(false, 0), "the hub drains, and no session is left");
+        assert!(sentence(true, 0).contains("again"));
+        assert_eq!(json!(DrainRequest { on: true }), json!({ "on": true }));
+    }
+}
