@@ -36,7 +36,7 @@ use crate::pulse::Pulse;
 use crate::registrar::Registrar;
 use crate::retention::{self, Looking};
 
-pub(crate) use start::{load_ca, registry_failure, store_failure};
+pub(crate) use start::{load_ca, open_sightings, registry_failure, store_failure};
 
 /// How often the hub looks whether its own certificate is to be renewed.
 const IDENTITY_CHECK: Duration = Duration::from_secs(1_800);

@@ -287,7 +287,7 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
 
 /// Opens the sightings, and locks the data directory by that. A command that makes a token beside a hub that starts holds it
 /// for a moment.
-fn open_sightings(places: &Places) -> Result<Sightings, RegistryError> {
+pub(crate) fn open_sightings(places: &Places) -> Result<Sightings, RegistryError> {
     for _ in 0..LOCK_LOOKS {
         match Sightings::open(&places.seen()) {
             Err(RegistryError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
