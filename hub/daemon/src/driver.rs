@@ -18,7 +18,7 @@ pub mod input;
 mod keeping;
 mod replicating;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod way;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -164,7 +164,7 @@ impl DriverHandle {
 
 /// The driver; see the module.
 pub struct Driver {
-    parts: Parts,
+    pub(crate) parts: Parts,
     inputs: mpsc::Receiver<Input>,
     answers: mpsc::Receiver<Answer>,
     answer: mpsc::Sender<Answer>,

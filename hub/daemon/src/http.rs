@@ -22,7 +22,7 @@ mod watching;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request};
@@ -116,6 +116,16 @@ impl Api {
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The API, for somebody who must not keep it.
+    pub(crate) fn downgrade(&self) -> Weak<ApiParts> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// Back again, while it serves.
+    pub(crate) fn upgrade(parts: &Weak<ApiParts>) -> Option<Self> {
+        parts.upgrade().map(Self)
     }
 
     /// The other hubs that can be asked now, and how far they are.

@@ -217,6 +217,14 @@ impl Hub {
     }
 
     async fn renew_own(&self) {
+        if self.registrar.ca().is_none() {
+            match taking_part::renew_from_others(&self.config.places, &self.peers, self.clock.wall()).await {
+                Ok(Some(identity)) => self.present(&identity),
+                Ok(None) => {}
+                Err(failure) => tracing::error!(%failure, "the hub's certificate is not renewed yet"),
+            }
+            return;
+        }
         let (places, registrar) = (self.config.places.clone(), Arc::clone(&self.registrar));
         let (life, now) = (self.config.certificate_life, self.clock.wall());
         let current =

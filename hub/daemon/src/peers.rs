@@ -22,6 +22,7 @@
 //! | `calling`, `serving` | a call, seen from both ends |
 //! | `replication` | a replication stream, seen from both ends |
 //! | `errands` | connections to hubs that are in no table yet |
+//! | `figures` | what of it is counted |
 //! | `guests` | connections that came in |
 //! | [`control_road`] | the consensus' road |
 //! | [`gossip`] | the task that asks who seems alive |
@@ -30,6 +31,7 @@ pub mod bounds;
 mod calling;
 pub mod control_road;
 mod errands;
+mod figures;
 pub mod gossip;
 mod guests;
 mod keeping;
@@ -45,6 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use millrace_host::metrics::{Metrics, NameTaken};
 use millrace_host::{Clock, Shutdown};
 use millrace_link::{ClientOptions, CloseCode, Connection, Dialer, Identity, KeyHash, Road};
 use millrace_model::{HubId, Moment, NodeId};
@@ -55,6 +58,7 @@ use tokio::time::Instant;
 use crate::driver::DriverHandle;
 use bounds::Places;
 use errands::Errands;
+use figures::Figures;
 use guests::Guests;
 use keeping::{Link, State, Target};
 use reaching::Backoff;
@@ -172,6 +176,7 @@ struct Inner {
     /// Places for calls of all other hubs together.
     places: Places,
     random: Mutex<fastrand::Rng>,
+    figures: Figures,
 }
 
 impl Peers {
@@ -193,10 +198,19 @@ impl Peers {
             errands: Errands::default(),
             places: Places::in_all(),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            figures: Figures::default(),
             parts,
         }));
         errands::sweep(&peers.0);
         peers
+    }
+
+    /// Shows the figures of the links there. Once.
+    ///
+    /// # Errors
+    /// When two have one name: a fault in the program.
+    pub fn meter(&self, metrics: &Metrics) -> Result<(), NameTaken> {
+        self.0.figures.register(metrics)
     }
 
     /// Who takes what the other hubs send. Set once; before, calls are refused and replication waits.
@@ -268,7 +282,7 @@ impl Peers {
     ) -> Result<Bytes, CallError> {
         let until = Instant::now() + patience;
         let road = self.0.links().get(&node).map(|link| (link.state(), link.places()));
-        match road {
+        let answer = match road {
             None => Err(CallError::Unreachable(format!("{node} is not in the table of this hub"))),
             Some((State::Down { problem, .. }, _)) => {
                 Err(CallError::Unreachable(format!("no connection to {node}: {problem}")))
@@ -276,7 +290,9 @@ impl Peers {
             Some((State::Up { connection, .. }, places)) => {
                 calling::ask(&connection, &places, kind, body, until).await
             }
-        }
+        };
+        self.0.figures.made(kind, &answer);
+        answer
     }
 
     /// Asks the hub at one of these addresses, whoever of the cluster it is: for hubs that are in no table yet. The connection is
@@ -292,8 +308,12 @@ impl Peers {
         patience: Duration,
     ) -> Result<Bytes, CallError> {
         let until = Instant::now() + patience;
-        let (connection, places) = errands::reach(&self.0, addresses, until).await?;
-        calling::ask(&connection, &places, kind, body, until).await
+        let answer = match errands::reach(&self.0, addresses, until).await {
+            Ok((connection, places)) => calling::ask(&connection, &places, kind, body, until).await,
+            Err(error) => Err(error),
+        };
+        self.0.figures.made(kind, &answer);
+        answer
     }
 
     /// Sends a datagram to another hub, over whichever connection stands; dropped when none does.

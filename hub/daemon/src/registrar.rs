@@ -122,6 +122,11 @@ impl Registrar {
         &self.ca_pem
     }
 
+    /// Where it remembers what it issues.
+    pub(crate) const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
     /// The CA itself, for the hub's own certificate and for hubs that join; a witness has none.
     pub(crate) const fn ca(&self) -> Option<&CertificateAuthority> {
         self.ca.as_ref()

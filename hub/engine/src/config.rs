@@ -22,6 +22,9 @@ pub struct Config {
     pub hubs: Vec<HubEndpoint>,
     /// How often the cluster was made anew after a disaster; agents and hubs of another epoch are told apart by it.
     pub epoch: u64,
+    /// This hub is one of a cluster, be it of one: agents are taken in once it knows its place, or it would call safe what is on its own
+    /// disk alone.
+    pub clustered: bool,
     /// Fences begin after this one. It must be larger than any that an earlier process gave out.
     pub fence_base: Fence,
     /// Connected devices at once. The next one is told to come back later.
@@ -69,6 +72,7 @@ impl Config {
             level: AckLevel::Quorum,
             hubs: Vec::new(),
             epoch: 1,
+            clustered: false,
             fence_base: 0,
             links_max: 20_000,
             incarnations_online_max: 4,

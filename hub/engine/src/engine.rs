@@ -268,8 +268,9 @@ impl Engine {
     }
 
     fn reconfigured(&mut self, config: &Config) {
-        let Config { hub, name, region, level, hubs, epoch, fence_base, .. } = self.config.clone();
-        self.config = Config { hub, name, region, level, hubs, epoch, fence_base, ..config.clone() };
+        let Config { hub, name, region, level, hubs, epoch, clustered, fence_base, .. } = self.config.clone();
+        self.config =
+            Config { hub, name, region, level, hubs, epoch, clustered, fence_base, ..config.clone() };
         if self.config.rate().is_none() {
             self.buckets = Buckets::default();
         }

@@ -36,6 +36,9 @@ impl Engine {
         self.silent_until.insert((deadline, link));
         if self.draining.on {
             self.turn_away(link, now);
+        } else if self.config.clustered && self.replication.placed.is_none() {
+            let reason = "this hub does not know its place in the cluster yet: try another";
+            self.close(link, GoodbyeCode::Unavailable, reason, now);
         } else if self.is_stopping() {
             self.close(link, GoodbyeCode::Shutdown, "the hub stops", now);
         } else if self.links.len() > self.config.links_max {

@@ -303,8 +303,8 @@ impl Engine {
                 }
             }
             Some(node) => {
-                // It sent them, so it has them, and they are the very same.
-                self.replication.proved(node, journal, &have);
+                // It sent them, so what it has, or will have, are the very same.
+                self.replication.matched(node, journal, &have);
                 let compared = flushed.compared.entry(sender.link).or_default();
                 compared.entry(journal).or_default().extend(&have);
                 flushed.promised.insert(journal);

@@ -70,11 +70,13 @@ pub struct Replication {
 pub(crate) struct Peer {
     /// Which life of its store said so.
     pub(crate) life: Option<Incarnation>,
+    /// A life of its store that once held more than it does: it counts for nothing until another one begins.
+    regressed: Option<Incarnation>,
     /// The newest placement that it said it knows.
     pub(crate) version: u64,
     /// Numbers that it has.
     pub(crate) held: Ranges,
-    /// Records that it compared with ours and has.
+    /// Records that were compared with ours, by it or here, and are the same. That it has flushed them, `held` says.
     proved: Ranges,
     /// From here on its history of a journal is another one.
     clashed: BTreeMap<JournalId, Seq>,
@@ -161,6 +163,10 @@ impl Replication {
         if let Some(peer) = self.peers.get_mut(&node) {
             (peer.road, peer.telling) = (None, Ranges::new());
         }
+        // One that was removed meanwhile is owed nothing.
+        if self.placed.as_ref().is_some_and(|placed| !placed.hubs.contains_key(&node)) {
+            self.peers.remove(&node);
+        }
     }
 
     /// Whether a connection to `node` stands, and whether it has told all.
@@ -186,6 +192,9 @@ impl Replication {
                 self.began_anew(node, life);
             } else {
                 heard.lost = missing(&peer.held, &told);
+                if !heard.lost.is_empty() {
+                    peer.regressed = Some(life);
+                }
             }
             let Some(peer) = self.peers.get_mut(&node) else { return heard };
             peer.held = told;

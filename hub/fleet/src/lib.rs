@@ -1,4 +1,4 @@
-//! Agents and a hub in one process under one seed: a world around the real engines and the real journal, with faults, a
+//! Agents and hubs in one process under one seed: a world around the real engines and the real journal, with faults, a
 //! reference model beside it, and invariants that are checked all the time.
 //!
 //! ```text
@@ -8,12 +8,14 @@
 //! ```
 //!
 //! Promise: one seed, one history, on every machine: no clock, no thread, no random number but the seed's inside a world.
+//! A seed draws one hub, for half of all seeds, or two to five: those are worlds of their own ([`cluster`]).
 //! Absent: MQTT, QUIC, processes (the tests of the daemons and the demo), and flipped bits (the journal's own tests).
 //!
 //! | room | what stands there |
 //! |---|---|
 //! | [`plan`], [`fault`] | what a seed means: who takes part, what goes wrong and when |
 //! | [`world`] | time, and everybody in it |
+//! | [`cluster`] | the world of several hubs: what goes wrong among them |
 //! | [`sensor`], [`publication`] | publishers that insist on an answer, and what they publish |
 //! | [`model`] | the reference model: what was told, written, held and lost |
 //! | [`invariants`] | the promises, one file each |
@@ -22,6 +24,7 @@
 //! | [`scenario`] | worlds with a name, one for each bug that was found |
 //! | [`swarm`] | many seeds at once |
 
+pub mod cluster;
 pub mod fault;
 pub mod invariants;
 pub mod model;
@@ -34,6 +37,7 @@ pub mod swarm;
 pub mod transcript;
 pub mod world;
 
+pub use cluster::{ClusterFault, ClusterPlan, ClusterWorld};
 pub use invariants::Violation;
 pub use plan::Plan;
 pub use sabotage::Sabotage;

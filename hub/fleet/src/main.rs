@@ -6,9 +6,9 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use millrace_hub_fleet::{Report, World, scenario, swarm};
+use millrace_hub_fleet::{Report, scenario, swarm};
 
-/// Agents and a hub in one process under one seed.
+/// Agents and hubs in one process under one seed.
 #[derive(Parser)]
 #[command(
     version,
@@ -108,7 +108,7 @@ fn play(name: Option<&str>, trace: bool) -> bool {
         return false;
     }
     let played = chosen.into_iter().map(|scenario| {
-        let report = World::new(scenario.plan(), trace).run();
+        let report = scenario.run(trace);
         told(scenario.name, &report, !trace)
     });
     played.filter(|well| !well).count() == 0

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use millrace_sim::Weather;
 
-use crate::Plan;
 use crate::fault::Fault;
+use crate::{ClusterFault, ClusterPlan, ClusterWorld, Plan, Report, World};
 
 /// A world with a name.
 #[derive(Clone, Copy, Debug)]
@@ -127,11 +127,77 @@ pub const ALL: &[Scenario] = &[
     ),
     seeded("mute-lane", "A lane writes its first record in a new incarnation while the session is open.", 1),
     seeded("spinning-acks", "Acks are due while a commit is under way; nobody may spin.", 2),
+    Scenario {
+        name: "three-hubs",
+        story: "Three hubs in three regions, and nothing goes wrong.",
+        plan: Source::Cluster(|| ClusterPlan::quiet(1, 3)),
+    },
+    Scenario {
+        name: "wiped-hub",
+        story: "A hub loses its disk, fills itself, and then the next one does.",
+        plan: Source::Cluster(|| {
+            ClusterPlan::quiet(2, 3)
+                .with(6_000, ClusterFault::Wipe { hub: 0 })
+                .with(14_000, ClusterFault::Wipe { hub: 1 })
+                .with(21_000, ClusterFault::Wipe { hub: 2 })
+        }),
+    },
+    Scenario {
+        name: "hub-from-an-old-copy",
+        story: "A hub's store is put back from a copy: the others know what it held, and it begins a new life.",
+        plan: Source::Cluster(|| {
+            ClusterPlan::quiet(3, 3)
+                .with(5_000, ClusterFault::Backup { hub: 1 })
+                .with(12_000, ClusterFault::Restore { hub: 1 })
+        }),
+    },
+    Scenario {
+        name: "isolated-hub",
+        story: "The hub of some agents is cut off from the others: its agents turn to those.",
+        plan: Source::Cluster(|| {
+            let span = Duration::from_secs(30);
+            ClusterPlan::quiet(4, 3).with(4_000, ClusterFault::Isolate { hub: 0, span })
+        }),
+    },
+    Scenario {
+        name: "hubs-come-and-go",
+        story: "One hub becomes three, and the first one leaves.",
+        plan: Source::Cluster(|| {
+            ClusterPlan::quiet(5, 2)
+                .with(3_000, ClusterFault::Join)
+                .with(6_000, ClusterFault::Join)
+                .with(15_000, ClusterFault::Leave { hub: 0 })
+        }),
+    },
+    among(
+        "acks-before-the-place",
+        "A hub takes agents in before it knows that it has others beside it.",
+        17,
+        4,
+    ),
+    among(
+        "sent-before-it-was-flushed",
+        "A hub loses power after it sent a run on and before it flushed it.",
+        24,
+        2,
+    ),
+    among("removed-and-owed", "A hub is removed while the others are connected to it.", 3, 3),
+    among(
+        "old-copy-that-counts",
+        "A store from an old copy is found out, and counts for nothing from then on.",
+        12,
+        4,
+    ),
 ];
 
 /// The world of a seed that once broke a promise.
 const fn seeded(name: &'static str, story: &'static str, seed: u64) -> Scenario {
     Scenario { name, story, plan: Source::Seed(seed) }
+}
+
+/// The world of several hubs of a seed that once broke a promise.
+const fn among(name: &'static str, story: &'static str, seed: u64, hubs: usize) -> Scenario {
+    Scenario { name, story, plan: Source::ClusterSeed(seed, hubs) }
 }
 
 /// Where a plan comes from.
@@ -141,15 +207,33 @@ pub enum Source {
     Written(fn() -> Plan),
     /// It is what a seed means. When what seeds mean changes, the scenario must find its bug under another one.
     Seed(u64),
+    /// It is written here, for several hubs.
+    Cluster(fn() -> ClusterPlan),
+    /// It is what a seed means with that many hubs.
+    ClusterSeed(u64, usize),
 }
 
 impl Scenario {
-    /// Its plan.
+    /// Its plan, when it is one of a single hub.
     #[must_use]
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Option<Plan> {
         match self.plan {
-            Source::Written(plan) => plan(),
-            Source::Seed(seed) => Plan::from_seed(seed),
+            Source::Written(plan) => Some(plan()),
+            Source::Seed(seed) => Some(Plan::from_seed(seed)),
+            Source::Cluster(_) | Source::ClusterSeed(..) => None,
+        }
+    }
+
+    /// What becomes of its world; `print` prints its transcript.
+    #[must_use]
+    pub fn run(&self, print: bool) -> Report {
+        match self.plan {
+            Source::Written(plan) => World::new(plan(), print).run(),
+            Source::Seed(seed) => World::new(Plan::from_seed(seed), print).run(),
+            Source::Cluster(plan) => ClusterWorld::new(plan(), print).run(),
+            Source::ClusterSeed(seed, hubs) => {
+                ClusterWorld::new(ClusterPlan::from_seed(seed, hubs), print).run()
+            }
         }
     }
 }

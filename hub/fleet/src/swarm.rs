@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::{Plan, Report, World};
+use crate::cluster::plan::hubs_of;
+use crate::{ClusterPlan, ClusterWorld, Plan, Report, World};
 
 /// Outcomes that wait to be reported.
 const OUTCOMES_MAX: usize = 64;
@@ -28,7 +29,10 @@ pub struct Outcome {
 /// Runs one seed.
 #[must_use]
 pub fn run_seed(seed: u64, print: bool) -> Report {
-    World::new(Plan::from_seed(seed), print).run()
+    match hubs_of(seed) {
+        1 => World::new(Plan::from_seed(seed), print).run(),
+        hubs => ClusterWorld::new(ClusterPlan::from_seed(seed, hubs), print).run(),
+    }
 }
 
 /// Runs `count` seeds from `first` on, `jobs` at once; `after_each` hears of each seed as it ends.

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use millrace_hub_fleet::fault::Fault;
-use millrace_hub_fleet::{Plan, Report, Sabotage, World, scenario, swarm};
+use millrace_hub_fleet::{
+    ClusterFault, ClusterPlan, ClusterWorld, Plan, Report, Sabotage, World, scenario, swarm,
+};
 
 fn kept(name: &str, report: &Report) {
     if let Some(violation) = &report.violation {
@@ -23,7 +25,7 @@ fn a_handful_of_seeds_keep_every_promise() {
 #[test]
 fn every_scenario_keeps_every_promise() {
     for scenario in scenario::ALL {
-        kept(scenario.name, &World::new(scenario.plan(), false).run());
+        kept(scenario.name, &scenario.run(false));
     }
 }
 
@@ -104,9 +106,34 @@ fn a_disk_that_lies_about_flushes_is_seen() {
 
 #[test]
 fn a_hub_that_overlooks_a_rollback_is_seen() {
-    let plan = scenario::named("restored-and-offline").unwrap().plan();
+    let plan = scenario::named("restored-and-offline").unwrap().plan().unwrap();
     // The second branch's segments do not fit between those of the first: the hub's store declines them.
     assert_eq!(seen_by(plan, Sabotage::BlindHub), "protocol");
+}
+
+/// The invariant that sees a broken promise among several hubs.
+fn seen_among_hubs(gullible: bool, forgetful: bool) -> Option<&'static str> {
+    let mut plan = ClusterPlan::quiet(2, 3).with(6_000, ClusterFault::Wipe { hub: 0 });
+    (plan.gullible, plan.forgetful) = (gullible, forgetful);
+    ClusterWorld::new(plan, false).run().violation.map(|violation| violation.invariant)
+}
+
+#[test]
+fn hubs_that_count_an_empty_store_are_seen() {
+    assert_eq!(seen_among_hubs(true, false), Some("quorum"));
+}
+
+#[test]
+fn hubs_that_say_they_flushed_and_did_not_are_seen() {
+    assert_eq!(seen_among_hubs(false, true), Some("quorum"));
+    assert_eq!(seen_among_hubs(false, false), None);
+}
+
+#[test]
+fn one_seed_of_several_hubs_has_one_history() {
+    let run = |seed| ClusterWorld::new(ClusterPlan::from_seed(seed, 4), false).run();
+    assert_eq!(run(7).hash, run(7).hash);
+    assert_ne!(run(7).hash, run(8).hash);
 }
 
 /// An agent that writes while its road is cut.

@@ -93,6 +93,13 @@ impl Outlet {
         }
     }
 
+    /// Waits until the peer wants nothing of this stream any more: it said so, or the connection is over. Worth asking while an
+    /// answer is being made, before the stream is finished.
+    pub fn unwanted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let stopped = self.stream.stopped();
+        async move { drop(stopped.await) }
+    }
+
     /// Cuts the stream: what has not arrived is dropped, and the peer sees the code.
     pub fn cut(&mut self, code: CloseCode) {
         self.pending = Bytes::new();

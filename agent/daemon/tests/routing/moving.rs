@@ -54,7 +54,8 @@ async fn when_no_hub_answers_the_session_is_kept_until_one_does() {
     let agent = Agent::start(&cluster, naming(&[&one])).await;
     one.until(|seen| seen.records == 1).await;
     two.until(|seen| seen.measured >= 1).await;
-    (one.road.cut(), two.road.cut());
+    one.road.cut();
+    two.road.cut();
     agent.publish().await;
     // The second hub is dialled in vain before the road comes back: that is what shows that the silence was noticed.
     let lost = two.road.traffic().lost_packets;

@@ -38,7 +38,8 @@ impl Etcd {
         let (clients, peers) = ports.split_at(3);
         let cluster: Vec<String> =
             peers.iter().enumerate().map(|(number, peer)| format!("n{number}=http://{peer}")).collect();
-        let mut etcd = Self { nodes: Vec::new(), leader: (Ipv4Addr::LOCALHOST, 0).into(), version: String::new() };
+        let mut etcd =
+            Self { nodes: Vec::new(), leader: (Ipv4Addr::LOCALHOST, 0).into(), version: String::new() };
         for (number, (client, peer)) in clients.iter().zip(peers).enumerate() {
             let (client, peer) = (format!("http://{client}"), format!("http://{peer}"));
             let mut command = Command::new("etcd");
@@ -48,7 +49,9 @@ impl Etcd {
             command.args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "new"]);
             command.arg("--data-dir").arg(directory.join(format!("n{number}")));
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            etcd.nodes.push(command.spawn().context("etcd is not installed: apt-get install etcd-server etcd-client")?);
+            etcd.nodes.push(
+                command.spawn().context("etcd is not installed: apt-get install etcd-server etcd-client")?,
+            );
         }
         let began = Instant::now();
         while etcd.find_leader(clients).await.is_err() {
@@ -78,11 +81,14 @@ impl Etcd {
             let mut command = tokio::process::Command::new("etcdctl");
             command.env("ETCDCTL_API", "3").args(["--endpoints", &format!("http://{address}")]);
             command.args(["endpoint", "status", "--write-out", "json"]).stdin(Stdio::null());
-            let said = command.output().await.context("etcdctl is not installed: apt-get install etcd-client")?;
+            let said =
+                command.output().await.context("etcdctl is not installed: apt-get install etcd-client")?;
             let pages: Value = serde_json::from_slice(&said.stdout)?;
             let page = pages.pointer("/0/Status").context("no status")?;
             let leads = page.get("leader").and_then(Value::as_u64).filter(|leader| *leader != 0);
-            if leads.context("no leader")? == page.pointer("/header/member_id").and_then(Value::as_u64).unwrap_or(0) {
+            if leads.context("no leader")?
+                == page.pointer("/header/member_id").and_then(Value::as_u64).unwrap_or(0)
+            {
                 self.leader = *address;
                 page.get("version").and_then(Value::as_str).unwrap_or("").clone_into(&mut self.version);
                 return Ok(());

@@ -71,7 +71,9 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let hub = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            for answer in ["200 OK\r\ncontent-length: 2\r\n\r\n{}", "503 No\r\ncontent-length: 9\r\n\r\nno quorum"] {
+            for answer in
+                ["200 OK\r\ncontent-length: 2\r\n\r\n{}", "503 No\r\ncontent-length: 9\r\n\r\nno quorum"]
+            {
                 let heard = request(&mut stream).await;
                 assert!(heard.starts_with("PUT /v1/kv/bench/1/2 HTTP/1.1\r\n"), "{heard}");
                 assert!(heard.contains("content-length: 9\r\n"), "{heard}");

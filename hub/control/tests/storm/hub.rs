@@ -8,10 +8,10 @@ use millrace_hub_control::{Control, Member, NodeId, Options, Seat};
 use millrace_link::{Accepted, Listener, Role, ServerOptions};
 use tokio::time::sleep;
 
+use super::client;
 use super::road::{self, Road};
 use super::underlay::Simulated;
 use super::world::{Anybody, Phase, World};
-use super::client;
 
 /// Where hubs listen.
 pub const PORT: u16 = 7_443;

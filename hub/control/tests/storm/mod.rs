@@ -90,7 +90,10 @@ impl Voyage {
         let faults = helm.suffer();
         let after = helm.world.term();
         let bound = before + TERMS_PER_FAULT * faults as u64 + TERMS_PER_FAULT;
-        assert!(after <= bound, "seed {seed}: an election storm: term {before}, {faults} faults, term {after}");
+        assert!(
+            after <= bound,
+            "seed {seed}: an election storm: term {before}, {faults} faults, term {after}"
+        );
 
         helm.world.enter(Phase::Healed);
         helm.until("every hub to decide again", HEALING, World::all_decided);
@@ -137,7 +140,11 @@ impl Helm<'_> {
         let end = self.sim.elapsed() + limit;
         while !is_so(&self.world) {
             let seed = self.voyage.seed;
-            assert!(self.sim.elapsed() < end, "seed {seed}: waited {limit:?} for {what}: {}", self.world.state());
+            assert!(
+                self.sim.elapsed() < end,
+                "seed {seed}: waited {limit:?} for {what}: {}",
+                self.world.state()
+            );
             self.step();
         }
     }

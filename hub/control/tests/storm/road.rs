@@ -82,8 +82,8 @@ impl Transport for Road {
             let connection = self.open.lock().unwrap().get(&node).cloned();
             let connection = connection.ok_or_else(|| TransportError::Unreachable(member.address.clone()))?;
             let opened = connection.open_bi(0).await;
-            let (mut outlet, mut inlet) =
-                opened.map_err(|reason| TransportError::Unreachable(format!("{}: {reason}", member.address)))?;
+            let (mut outlet, mut inlet) = opened
+                .map_err(|reason| TransportError::Unreachable(format!("{}: {reason}", member.address)))?;
             send(&mut outlet, &request).await.map_err(TransportError::Failed)?;
             next(&mut inlet).await.map_err(TransportError::Failed)
         })

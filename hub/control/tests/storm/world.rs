@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use millrace_hub_control::{Control, NodeId, Role};
 use millrace_link::{
-    Admission, CertificateAuthority, CertificateRequest, Clock, Identity, PeerIdentity, Role as PeerRole, Verdict,
+    Admission, CertificateAuthority, CertificateRequest, Clock, Identity, PeerIdentity, Role as PeerRole,
+    Verdict,
 };
 use millrace_model::{HubId, Wall};
 use millrace_sim::linear::History;

@@ -60,7 +60,8 @@ pub fn force(places: &Places, now: Wall) -> Result<Forced, Failure> {
             .map_err(|error| Failure::io("the former decisions cannot be moved aside", &error))?;
     }
     keep_dump(places, &dump)?;
-    let seat = SeatFile { node, epoch, control, seeds: Vec::new(), witness: false, founding: true, begun: false };
+    let seat =
+        SeatFile { node, epoch, control, seeds: Vec::new(), witness: false, founding: true, begun: false };
     places.write_seat(&seat).map_err(|error| Failure::io("cluster.json cannot be written", &error))?;
     Ok(Forced { node, epoch, aside })
 }

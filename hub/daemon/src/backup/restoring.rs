@@ -111,7 +111,8 @@ pub fn restore(
     let Reborn { dump, node, epoch } =
         reborn(&dump, &survivor).map_err(|error| Failure::new(Exit::Data, error.to_string()))?;
     keep_dump(&places, &dump)?;
-    let seat = SeatFile { node, epoch, control, seeds: Vec::new(), witness: false, founding: true, begun: false };
+    let seat =
+        SeatFile { node, epoch, control, seeds: Vec::new(), witness: false, founding: true, begun: false };
     places.write_seat(&seat).map_err(|error| Failure::io("cluster.json cannot be written", &error))?;
     places.write_about(&about).map_err(|error| Failure::io("about.json cannot be written", &error))?;
     Ok(Restored { hub, node, epoch, manifest })

@@ -2,6 +2,7 @@
 //!
 //! Promise: whatever a [`Config`] says can be carried out; what cannot is refused with line, key and fix.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub http_writable: bool,
     /// How far the hubs are from each other.
     pub preset: Preset,
+    /// Where other hubs are reached, by name, when not as they say themselves.
+    pub roads: BTreeMap<String, Vec<String>>,
 }
 
 /// How long records stay; see the example for what each means.
@@ -131,8 +134,20 @@ impl Config {
             retention: retention(source, raw)?,
             http_writable: raw.http.writable,
             preset: raw.cluster.preset,
+            roads: roads(source, raw)?,
         })
     }
+}
+
+fn roads(source: &Source, raw: &Raw) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+    for (name, addresses) in &raw.cluster.addresses {
+        let wrong = addresses.iter().find(|address| !valid_address(address) || address.ends_with(":0"));
+        if let Some(wrong) = wrong {
+            let problem = format!("`{wrong}` is not where the hub `{name}` can be reached");
+            return Err(source.mistake("cluster.addresses", problem, "write \"host:port\""));
+        }
+    }
+    Ok(raw.cluster.addresses.clone())
 }
 
 fn socket(source: &Source, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {

@@ -2,6 +2,7 @@
 //!
 //! Absent: checks that need more than one key, or a parser of its own: [`super::checked`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use millrace_host::config::{ByteSize, Rate, Span};
@@ -122,6 +123,8 @@ pub struct Retention {
 pub struct Cluster {
     /// How far they are from each other.
     pub preset: Preset,
+    /// Where this hub reaches others, by their names, when not as they say themselves.
+    pub addresses: BTreeMap<String, Vec<String>>,
 }
 
 /// How far the hubs are from each other.

@@ -10,7 +10,7 @@ use millrace_model::{HubId, Wall};
 
 use super::*;
 
-pub(super) async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
+pub(crate) async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
     let (clock, _) = Clock::manual(Wall(0));
     let registry = crate::registry::tests::lone(dir).await;
     let numbers = Config::new(HubId::default(), "hub", "north");

@@ -62,8 +62,7 @@ pub(crate) fn shown(token: &millrace_link::JoinToken) -> Value {
 }
 
 pub(super) async fn make_token(State(api): State<Api>, Json(asked): Json<TokenRequest>) -> Answer {
-    let addresses =
-        if asked.addresses.is_empty() { api.0.endpoint.addresses.clone() } else { asked.addresses };
+    let addresses = if asked.addresses.is_empty() { known_addresses(&api) } else { asked.addresses };
     let order = TokenOrder {
         name: asked.name,
         labels: asked.labels,
@@ -77,6 +76,17 @@ pub(super) async fn make_token(State(api): State<Api>, Json(asked): Json<TokenRe
         Ok(token) => Ok(Json(shown(&token))),
         Err(error) => Err(refused(&error)),
     }
+}
+
+/// Where the machine reaches a hub: this one, or another when this one is down.
+fn known_addresses(api: &Api) -> Vec<String> {
+    let cluster = api.0.registry.cluster();
+    let table = cluster.table();
+    let others = table.others(cluster.me()).into_values().filter(|record| !record.witness);
+    let mut addresses = api.0.endpoint.addresses.clone();
+    addresses.extend(others.filter_map(|record| record.addresses.first().cloned()));
+    addresses.truncate(millrace_link::token::TOKEN_ADDRESSES_MAX);
+    addresses
 }
 
 fn refused(error: &crate::registrar::TokenMakingError) -> Problem {

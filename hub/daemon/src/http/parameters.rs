@@ -13,7 +13,25 @@ pub(super) const LIMIT_DEFAULT: usize = 100;
 /// Topic filters of one request.
 const TOPICS_MAX: usize = 32;
 
-const KNOWN: &str = "device, lane, topic, kind, from, to, order, limit, cursor";
+const KNOWN: &str = "device, lane, topic, kind, from, to, order, limit, cursor, local";
+
+/// Whether only what this hub itself keeps is asked for (`local=true`), and the other parameters.
+pub(super) fn here_only(pairs: Vec<(String, String)>) -> Result<(bool, Vec<(String, String)>), Problem> {
+    let mut only = false;
+    let mut others = Vec::with_capacity(pairs.len());
+    for (key, value) in pairs {
+        match (key.as_str(), value.as_str()) {
+            ("local", "true") => only = true,
+            ("local", "false") => only = false,
+            ("local", _) => {
+                let message = format!("`{value}` is neither true nor false");
+                return Err(Problem::bad_request(message, "write local=true"));
+            }
+            _ => others.push((key, value)),
+        }
+    }
+    Ok((only, others))
+}
 
 /// The query that `pairs` ask for.
 pub(super) fn query(pairs: &[(String, String)], registry: &Registry, now: Wall) -> Result<Query, Problem> {

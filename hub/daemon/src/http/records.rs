@@ -50,11 +50,16 @@ pub(super) async fn page(
     State(api): State<Api>,
     Parameters(pairs): Parameters<Vec<(String, String)>>,
 ) -> Answer {
+    let (here_only, pairs) = parameters::here_only(pairs)?;
     let query = parameters::query(&pairs, &api.0.registry, api.0.clock.wall())?;
     let begun = api.0.clock.moment();
     let cluster = api.0.registry.cluster();
     let mut owners =
         Owners::of(&asked(query.devices.as_deref()), &cluster.table(), cluster.me(), &api.reachable());
+    if here_only {
+        // What others keep is left out on purpose.
+        owners = Owners::default();
+    }
     let sheet = if owners.elsewhere.is_empty() {
         local(&api, query, None).await?
     } else {

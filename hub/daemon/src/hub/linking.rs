@@ -8,7 +8,7 @@
 //! Absent: decisions (`cluster`), roads (`peers`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_host::{Clock, Failure, Shutdown, entropy};
 use millrace_hub_control::Role;
@@ -28,7 +28,7 @@ use crate::cluster::{Cluster, Table, placed, seat, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
 use crate::health::{self, HealthParts};
-use crate::http::Api;
+use crate::http::ApiParts;
 use crate::hubs::{Heard, Hubs, Listed};
 use crate::meters::Meters;
 use crate::opening;
@@ -68,10 +68,12 @@ pub(super) struct LinkingParts {
     pub(super) pulse: Arc<Pulse>,
     pub(super) witness: bool,
     /// Who answers other hubs' queries, once it is there.
-    pub(super) api: Arc<OnceLock<Api>>,
+    pub(super) api: Arc<OnceLock<Weak<ApiParts>>>,
     pub(super) own: Own,
     pub(super) places: Places,
     pub(super) preset: Preset,
+    /// Where others are reached, by name, when not as they say themselves.
+    pub(super) roads: BTreeMap<String, Vec<String>>,
     pub(super) sessions_max: usize,
     pub(super) meters: Meters,
     pub(super) clock: Clock,
@@ -119,27 +121,32 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         meters,
         shutdown: shutdown.clone(),
     });
-    let table = cluster.clone();
+    let tables = cluster.tables();
     peers.attach(Attendants {
         calls: Arc::new(Answering {
-            cluster: cluster.clone(),
-            registrar: Arc::clone(&parts.registrar),
+            registrar: Arc::downgrade(&parts.registrar),
             api: Arc::clone(&parts.api),
             clock: clock.clone(),
         }),
         driver: driver.clone(),
         gossip: gossip.inbox,
-        node_of: Arc::new(move |hub: &HubId| table.table().node_of(hub)),
+        node_of: Arc::new(move |hub: &HubId| tables.borrow().node_of(hub)),
     });
     let own = watch::Sender::new(parts.own.clone());
     let synced = Synced::default();
     let (places, halt) = (parts.places.clone(), || shutdown.clone());
     let mut tasks = vec![
-        tokio::spawn(expect(cluster.clone(), peers.clone(), halt())),
+        tokio::spawn(expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt())),
         tokio::spawn(upkeep::run(cluster.clone(), own.subscribe(), synced.clone(), places, halt())),
         tokio::spawn(steward::run(cluster.clone(), clock.clone(), halt())),
         tokio::spawn(describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt())),
-        tokio::spawn(list(parts.hubs.clone(), cluster.clone(), gossip.roster.clone(), halt())),
+        tokio::spawn(list(
+            parts.hubs.clone(),
+            cluster.clone(),
+            gossip.roster.clone(),
+            profile.subscribe(),
+            halt(),
+        )),
     ];
     let control = cluster.control().clone();
     let (_, judging) = health::start(HealthParts {
@@ -165,12 +172,14 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
 }
 
 /// Has the peers be connected with the hubs of the table.
-async fn expect(cluster: Cluster, peers: Peers, shutdown: Shutdown) {
+async fn expect(cluster: Cluster, peers: Peers, roads: BTreeMap<String, Vec<String>>, shutdown: Shutdown) {
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
-        let address =
-            |record: &HubRecord| PeerAddress { hub: record.hub, addresses: record.addresses.clone() };
+        let address = |record: &HubRecord| {
+            let addresses = roads.get(&record.name).unwrap_or(&record.addresses).clone();
+            PeerAddress { hub: record.hub, addresses }
+        };
         let others: BTreeMap<_, _> =
             table.others(cluster.me()).into_iter().map(|(node, record)| (node, address(record))).collect();
         peers.expect(others);
@@ -182,7 +191,13 @@ async fn expect(cluster: Cluster, peers: Peers, shutdown: Shutdown) {
 }
 
 /// Keeps the list that agents are told of true: the committed table, and what gossip hints at.
-async fn list(hubs: Hubs, cluster: Cluster, mut roster: watch::Receiver<Arc<Roster>>, shutdown: Shutdown) {
+async fn list(
+    hubs: Hubs,
+    cluster: Cluster,
+    mut roster: watch::Receiver<Arc<Roster>>,
+    mut own: watch::Receiver<Profile>,
+    shutdown: Shutdown,
+) {
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
@@ -200,10 +215,14 @@ async fn list(hubs: Hubs, cluster: Cluster, mut roster: watch::Receiver<Arc<Rost
             let (draining, load_permille) = (profile.draining, profile.load_permille);
             Some((node, Heard { alive, draining, load_permille }))
         });
-        hubs.heard(heard.collect());
+        // The roster is of the others.
+        let said = own.borrow_and_update().clone();
+        let mine = Heard { alive: true, draining: said.draining, load_permille: said.load_permille };
+        hubs.heard(heard.chain([(cluster.me(), mine)]).collect());
         tokio::select! {
             changed = tables.changed() => if changed.is_err() { return },
             changed = roster.changed() => if changed.is_err() { return },
+            changed = own.changed() => if changed.is_err() { return },
             () = shutdown.triggered() => return,
         }
     }

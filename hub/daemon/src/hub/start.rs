@@ -183,6 +183,7 @@ impl Hub {
             own,
             places: config.places.clone(),
             preset: config.preset,
+            roads: config.roads.clone(),
             sessions_max: config.quota.sessions,
             meters: meters.clone(),
             clock: clock.clone(),
@@ -210,7 +211,7 @@ impl Hub {
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         });
         // The first to be set, so it always is.
-        let _ = answering.set(api.clone());
+        let _ = answering.set(api.downgrade());
         let sessions = Sessions {
             driver: handle.clone(),
             registrar: Arc::clone(&registrar),

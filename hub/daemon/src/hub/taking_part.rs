@@ -18,8 +18,9 @@ use bytes::Bytes;
 use millrace_host::{Clock, Exit, Failure, Shutdown};
 use millrace_link::{
     CertificateAuthority, CertificateRequest, ClientOptions, CloseCode, Dialer, EnrollError, Identity,
-    JoinToken, Road, VaultError,
+    JoinToken, Road, Standing, VaultError,
 };
+use millrace_model::Wall;
 use millrace_wire::CallKind;
 use tokio::sync::watch;
 
@@ -132,6 +133,47 @@ pub(crate) async fn join_again(places: &Places, about: &About, peers: &Peers) ->
     };
     tracing::info!(node = %seat.node, "this hub has a new number");
     places.write_seat(&seat).map_err(|error| Failure::io("cluster.json cannot be written", &error))
+}
+
+/// The next certificate of a hub that has no CA, from another hub; `None` while the present one is good for long enough.
+///
+/// # Errors
+/// When no other hub issues one.
+pub(crate) async fn renew_from_others(
+    places: &Places,
+    peers: &Peers,
+    now: Wall,
+) -> Result<Option<Identity>, Failure> {
+    let directory = places.identity();
+    let loaded = tokio::task::spawn_blocking(move || Identity::load(&directory)).await;
+    let identity = loaded
+        .map_err(|error| Failure::internal(&error))?
+        .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+    if matches!(Standing::of(identity.own(), now, Duration::ZERO), Standing::Fresh { .. }) {
+        return Ok(None);
+    }
+    let request = CertificateRequest::fresh().map_err(|error| Failure::internal(&error))?;
+    let mut last = Failure::new(Exit::Unavailable, "no other hub is known");
+    for link in peers.links() {
+        let body = Bytes::copy_from_slice(request.csr_der());
+        let answer = match peers.call(link.node, CallKind::Renew, body, PATIENCE).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                last = Failure::new(Exit::Unavailable, error.to_string());
+                continue;
+            }
+        };
+        let renewed = identity.renewed(&request, &String::from_utf8_lossy(&answer));
+        let renewed = renewed.map_err(|error| Failure::new(Exit::Data, error.to_string()))?;
+        let (directory, kept) = (places.identity(), renewed.clone());
+        let saved = tokio::task::spawn_blocking(move || kept.save(&directory)).await;
+        saved
+            .map_err(|error| Failure::internal(&error))?
+            .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+        tracing::info!(by = %link.node, "the hub's own certificate is renewed");
+        return Ok(Some(renewed));
+    }
+    Err(last)
 }
 
 /// Roads to other hubs.

@@ -164,6 +164,7 @@ impl Keeper {
         if node.is_some() {
             // So that gossip need not wait for its turn to knock.
             self.inner.expected.send_modify(|_| ());
+            self.inner.figures.connected.inc();
         }
         let inner = Arc::clone(&self.inner);
         let tended = async {
@@ -185,6 +186,10 @@ impl Keeper {
             }
         };
         let (ended, ()) = tokio::join!(ended, tended);
+        if node.is_some() {
+            self.inner.figures.connected.dec();
+            self.inner.figures.lost.inc();
+        }
         tracing::info!(node = ?node, peer = %connection.peer().role, %ended, "a connection to another hub is over");
         ended.to_string()
     }

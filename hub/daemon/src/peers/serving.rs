@@ -108,9 +108,15 @@ impl Visit {
             _ => return inlet.stop(CloseCode::Idle),
         };
         let answer = match request {
-            Ok(request) => self.answer(request).await,
+            Ok(request) => tokio::select! {
+                answer = self.answer(request) => answer,
+                // Whoever asked has gone: its place is for the next.
+                () = outlet.unwanted() => return self.inner.figures.served(kind, "abandoned"),
+            },
             Err(error) => Reply::Refused(error.to_string()),
         };
+        let outcome = if matches!(answer, Reply::Answered(_)) { "answered" } else { "refused" };
+        self.inner.figures.served(kind, outcome);
         reply(&mut outlet, &answer).await;
     }
 

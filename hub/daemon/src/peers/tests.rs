@@ -4,4 +4,5 @@ mod calls;
 mod roads;
 mod streams;
 mod talk;
+mod whole;
 mod world;

@@ -21,7 +21,8 @@ impl Replication {
         let mut to = self.recipients(journal);
         to.retain(|node| {
             let Some(peer) = self.peers.get_mut(node) else { return false };
-            let known = peer.proved.get(&journal).is_some_and(|proved| proved.covers(range));
+            let known = peer.held.get(&journal).is_some_and(|held| held.covers(range))
+                && peer.proved.get(&journal).is_some_and(|proved| proved.covers(range));
             let clashes = peer.clash(journal).is_some_and(|past| past.first() <= range.last());
             let road = peer.road.as_mut().filter(|road| road.greeted && !known && !clashes);
             road.is_some_and(|road| road.take(journal, range, bytes))
@@ -61,9 +62,8 @@ impl Replication {
         }
         for node in self.recipients(journal).into_iter().filter(|node| Some(*node) != from) {
             let peer = self.peers.entry(node).or_default();
-            let known = if from.is_none() { &peer.proved } else { &peer.held };
-            let mut news =
-                known.get(&journal).map_or_else(|| ranges.clone(), |known| ranges.difference(known));
+            let doubtful = self.doubtful.get(&journal).filter(|_| from.is_none());
+            let mut news = ranges.difference(&peer.has(journal, doubtful, ranges));
             if let Some(past) = peer.clash(journal) {
                 news.remove(past);
             }
@@ -83,14 +83,18 @@ impl Replication {
     pub(crate) fn holds(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.held.entry(journal).or_default().extend(ranges);
-        let paid = match self.doubtful.get(&journal) {
-            Some(doubtful) => ranges.difference(doubtful),
-            None => ranges.clone(),
-        };
+        let paid = peer.has(journal, self.doubtful.get(&journal), ranges);
         peer.pay(journal, &paid);
     }
 
-    /// `node` has these very records: it compared them, or sent them.
+    /// `node` sent these very records. It may not have flushed them yet: when it has, it says so by their numbers.
+    pub(crate) fn matched(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.proved.entry(journal).or_default().extend(ranges);
+        }
+    }
+
+    /// `node` has compared and flushed these very records.
     pub(crate) fn proved(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.held.entry(journal).or_default().extend(ranges);

@@ -85,8 +85,10 @@ impl Replication {
                 return if counts { here.clone() } else { RangeSet::new() };
             }
             let Some(peer) = self.peers.get(node) else { return RangeSet::new() };
-            let counts =
-                peer.version <= placed.placement.version && self.counts(assignment, *node, peer.life);
+            let regressed = peer.regressed.is_some() && peer.regressed == peer.life;
+            let counts = !regressed
+                && peer.version <= placed.placement.version
+                && self.counts(assignment, *node, peer.life);
             if counts { peer.has(journal, doubtful, asked) } else { RangeSet::new() }
         };
         let common = |nodes: &[NodeId], at_least: usize| {

@@ -14,6 +14,9 @@
 //! | the ledger balances | journal `row`, agent `shelf` | [`ledger`] | at every commit of an agent |
 //! | sealed once, the same everywhere | journal `seal`, agent `shipping` | [`seals`] | at the end |
 //! | after healing everything converges | all | [`convergence`] | after healing |
+//! | P3 an ack at level quorum is on a majority of full disks | hub `replication` | [`quorum`] | at every ack and Welcome of several hubs |
+//! | no acked reading is lost with one disk | hub `replication`, `placement` | [`loss`] | when a disk is lost, and at the end |
+//! | every reading is on every replica | hub `replication` | [`replicas`] | at the end |
 //! | nobody spins | both engines' `poll_timeout` | [`wakefulness`] | at every wake-up |
 
 pub mod arrival;
@@ -23,8 +26,11 @@ pub mod convergence;
 pub mod declaration;
 pub mod hub_ack;
 pub mod ledger;
+pub mod loss;
 pub mod order;
 pub mod puback;
+pub mod quorum;
+pub mod replicas;
 pub mod seals;
 pub mod survival;
 pub mod trim;

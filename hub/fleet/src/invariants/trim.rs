@@ -40,3 +40,18 @@ fn lost(journal: &JournalId, seq: Seq, done: &str, model: &Model) -> Violation {
     let hub = if there { "another record there" } else { "nothing there" };
     Violation::new("trim", format!("{journal} {seq} was {done}, and the hub holds {hub}"))
 }
+
+/// An agent's store counts `ranges` as acknowledged, and the hubs told it that `told` are on a quorum.
+///
+/// # Errors
+/// When it counts what nobody told it.
+pub fn told(journal: &JournalId, ranges: &RangeSet, told: &RangeSet) -> Verdict {
+    let unheard = ranges.difference(told);
+    if unheard.is_empty() {
+        return Ok(());
+    }
+    Err(Violation::new(
+        "trim",
+        format!("{journal} {unheard} was counted as acknowledged, and no hub said so"),
+    ))
+}

@@ -22,6 +22,22 @@ mod futures_check {
 const FRAME_MAX: usize = 3 << 20;
 
 #[tokio::test]
+async fn whoever_makes_an_answer_sees_that_nobody_waits_for_it_any_more() {
+    let world = World::new();
+    let (listener, dialer) = (world.listen(), world.dialer());
+    let (dialed, accepted) = world.session(&dialer, &listener).await;
+    let (mut question, answer) = dialed.open_bi(0).await.unwrap();
+    question.send(frame(b"how are you")).await.unwrap();
+    question.finish().await.unwrap();
+    let (outlet, mut inlet) = accepted.accept_bi().await.unwrap();
+    inlet.next(100).await.unwrap();
+    let mut unwanted = std::pin::pin!(outlet.unwanted());
+    assert!(is_pending(unwanted.as_mut()), "it is waited for");
+    drop(answer);
+    unwanted.await;
+}
+
+#[tokio::test]
 async fn frames_arrive_whole_and_in_order_both_ways() {
     let world = World::new();
     let (listener, dialer) = (world.listen(), world.dialer());

@@ -89,7 +89,9 @@ impl History {
 impl Call {
     /// It was acknowledged at `returned`, as `act`.
     pub fn done(self, act: Act, returned: u64) {
-        if let Some(operation) = self.history.registers().get_mut(&self.key).and_then(|all| all.get_mut(&self.number)) {
+        if let Some(operation) =
+            self.history.registers().get_mut(&self.key).and_then(|all| all.get_mut(&self.number))
+        {
             (operation.act, operation.returned) = (act, Some(returned));
         }
     }

@@ -68,7 +68,8 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = |value: Option<u64>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+        let value =
+            |value: Option<u64>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
         let end = self.returned.map_or_else(|| "…".to_owned(), |at| at.to_string());
         write!(f, "client {:<3} {:>12} to {end:>12}  ", self.client, self.called)?;
         match (self.act, self.returned) {

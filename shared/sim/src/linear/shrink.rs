@@ -60,7 +60,9 @@ fn beginning(history: &[Operation]) -> Vec<Operation> {
             returned: operation.returned.filter(|returned| *returned <= end),
             ..*operation
         });
-        known.filter(|operation| !(matches!(operation.act, Act::Read(_)) && operation.returned.is_none())).collect()
+        known
+            .filter(|operation| !(matches!(operation.act, Act::Read(_)) && operation.returned.is_none()))
+            .collect()
     };
     let first = returns.partition_point(|end| is_linearizable(&until(*end)));
     returns.get(first).map_or_else(|| history.to_vec(), |end| until(*end))
@@ -70,7 +72,8 @@ fn beginning(history: &[Operation]) -> Vec<Operation> {
 /// otherwise then.
 fn without(operations: &[Operation], at: usize) -> Option<Vec<Operation>> {
     let operation = operations.get(at)?;
-    let mut gone: BTreeSet<u64> = operation.written().filter(|_| !operation.only_looks()).into_iter().collect();
+    let mut gone: BTreeSet<u64> =
+        operation.written().filter(|_| !operation.only_looks()).into_iter().collect();
     let mut left: Vec<Operation> = operations.to_vec();
     left.remove(at);
     loop {

@@ -20,6 +20,16 @@ async fn hubs_call_each_other_and_know_who_calls() {
     assert_eq!((caller.hub, caller.node, caller.name.as_str()), (hub_id(1), Some(NodeId(1)), "hub-1"));
     let refused = one.ask(&two, "refuse me").await.unwrap_err();
     assert_eq!(refused, CallError::Refused("no control for you".to_owned()));
+    let metrics = Metrics::new("millrace_hub", world.clock.clone());
+    one.peers.meter(&metrics).unwrap();
+    let figures = metrics.render();
+    for line in [
+        "millrace_hub_peer_calls_made_total{kind=\"control\",outcome=\"refused\"} 1",
+        "millrace_hub_peer_calls_served_total{kind=\"control\",outcome=\"answered\"} 1",
+        "millrace_hub_peers_connected 1",
+    ] {
+        assert!(figures.contains(line), "{line} is not in {figures}");
+    }
     one.end().await;
     two.end().await;
 }
@@ -72,6 +82,11 @@ async fn a_slow_call_delays_no_other_and_the_api_takes_no_place_of_the_consensus
 async fn a_call_that_left_and_was_not_answered_in_time_may_have_had_an_effect() {
     let world = World::new();
     let (one, two) = pair(&world).await;
+    let brief = Duration::from_secs(30);
+    let gone = one.peers.call(two.node, CallKind::Control, "wait".into(), brief);
+    assert!(tokio::time::timeout(Duration::from_millis(100), gone).await.is_err(), "whoever asks gives up");
+    until(|| two.calls.waiting.load(Ordering::SeqCst) == 1).await;
+    until(|| two.peers.0.places.of(CallKind::Control).available_permits() == 512).await;
     let brief = Duration::from_millis(100);
     let failed = one.peers.call(two.node, CallKind::Control, "wait".into(), brief).await;
     assert!(matches!(failed, Err(CallError::Failed(_) | CallError::Refused(_))), "{failed:?}");

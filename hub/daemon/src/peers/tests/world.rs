@@ -83,6 +83,18 @@ impl World {
     }
 
     pub(super) fn hub_at(&self, identity: Identity, number: u8, at: SocketAddr) -> Hub {
+        let (driver, inputs) = DriverHandle::fake();
+        Hub { inputs, ..self.hub_with(driver, identity, number, at) }
+    }
+
+    /// A hub over a driver that may be a real one.
+    pub(super) fn hub_with(
+        &self,
+        driver: DriverHandle,
+        identity: Identity,
+        number: u8,
+        at: SocketAddr,
+    ) -> Hub {
         let clock = self.clock.clone();
         let wall = clock.clone();
         let options = ServerOptions::new(identity.clone(), Arc::new(Everyone), Arc::new(move || wall.wall()));
@@ -92,7 +104,7 @@ impl World {
         let me = hub_id(number);
         let parts = PeersParts { clock, identity: shown, road: ROAD, me, shutdown: shutdown.clone() };
         let peers = Peers::start(parts);
-        let (driver, inputs) = DriverHandle::fake();
+        let (_, inputs) = mpsc::channel(1);
         let (gossip, heard) = mpsc::channel(64);
         let (calls, table) = (Arc::<Echo>::default(), Arc::clone(&self.table));
         let node_of = move |hub: &HubId| table.lock().unwrap().get(hub).copied();

@@ -1,0 +1,506 @@
+//! One hub: its engine, its journal on a slow disk, and its roads to the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use millrace_hub_engine::{Alarm, Command, Config, Engine, Event, Placed};
+use millrace_journal::{CommitError, Options, Store};
+use millrace_model::store::{Change, Outcome, Refusal};
+use millrace_model::{AckLevel, Incarnation, JournalId, Moment, NodeId, RangeSet, SeqRange};
+use millrace_sim::{ConnectionId, Disk, Flush, Notice};
+use millrace_wire::Frame;
+
+use super::oracle::{OracleHappening, name_of};
+use super::{AGENTS, ClusterWorld, Happening, Talk, node_of};
+use crate::invariants::{Violation, quorum, wakefulness};
+
+/// Under which name a store remembers its life.
+const LIFE: &str = "store-incarnation";
+
+/// What will happen to a hub's process, if it still lives then.
+#[derive(Clone, Debug)]
+pub(super) enum HubHappening {
+    Noticed(Notice<Talk>),
+    Timer(Moment),
+    Flushed,
+    Checked(JournalId, SeqRange),
+    Loaded { node: NodeId, journal: JournalId, range: SeqRange, bytes_max: usize },
+    Closed(ConnectionId),
+    Placed { revision: u64, placed: Box<Placed> },
+    Dial(NodeId),
+    Drain(bool),
+}
+
+/// One hub's world.
+pub(super) struct Hub {
+    pub(super) disk: Disk<(u64, Vec<Change>)>,
+    pub(super) store: Option<Store>,
+    pub(super) engine: Option<Engine>,
+    pub(super) image: Option<Vec<u8>>,
+    pub(super) backup: Option<(Vec<u8>, BTreeMap<JournalId, RangeSet>)>,
+    /// Which life its store lives.
+    pub(super) life: Incarnation,
+    /// The life before that, when it was given a new one while it ran: the same disk.
+    before: Option<Incarnation>,
+    pub(super) generation: u32,
+    pub(super) isolated: bool,
+    pub(super) paused: bool,
+    pub(super) removed: bool,
+    /// What came while it was paused.
+    deferred: Vec<HubHappening>,
+    timer_at: Option<Moment>,
+    pub(super) placed: Option<Placed>,
+    revision: u64,
+    /// Connections that it dialled, and those that others dialled.
+    roads: BTreeMap<NodeId, ConnectionId>,
+    guests: BTreeMap<ConnectionId, NodeId>,
+    agents: BTreeSet<ConnectionId>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Hub(generation {}, store {})", self.generation, self.life)
+    }
+}
+
+impl ClusterWorld {
+    pub(super) fn settle_hub(&mut self, node: NodeId, life: Incarnation) {
+        let (first, others) = self.plan.disk_micros.clone();
+        let micros = if self.hubs.is_empty() { first } else { others };
+        let hub = Hub {
+            disk: Disk::new(self.random.u64(..), micros),
+            store: None,
+            engine: None,
+            image: None,
+            backup: None,
+            life,
+            before: None,
+            generation: 0,
+            isolated: false,
+            paused: false,
+            removed: false,
+            deferred: Vec::new(),
+            timer_at: None,
+            placed: None,
+            revision: 0,
+            roads: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            agents: BTreeSet::new(),
+        };
+        self.hubs.insert(node, hub);
+    }
+
+    pub(super) fn hub_later(&mut self, node: NodeId, span: Duration, what: HubHappening) {
+        let generation = self.hubs.get(&node).map_or(0, |hub| hub.generation);
+        self.timeline.after(span, Happening::Hub { node, generation, what });
+    }
+
+    pub(super) fn start_hub(&mut self, node: NodeId) {
+        let now = self.now;
+        let fresh = Incarnation::new(self.random.u64(..));
+        let Some(hub) = self.hubs.get_mut(&node).filter(|hub| hub.engine.is_none() && !hub.removed) else {
+            return;
+        };
+        let opened = match &hub.image {
+            Some(image) => Store::from_image(image, &Options::hub()),
+            None => Store::in_memory(&Options::hub()),
+        };
+        let mut store = match opened {
+            Ok(store) => store,
+            Err(error) => return self.check(Err(Violation::new("survival", format!("hub {node}: {error}")))),
+        };
+        let remembered = store.recall(LIFE).ok().flatten().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        let life = match remembered {
+            Some(bytes) => Incarnation::new(u64::from_be_bytes(bytes)),
+            // The first start of a hub that is in the table with its life, or a store that was lost.
+            None if hub.generation == 0 => hub.life,
+            None => fresh,
+        };
+        let change = Change::Remember { name: LIFE, value: life.bits().to_be_bytes().to_vec() };
+        let remembered = store.commit(0, &[change]);
+        (hub.life, hub.before) = (life, None);
+        hub.generation += 1;
+        (hub.timer_at, hub.placed, hub.revision, hub.paused) = (None, None, 0, false);
+        hub.deferred.clear();
+        hub.roads.clear();
+        hub.guests.clear();
+        hub.agents.clear();
+        let config = Config {
+            clustered: true,
+            fence_base: u64::from(hub.generation) << 32,
+            ..Config::new(name_of(node), "hub", &format!("region {node}"))
+        };
+        hub.engine = Some(Engine::new(config, &store.journals(), store.usage(), now));
+        hub.store = Some(store);
+        if let Err(error) = remembered {
+            self.check(Err(Violation::new("survival", error.to_string())));
+        }
+        self.network.start(node_of(node));
+        self.transcript.note(now, format_args!("hub {node} starts with store {life}"));
+        if self.oracle.hubs.get(&node).is_some_and(|standing| standing.store != life) {
+            self.say_to_oracle(node, OracleHappening::Begun { node, store: life });
+        }
+        self.inform(node);
+    }
+
+    /// The power of a hub goes, now; the disk keeps what it keeps.
+    pub(super) fn cut_hub_power(&mut self, node: NodeId) {
+        self.network.crash(node_of(node));
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        if hub.engine.take().is_none() {
+            return;
+        }
+        if let Some((commit, changes)) = hub.disk.crash() {
+            let _unheard = self.apply(node, commit, &changes);
+        }
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        let image = hub.store.as_mut().map(Store::image);
+        hub.store = None;
+        hub.paused = false;
+        match image {
+            Some(Ok(image)) => hub.image = Some(image),
+            Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
+            None => {}
+        }
+    }
+
+    pub(super) fn remove_hub(&mut self, node: NodeId) {
+        self.cut_hub_power(node);
+        if let Some(hub) = self.hubs.get_mut(&node) {
+            hub.removed = true;
+        }
+        self.truth.disks.remove(&node);
+        self.truth.broken.remove(&node);
+        self.check(crate::invariants::loss::none(&self.truth));
+    }
+
+    pub(super) fn resume(&mut self, node: NodeId) {
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        hub.paused = false;
+        let generation = hub.generation;
+        for what in std::mem::take(&mut hub.deferred) {
+            self.hub_happened(node, generation, what);
+        }
+    }
+
+    /// Tells a hub's engine something, and does what it asks for.
+    pub(super) fn tell_hub(&mut self, node: NodeId, event: Event) {
+        let now = self.now;
+        let Some(engine) = self.hubs.get_mut(&node).and_then(|hub| hub.engine.as_mut()) else { return };
+        engine.handle_event(event, now);
+        while self.violation.is_none() {
+            let engine = self.hubs.get_mut(&node).and_then(|hub| hub.engine.as_mut());
+            let Some(command) = engine.and_then(Engine::poll_command) else { break };
+            self.obey_hub(node, command);
+        }
+        self.set_hub_timer(node);
+    }
+
+    fn set_hub_timer(&mut self, node: NodeId) {
+        let now = self.now;
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        let Some((at, _)) = hub.engine.as_ref().and_then(Engine::poll_timeout) else { return };
+        let at = at.max(now);
+        if hub.timer_at.is_none_or(|set| at < set) {
+            hub.timer_at = Some(at);
+            self.hub_later(node, at.since(now), HubHappening::Timer(at));
+        }
+    }
+
+    fn obey_hub(&mut self, node: NodeId, command: Command) {
+        let now = self.now;
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        match command {
+            Command::Commit { commit, changes } => {
+                let span = hub.disk.begin((commit, changes));
+                self.hub_later(node, span, HubHappening::Flushed);
+            }
+            Command::Send { link, frame } => self.hub_says(node, link, frame),
+            Command::Close { link, code, reason } => {
+                self.transcript.note(now, format_args!("hub {node} closes {link}: {code:?}, {reason}"));
+                self.network.close(link, node_of(node), true, now);
+                self.hub_later(node, Duration::ZERO, HubHappening::Closed(link));
+            }
+            Command::Check { journal, range } => {
+                let span = hub.disk.time_to_read();
+                self.hub_later(node, span, HubHappening::Checked(journal, range));
+            }
+            Command::Load { node: to, journal, range, bytes_max } => {
+                let span = hub.disk.time_to_read();
+                self.hub_later(node, span, HubHappening::Loaded { node: to, journal, range, bytes_max });
+            }
+            Command::Tell { node: to, frame } => {
+                self.transcript.note(now, format_args!("hub {node} ▶ hub {to} {}", frame.name()));
+                if let Some(connection) = hub.roads.get(&to).copied() {
+                    self.carry(connection, node_of(node), 0, Talk::Peer(frame));
+                }
+            }
+            Command::Answer { guest, frame } => self.carry(guest, node_of(node), 0, Talk::Peer(frame)),
+            Command::Part { node: to, reason } => {
+                let what = format!("hub {node} parts from hub {to}: {reason}");
+                self.check(Err(Violation::new("protocol", what)));
+            }
+            Command::Dismiss { guest, reason } => {
+                self.transcript.note(now, format_args!("hub {node} dismisses {guest}: {reason}"));
+                self.network.close(guest, node_of(node), true, now);
+                self.hub_later(node, Duration::ZERO, HubHappening::Closed(guest));
+            }
+            Command::Synced { partitions } => {
+                let fullness = hub.engine.as_ref().map(Engine::fullness).unwrap_or_default();
+                let (store, all) = (hub.life, fullness.synced == fullness.partitions);
+                self.say_to_oracle(node, OracleHappening::Synced { node, store, partitions, all });
+            }
+            Command::Relive { reason } => self.relive(node, &reason),
+            Command::SessionOpened { .. } | Command::Stored { .. } => {}
+            Command::Alarm(alarm) => self.hub_alarmed(node, &alarm),
+        }
+    }
+
+    /// The store is not what it was: it gets a new life.
+    fn relive(&mut self, node: NodeId, reason: &str) {
+        let life = Incarnation::new(self.random.u64(..));
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        let change = Change::Remember { name: LIFE, value: life.bits().to_be_bytes().to_vec() };
+        let written = hub.store.as_mut().map(|store| store.commit(0, &[change]));
+        hub.before = Some(std::mem::replace(&mut hub.life, life));
+        if let Some(Err(error)) = written {
+            self.check(Err(Violation::new("survival", error.to_string())));
+        }
+        // What is here was flushed by the new life, as far as anybody will count.
+        for (journal, ranges) in self.truth.disks.get(&node).cloned().unwrap_or_default() {
+            self.truth.stored(node, life, journal, &ranges);
+        }
+        self.transcript.note(self.now, format_args!("hub {node} begins store {life}: {reason}"));
+        self.say_to_oracle(node, OracleHappening::Begun { node, store: life });
+        self.inform(node);
+    }
+
+    fn hub_alarmed(&mut self, node: NodeId, alarm: &Alarm) {
+        self.transcript.note(self.now, format_args!("hub {node} alarm: {alarm:?}"));
+        match alarm {
+            Alarm::Full | Alarm::Evicting | Alarm::Gap(..) => {}
+            Alarm::Regressed { node: regressed, .. } if self.truth.broken.contains(regressed) => {}
+            _ => self.check(Err(Violation::new("protocol", format!("hub {node}, all honest: {alarm:?}")))),
+        }
+    }
+
+    /// A hub sends an agent a frame: what it calls safe must be so.
+    fn hub_says(&mut self, node: NodeId, link: ConnectionId, frame: Frame) {
+        let dialer = self.network.dialer(link).and_then(|from| from.checked_sub(AGENTS));
+        let device = dialer.and_then(|place| self.agents.get(place as usize)).map(|agent| agent.device);
+        let placed = self.hubs.get(&node).and_then(|hub| hub.placed.clone());
+        let mut safe: Vec<(JournalId, RangeSet)> = Vec::new();
+        match (&frame, device) {
+            (Frame::Acks(acks), Some(device)) => {
+                let quorum = acks.acks.iter().filter(|ack| ack.level == AckLevel::Quorum);
+                safe.extend(quorum.map(|ack| (ack.journal.of(device), ack.ranges.clone())));
+            }
+            (Frame::Welcome(welcome), Some(device)) => {
+                safe.extend(welcome.holdings.iter().map(|held| {
+                    (JournalId { device, incarnation: held.incarnation, lane: held.lane }, held.safe.clone())
+                }));
+            }
+            _ => {}
+        }
+        if let Some(placed) = placed {
+            for (journal, ranges) in safe {
+                self.check(quorum::told(&self.truth, &placed, &journal, &ranges));
+                self.truth.acked.entry(journal).or_default().extend(&ranges);
+            }
+        }
+        self.carry(link, node_of(node), 0, Talk::Agent(frame));
+    }
+
+    pub(super) fn hub_happened(&mut self, node: NodeId, generation: u32, what: HubHappening) {
+        let now = self.now;
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        if hub.engine.is_none() || hub.generation != generation {
+            return;
+        }
+        if hub.paused {
+            hub.deferred.push(what);
+            return;
+        }
+        match what {
+            HubHappening::Noticed(notice) => self.hub_noticed(node, notice),
+            HubHappening::Timer(at) => {
+                if hub.timer_at != Some(at) {
+                    return;
+                }
+                hub.timer_at = None;
+                let due = |hub: &Hub| hub.engine.as_ref().and_then(Engine::poll_timeout);
+                if due(hub).is_some_and(|(at, _)| at <= now) {
+                    self.tell_hub(node, Event::Timer);
+                    let next = self.hubs.get(&node).and_then(due);
+                    self.check(wakefulness::sleeps(&format!("hub {node}"), next, now));
+                }
+                self.set_hub_timer(node);
+            }
+            HubHappening::Flushed => match hub.disk.finish() {
+                Some(Flush::Refused((commit, _))) => {
+                    self.tell_hub(node, Event::CommitRefused { commit, refusal: Refusal::Full });
+                }
+                Some(Flush::Flushed((commit, changes))) => {
+                    if let Some((durable, outcomes)) = self.apply(node, commit, &changes) {
+                        let store = self.hubs.get(&node).and_then(|hub| hub.store.as_ref());
+                        let usage = store.map(Store::usage).unwrap_or_default();
+                        self.tell_hub(node, Event::Committed { durable, outcomes, usage });
+                    }
+                }
+                None => {}
+            },
+            HubHappening::Checked(journal, range) => {
+                match hub.store.as_ref().map(|store| store.checks(&journal, range)) {
+                    Some(Ok(checks)) => self.tell_hub(node, Event::Checked { journal, range, checks }),
+                    Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
+                    None => {}
+                }
+            }
+            HubHappening::Loaded { node: to, journal, range, bytes_max } => {
+                match hub.store.as_ref().map(|store| store.load(&journal, range, bytes_max)) {
+                    Some(Ok(runs)) => self.tell_hub(node, Event::Loaded { node: to, journal, range, runs }),
+                    Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
+                    None => {}
+                }
+            }
+            HubHappening::Closed(connection) => self.connection_ended(node, connection),
+            HubHappening::Placed { revision, placed } => self.hub_placed(node, revision, placed),
+            HubHappening::Dial(to) => self.dial(node, to),
+            HubHappening::Drain(on) => self.tell_hub(node, Event::Drain { on }),
+        }
+    }
+
+    fn hub_placed(&mut self, node: NodeId, revision: u64, mut placed: Box<Placed>) {
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        if hub.isolated {
+            let again = HubHappening::Placed { revision, placed };
+            return self.hub_later(node, Duration::from_millis(500), again);
+        }
+        if revision < hub.revision {
+            return;
+        }
+        hub.revision = revision;
+        placed.store = hub.life;
+        hub.placed = Some((*placed).clone());
+        if self.plan.gullible {
+            let lives: BTreeMap<NodeId, Incarnation> =
+                self.hubs.iter().map(|(node, hub)| (*node, hub.life)).collect();
+            for (of, standing) in &mut placed.hubs {
+                standing.full = true;
+                standing.store = lives.get(of).copied().unwrap_or(standing.store);
+            }
+        }
+        let Some(hub) = self.hubs.get(&node) else { return };
+        let missing: Vec<NodeId> = placed
+            .hubs
+            .keys()
+            .copied()
+            .filter(|other| *other != node && !hub.roads.contains_key(other))
+            .collect();
+        self.tell_hub(node, Event::Placed(placed));
+        missing.into_iter().for_each(|other| self.dial(node, other));
+    }
+
+    fn dial(&mut self, node: NodeId, to: NodeId) {
+        let now = self.now;
+        let known = self.oracle.hubs.contains_key(&to);
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        if !known || hub.roads.contains_key(&to) {
+            return;
+        }
+        let connection = self.network.connect(node_of(node), node_of(to), now);
+        hub.roads.insert(to, connection);
+    }
+
+    fn hub_noticed(&mut self, node: NodeId, notice: Notice<Talk>) {
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        match notice {
+            Notice::Accepted { connection, from, .. } if from >= AGENTS => {
+                hub.agents.insert(connection);
+                let device = self.agents.get((from - AGENTS) as usize).map(|agent| agent.device);
+                if let Some(device) = device {
+                    self.tell_hub(node, Event::Opened { link: connection, device });
+                }
+            }
+            Notice::Accepted { connection, from, .. } => {
+                let from = NodeId(from.into());
+                // Only hubs of the table that this hub knows are let in; the others come again.
+                if hub.placed.as_ref().is_some_and(|placed| placed.hubs.contains_key(&from)) {
+                    hub.guests.insert(connection, from);
+                    self.tell_hub(node, Event::GuestUp { guest: connection, node: from });
+                } else {
+                    self.network.close(connection, node_of(node), false, self.now);
+                }
+            }
+            Notice::Connected { connection, .. } => {
+                let to = hub.roads.iter().find(|(_, road)| **road == connection).map(|(to, _)| *to);
+                if let Some(to) = to {
+                    self.tell_hub(node, Event::PeerUp { node: to });
+                }
+            }
+            Notice::Frame { connection, frame: Talk::Agent(frame), .. } => {
+                self.tell_hub(node, Event::Received { link: connection, frame });
+            }
+            Notice::Frame { connection, frame: Talk::Peer(frame), .. } => {
+                if hub.guests.contains_key(&connection) {
+                    return self.tell_hub(node, Event::GuestSaid { guest: connection, frame });
+                }
+                let from = hub.roads.iter().find(|(_, road)| **road == connection).map(|(from, _)| *from);
+                if let Some(from) = from {
+                    self.tell_hub(node, Event::PeerSaid { node: from, frame });
+                }
+            }
+            Notice::Ended { connection, .. } => self.connection_ended(node, connection),
+            Notice::Taken { .. } => {}
+        }
+    }
+
+    fn connection_ended(&mut self, node: NodeId, connection: ConnectionId) {
+        let pause = Duration::from_millis(self.random.u64(200..1_500));
+        let Some(hub) = self.hubs.get_mut(&node) else { return };
+        if hub.agents.remove(&connection) {
+            return self.tell_hub(node, Event::Closed { link: connection });
+        }
+        if hub.guests.remove(&connection).is_some() {
+            return self.tell_hub(node, Event::GuestDown { guest: connection });
+        }
+        let to = hub.roads.iter().find(|(_, road)| **road == connection).map(|(to, _)| *to);
+        if let Some(to) = to {
+            hub.roads.remove(&to);
+            self.hub_later(node, pause, HubHappening::Dial(to));
+            self.tell_hub(node, Event::PeerDown { node: to });
+        }
+    }
+
+    fn apply(
+        &mut self,
+        node: NodeId,
+        commit: u64,
+        changes: &[Change],
+    ) -> Option<(millrace_model::Durable, Vec<Outcome>)> {
+        let hub = self.hubs.get_mut(&node)?;
+        let (life, before) = (hub.life, hub.before);
+        let forgets = self.plan.forgetful && self.random.u8(0..20) == 0;
+        match hub.store.as_mut()?.commit(commit, changes) {
+            Ok((durable, outcomes)) => {
+                for outcome in outcomes.iter().filter(|_| !forgets) {
+                    if let Outcome::Received { journal, stored, .. } = outcome {
+                        self.truth.stored(node, life, *journal, stored);
+                        if let Some(before) = before {
+                            self.truth.stored(node, before, *journal, stored);
+                        }
+                    }
+                }
+                Some((durable, outcomes))
+            }
+            Err(CommitError::Refused(refusal)) => {
+                self.tell_hub(node, Event::CommitRefused { commit, refusal });
+                None
+            }
+            Err(error) => {
+                self.check(Err(Violation::new("survival", format!("hub {node}: {error}"))));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Several hubs and their agents: the real engines and the real journal, with an oracle in the place of Raft.
+//!
+//! ```text
+//! agent engine ◀─▶ hub engine ◀── peer frames ──▶ hub engine ◀─▶ agent engine
+//!      ▲ journal        ▲ journal  ╲            ╱  ▲ journal
+//!                       └──────── oracle: table, placement, who is full
+//! ```
+//!
+//! Agents here want level quorum and are honest: no clones, no restored directories (the world of one hub has those). What goes wrong
+//! goes wrong with hubs: power, disks, old copies, roads between them, pauses, and a membership that changes meanwhile. One disk
+//! at a time is lost, and the next only when all are full again.
+//!
+//! Promise: as for [`crate::world`]: one seed, one history; the first broken promise ends it.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`plan`] | what a seed means |
+//! | [`oracle`] | what the cluster has committed, and who hears of it when |
+//! | [`hub`] | one hub with its disk and its roads to the others |
+//! | [`agent`] | one agent, which turns to the next hub when one fails |
+//! | [`truth`] | what is on which disk, and what agents were told |
+//! | [`mishap`] | what goes wrong |
+//! | [`finish`] | when everything has converged, and what is asked then |
+
+mod agent;
+mod finish;
+mod hub;
+mod mishap;
+mod oracle;
+pub mod plan;
+pub mod truth;
+
+use std::collections::BTreeMap;
+
+use millrace_model::{Moment, NodeId};
+use millrace_sim::{Network, Node, Notice, Timeline, Transport};
+use millrace_wire::{Frame, PeerFrame};
+
+use crate::Report;
+use crate::invariants::{Verdict, Violation};
+use crate::transcript::Transcript;
+use agent::{Agent, AgentHappening};
+use hub::{Hub, HubHappening};
+use oracle::{Oracle, OracleHappening};
+pub use plan::{ClusterFault, ClusterPlan};
+use truth::Truth;
+
+/// The first node of an agent; hub `n` is node `n`.
+const AGENTS: Node = 1_000;
+
+/// Events of one moment: more is an engine that talks to itself.
+const EVENTS_PER_MOMENT_MAX: u32 = 100_000;
+
+/// What travels.
+#[derive(Clone, PartialEq, Debug)]
+enum Talk {
+    Agent(Frame),
+    Peer(PeerFrame),
+}
+
+/// What will happen.
+#[derive(Clone, Debug)]
+enum Happening {
+    Hub { node: NodeId, generation: u32, what: HubHappening },
+    Agent { place: usize, generation: u32, what: AgentHappening },
+    Oracle(OracleHappening),
+    StartHub(NodeId),
+    StartAgent(usize),
+    Resume(NodeId),
+    Publish(usize),
+    Fault(ClusterFault),
+    Lift(ClusterFault),
+    Heal,
+    Watch,
+}
+
+/// A world of several hubs.
+#[derive(Debug)]
+pub struct ClusterWorld {
+    plan: ClusterPlan,
+    now: Moment,
+    random: fastrand::Rng,
+    timeline: Timeline<Happening>,
+    network: Network<Talk>,
+    hubs: BTreeMap<NodeId, Hub>,
+    agents: Vec<Agent>,
+    oracle: Oracle,
+    truth: Truth,
+    transcript: Transcript,
+    violation: Option<Violation>,
+    healed_at: Option<Moment>,
+    over: bool,
+    faults: usize,
+    told: usize,
+}
+
+/// The node of a hub.
+fn node_of(hub: NodeId) -> Node {
+    Node::try_from(hub.0).unwrap_or(0)
+}
+
+impl ClusterWorld {
+    /// The world that `plan` describes; `print` prints its transcript.
+    #[must_use]
+    pub fn new(plan: ClusterPlan, print: bool) -> Self {
+        let mut random = fastrand::Rng::with_seed(plan.seed);
+        let mut world = Self {
+            now: Moment(0),
+            timeline: Timeline::default(),
+            network: Network::new(random.u64(..), Transport::default()),
+            hubs: BTreeMap::new(),
+            agents: Vec::new(),
+            oracle: Oracle::default(),
+            truth: Truth::default(),
+            transcript: Transcript::new(print),
+            violation: None,
+            healed_at: None,
+            over: false,
+            faults: 0,
+            told: 0,
+            random,
+            plan,
+        };
+        world.found();
+        world
+    }
+
+    fn found(&mut self) {
+        for _ in 0..self.plan.hubs {
+            self.add_hub(true);
+        }
+        self.steer();
+        for place in 0..self.plan.agents {
+            self.settle_agent(place);
+            let at = Moment(self.random.u64(0..1_000_000));
+            self.timeline.at(at, Happening::StartAgent(place));
+            self.timeline.at(at, Happening::Publish(place));
+        }
+        for (at, fault) in self.plan.faults.clone() {
+            self.timeline.at(at, Happening::Fault(fault));
+        }
+        self.timeline.at(self.plan.heal_at, Happening::Heal);
+    }
+
+    /// Lets it run to its end.
+    #[must_use]
+    pub fn run(mut self) -> Report {
+        let limit = self.plan.heal_at + self.plan.converge_within;
+        let mut at_once = 0_u32;
+        while self.violation.is_none() && !self.over {
+            let before = self.now;
+            let until = self.timeline.next_at().unwrap_or(limit).min(limit);
+            if let Some((at, notice)) = self.network.poll(until) {
+                self.now = at;
+                self.timeline.advance(at);
+                self.noticed(notice);
+            } else if let Some((at, happening)) = self.timeline.poll(limit) {
+                self.now = at;
+                self.happen(happening);
+            } else {
+                self.now = limit;
+                self.out_of_time();
+            }
+            at_once = if self.now == before { at_once + 1 } else { 0 };
+            if at_once > EVENTS_PER_MOMENT_MAX {
+                self.check(Err(Violation::new("wakefulness", "time stands still")));
+            }
+        }
+        Report {
+            violation: self.violation,
+            hash: self.transcript.hash(),
+            last_lines: self.transcript.last(),
+            told: self.told,
+            at_hub: self.truth.written.len(),
+            faults: self.faults,
+            ended_at: self.now,
+        }
+    }
+
+    /// Remembers the first broken promise.
+    fn check(&mut self, verdict: Verdict) {
+        if let Err(violation) = verdict
+            && self.violation.is_none()
+        {
+            self.transcript.note(self.now, format_args!("!! {violation}"));
+            self.violation = Some(violation);
+        }
+    }
+
+    fn noticed(&mut self, notice: Notice<Talk>) {
+        let node = match &notice {
+            Notice::Connected { node, .. }
+            | Notice::Accepted { node, .. }
+            | Notice::Frame { node, .. }
+            | Notice::Taken { node, .. }
+            | Notice::Ended { node, .. } => *node,
+        };
+        if node >= AGENTS {
+            self.agent_noticed((node - AGENTS) as usize, notice);
+        } else {
+            let node = NodeId(node.into());
+            let generation = self.hubs.get(&node).map_or(0, |hub| hub.generation);
+            self.happen(Happening::Hub { node, generation, what: HubHappening::Noticed(notice) });
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Hub { node, generation, what } => self.hub_happened(node, generation, what),
+            Happening::Agent { place, generation, what } => self.agent_happened(place, generation, what),
+            Happening::Oracle(what) => self.oracle_happened(what),
+            Happening::StartHub(node) => self.start_hub(node),
+            Happening::StartAgent(place) => self.start_agent(place),
+            Happening::Resume(node) => self.resume(node),
+            Happening::Publish(place) => self.publish(place),
+            Happening::Fault(fault) => self.go_wrong(fault),
+            Happening::Lift(fault) => self.lift(&fault),
+            Happening::Heal => self.heal(),
+            Happening::Watch => self.watch(),
+        }
+    }
+
+    /// Puts a frame on the road, through the real codec.
+    fn carry(&mut self, connection: u64, node: Node, channel: u8, talk: Talk) {
+        let (same, bytes) = match &talk {
+            Talk::Agent(frame) => {
+                let back = millrace_wire::encode(frame).and_then(|bytes| millrace_wire::decode(&bytes));
+                (back.as_ref() == Ok(frame), if let Frame::Run(run) = frame { run.cost() } else { 0 })
+            }
+            Talk::Peer(frame) => {
+                let back = frame.encode().and_then(|bytes| PeerFrame::decode(&bytes));
+                (back.as_ref() == Ok(frame), if let PeerFrame::Run(run) = frame { run.run.cost() } else { 0 })
+            }
+        };
+        if !same {
+            return self.check(Err(Violation::new("content", format!("the codec changed {talk:?}"))));
+        }
+        self.network.send(connection, node, channel, talk, bytes, self.now);
+    }
+}

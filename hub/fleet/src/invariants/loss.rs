@@ -1,0 +1,27 @@
+//! With one disk lost at a time, every record that an agent was told to be on a quorum is still on some disk.
+
+use millrace_model::RangeSet;
+
+use super::{Verdict, Violation};
+use crate::cluster::truth::Truth;
+
+/// A disk was lost, or everything has come to rest.
+///
+/// # Errors
+/// When a record is on no disk any more.
+pub fn none(truth: &Truth) -> Verdict {
+    for (journal, acked) in &truth.acked {
+        let mut here = RangeSet::new();
+        for disk in truth.disks.values() {
+            here.extend(disk.get(journal).unwrap_or(&RangeSet::new()));
+        }
+        let lost = acked.difference(&here);
+        if !lost.is_empty() {
+            return Err(Violation::new(
+                "loss",
+                format!("{journal} {lost} was safe, and is on no disk any more"),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! At the end every replica of a partition holds every reading of it, the very same.
+
+use std::collections::BTreeMap;
+
+use millrace_hub_engine::placement::Placement;
+use millrace_model::{JournalId, NodeId, Partition, RecordCheck, Seq};
+
+use super::{Verdict, Violation};
+use crate::cluster::truth::Truth;
+
+/// What stands in a hub's store.
+pub type Contents = BTreeMap<(JournalId, Seq), RecordCheck>;
+
+/// Everything has converged; `contents` were read from the stores.
+///
+/// # Errors
+/// When a reading is missing on a replica, or is another one there.
+pub fn alike(truth: &Truth, placement: &Placement, contents: &BTreeMap<NodeId, Contents>) -> Verdict {
+    for ((journal, seq), check) in &truth.written {
+        let Some(assignment) = placement.of(Partition::of(&journal.device)) else { continue };
+        for node in &assignment.replicas {
+            let found = contents.get(node).and_then(|held| held.get(&(*journal, *seq)));
+            if found != Some(check) {
+                let what = if found.is_some() { "holds another" } else { "lacks" };
+                return Err(Violation::new("replicas", format!("hub {node} {what} {journal} {seq}")));
+            }
+        }
+    }
+    for (node, held) in contents {
+        if let Some(((journal, seq), _)) =
+            held.iter().find(|(at, check)| truth.written.get(at) != Some(check))
+        {
+            return Err(Violation::new(
+                "replicas",
+                format!("hub {node} holds {journal} {seq}, which nobody wrote"),
+            ));
+        }
+    }
+    Ok(())
+}
