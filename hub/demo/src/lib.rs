@@ -10,6 +10,9 @@
 //! | [`plant`], [`address`], [`programs`] | a directory, addresses and the two programs |
 //! | [`process`], [`patience`] | a child process and its log; waiting until something is so |
 //! | [`hub`], [`agent`], [`status`] | the processes by their roles; a [`Road`] lies between them |
+//! | [`cluster`], [`network`] | several hubs, on machines of their own whose roads can be cut |
+//! | [`nemesis`] | what goes wrong with them |
+//! | [`kv`], [`observer`] | clients of what hubs decide together, and what they saw |
 //! | [`http`] | one GET request |
 //! | [`sensors`] | machines of a factory, seeded |
 //! | [`publication`], [`publisher`], [`book`], [`tally`] | what is published, and what became of it |
@@ -23,10 +26,15 @@
 pub mod address;
 pub mod agent;
 pub mod book;
+pub mod cluster;
 pub mod error;
 pub mod http;
 pub mod hub;
 pub mod inventory;
+pub mod kv;
+pub mod nemesis;
+pub mod network;
+pub mod observer;
 pub mod patience;
 pub mod plant;
 pub mod process;
@@ -39,6 +47,7 @@ pub mod status;
 pub mod tally;
 
 pub use agent::{Agent, AgentOptions};
+pub use cluster::{Cluster, ClusterOptions, Member};
 pub use error::PlantError;
 pub use hub::{Hub, HubOptions};
 pub use inventory::{Inventory, StoredRecord};

@@ -1,5 +1,4 @@
 //! A hub process as its command line speaks to it: HTTP/1.1 over the admin socket, one connection for each client.
-#![cfg_attr(not(test), expect(dead_code, reason = "hubs answer puts when they are wired to each other"))]
 
 use std::path::Path;
 

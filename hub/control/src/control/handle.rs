@@ -5,6 +5,7 @@
 //! through the [`Transport`].
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ use crate::raft::network::{LAST_PIECE, Links, Wire};
 use crate::raft::opening::{self, OpenError, Parts, Threads};
 use crate::raft::scribe::Scribe;
 use crate::raft::transport::Transport;
+
+/// A future that is compiled here. An `async fn` is compiled by whoever awaits it, and with these comes the whole consensus: half a
+/// minute for each program and each test.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Who a node is, and where its files lie.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,7 +86,15 @@ impl Control {
     ///
     /// # Errors
     /// [`OpenError`]; in particular a log that was damaged or cut off does not open, so that it never votes.
-    pub async fn open(
+    pub fn open(
+        seat: Seat,
+        options: Options,
+        transport: Arc<dyn Transport>,
+    ) -> Boxed<'static, Result<Self, OpenError>> {
+        Box::pin(Self::take_part(seat, options, transport))
+    }
+
+    async fn take_part(
         seat: Seat,
         options: Options,
         transport: Arc<dyn Transport>,
@@ -147,8 +160,8 @@ impl Control {
     }
 
     /// Answers what another node asks. `peer` is whom its certificate names, where that is known.
-    pub async fn receive(&self, peer: Option<NodeId>, request: Bytes) -> Bytes {
-        self.inner.receive(peer, request).await
+    pub fn receive(&self, peer: Option<NodeId>, request: Bytes) -> Boxed<'_, Bytes> {
+        Box::pin(self.inner.receive(peer, request))
     }
 
     /// Who leads, when a majority follows.
@@ -206,13 +219,19 @@ impl Control {
     ///
     /// # Errors
     /// When the node has stopped.
-    pub async fn snapshot(&self) -> Result<(), ControlError> {
-        let triggered = self.inner.raft.trigger().snapshot().await;
-        triggered.map_err(|error| ControlError::Stopped(error.to_string()))
+    pub fn snapshot(&self) -> Boxed<'_, Result<(), ControlError>> {
+        Box::pin(async {
+            let triggered = self.inner.raft.trigger().snapshot().await;
+            triggered.map_err(|error| ControlError::Stopped(error.to_string()))
+        })
     }
 
     /// Stops taking part and closes the files. What was proposed and not answered is unknown.
-    pub async fn close(&self) {
+    pub fn close(&self) -> Boxed<'_, ()> {
+        Box::pin(self.leave())
+    }
+
+    async fn leave(&self) {
         let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);
         if let Err(error) = self.inner.raft.shutdown().await {

@@ -12,7 +12,7 @@ use openraft::error::{ClientWriteError, RaftError};
 use tokio::time::{sleep, timeout};
 
 use super::error::ControlError;
-use super::handle::{Control, Inner, tell_members};
+use super::handle::{Boxed, Control, Inner, tell_members};
 use super::standing::Standing;
 use crate::codec::{CodecError, Decoder, Encoder};
 use crate::raft::coding::{put_member, take_member};
@@ -54,10 +54,12 @@ impl Control {
     ///
     /// # Errors
     /// When this node is not empty, or not among them.
-    pub async fn found(&self, members: BTreeMap<NodeId, Member>) -> Result<(), ControlError> {
-        let founded = self.inner.raft.initialize(members).await;
-        founded.map_err(|error| ControlError::Membership(error.to_string()))?;
-        tell_members(&self.inner.raft).await.map_err(ControlError::Stopped)
+    pub fn found(&self, members: BTreeMap<NodeId, Member>) -> Boxed<'_, Result<(), ControlError>> {
+        Box::pin(async {
+            let founded = self.inner.raft.initialize(members).await;
+            founded.map_err(|error| ControlError::Membership(error.to_string()))?;
+            tell_members(&self.inner.raft).await.map_err(ControlError::Stopped)
+        })
     }
 
     /// The members, by id.
@@ -105,7 +107,11 @@ impl Control {
         self.change(MembershipChange::Remove(id)).await
     }
 
-    async fn change(&self, change: MembershipChange) -> Result<(), ControlError> {
+    fn change(&self, change: MembershipChange) -> Boxed<'_, Result<(), ControlError>> {
+        Box::pin(self.change_here_or_there(change))
+    }
+
+    async fn change_here_or_there(&self, change: MembershipChange) -> Result<(), ControlError> {
         let inner = &self.inner;
         match inner.standing()? {
             Standing::Lead => inner.change_members(change).await,

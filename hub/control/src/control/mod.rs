@@ -24,7 +24,7 @@ mod standing;
 mod watching;
 
 pub use error::ControlError;
-pub use handle::{Control, Seat};
+pub use handle::{Boxed, Control, Seat};
 pub use membership::{MemberState, MembershipChange};
 pub use options::Options;
 pub use reading::{Level, Read};

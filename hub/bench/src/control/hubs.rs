@@ -1,0 +1,41 @@
+//! Three hub processes on loopback, each with a data directory of its own, asked at the one that leads.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use millrace_demo::{Cluster, ClusterOptions, Plant};
+use serde_json::Value;
+
+use super::socket::SocketClient;
+
+/// Three running hubs; they end when this is dropped.
+pub(crate) struct Hubs {
+    _cluster: Cluster,
+    _plant: Plant,
+    leader: PathBuf,
+}
+
+impl Hubs {
+    /// Founds a cluster and lets two others join.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let plant = Plant::build()?;
+        let cluster = Cluster::start(&plant, &ClusterOptions::default()).await?;
+        let first = cluster.hubs.first().context("a cluster has a hub")?;
+        let seen = cluster.members(first).await?;
+        let members = seen.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let text = |hub: &Value, field: &str| hub.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+        let leader = members.iter().find(|hub| text(hub, "role") == "leader").context("nobody leads")?;
+        let name = text(leader, "name");
+        let leader = cluster.hubs.iter().find(|hub| hub.name == name).context("a stranger leads")?.socket();
+        Ok(Self { _cluster: cluster, _plant: plant, leader })
+    }
+
+    /// Clients of the leader.
+    pub(crate) async fn clients(&self, count: usize) -> anyhow::Result<Vec<SocketClient>> {
+        let mut clients = Vec::with_capacity(count);
+        while clients.len() < count {
+            clients.push(SocketClient::connect(&self.leader).await?);
+        }
+        Ok(clients)
+    }
+}
