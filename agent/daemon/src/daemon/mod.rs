@@ -25,7 +25,7 @@ pub mod windows;
 use std::sync::Arc;
 
 use anyhow::Context;
-use millrace_agent_engine::Engine;
+use millrace_agent_engine::{EPOCH_NAME, Engine};
 use millrace_host::http::HttpLimits;
 use millrace_host::metrics::Metrics;
 use millrace_host::systemd::{self, Watchdog};
@@ -83,7 +83,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     // The store is ours alone now: whatever else stands there, a killed agent left behind.
     places.withdraw();
     let incarnation = store.incarnation().context("the store has no author")?;
-    let engine = Engine::new(
+    let epoch = store.recall(EPOCH_NAME)?;
+    let mut engine = Engine::new(
         engine_config(&config, device),
         incarnation,
         store.journals(),
@@ -91,6 +92,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         entropy::seed_u64()?,
         clock.moment(),
     );
+    if let Some(epoch) = epoch {
+        engine.recall_epoch(&epoch);
+    }
     let disk = Disk::start(store, &places.journal(), &options, events.clone(), fatal)?;
     let gauging = Gauging::open(&places.journal(), &options, clock.clone())?;
     let (metered, seed) = (config.uplink.metered, entropy::seed_u64()?);

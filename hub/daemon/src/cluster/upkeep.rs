@@ -183,10 +183,20 @@ async fn say(cluster: &Cluster, table: &Table, due: Due) -> Result<bool, Registr
         Compare::unchanged(keys::PLACEMENT, table.placement.revision),
     ];
     let then = match &due {
-        Due::Record(record) => put(me, record)?,
-        Due::Placement(placement) => put(keys::PLACEMENT.into(), placement)?,
+        Due::Record(record) => {
+            let before = dated.value.store.map(|store| store.incarnation);
+            let mut then = vec![put(me, record)?];
+            if before.is_some() && before != record.store.map(|store| store.incarnation) {
+                // Whoever still counts by the version before would count the former life with it.
+                let mut placement = table.placement.value.clone();
+                placement.raise();
+                then.push(put(keys::PLACEMENT.into(), &placement)?);
+            }
+            then
+        }
+        Due::Placement(placement) => vec![put(keys::PLACEMENT.into(), placement)?],
     };
-    Ok(cluster.decide(Txn { compares, then: vec![then], otherwise: Vec::new() }).await?)
+    Ok(cluster.decide(Txn { compares, then, otherwise: Vec::new() }).await?)
 }
 
 /// Keeps where the others are reached, for the day on which nothing else is left.

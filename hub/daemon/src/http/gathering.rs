@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn newest_first_and_doubled_answers_are_understood() {
         let (a, b) = (record(1, 1, 1), record(2, 2, 1));
-        let both = vec![sheet(&[b.clone(), a.clone()], None), sheet(&[b.clone()], None)];
+        let both = vec![sheet(&[b.clone(), a.clone()], None), sheet(std::slice::from_ref(&b), None)];
         let whole = Sheet::merged(both, Order::NewestFirst, 10).unwrap();
         assert_eq!((whole.records, whole.next), (vec![b, a], None));
         assert!(Sheet::merged(vec![sheet(&[json!({})], None)], Order::NewestFirst, 1).is_err());

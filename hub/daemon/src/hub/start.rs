@@ -439,6 +439,7 @@ async fn engine(
     let mut numbers = numbers(config, endpoint.hub);
     (numbers.name, numbers.region) = (endpoint.name.clone(), endpoint.region.clone());
     numbers.hubs = vec![endpoint.clone()];
+    (numbers.epoch, numbers.clustered) = (registry.cluster().epoch(), true);
     numbers.fence_base = fence;
     let memory_at = config.places.retention();
     let memory = tokio::task::spawn_blocking(move || retention::load(&memory_at)).await;
