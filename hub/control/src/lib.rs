@@ -24,7 +24,8 @@ mod raft;
 
 pub use codec::CodecError;
 pub use control::{
-    Boxed, Control, ControlError, Level, MemberState, MembershipChange, Metrics, Options, Read, Role, Seat, Watcher,
+    Boxed, Control, ControlError, Level, MemberState, MembershipChange, Metrics, Options, Read, Role, Seat,
+    Watcher,
 };
 pub use dump::{Dump, DumpError};
 pub use locks::{Holder, Lock};

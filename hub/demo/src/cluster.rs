@@ -145,7 +145,12 @@ impl Cluster {
         run(&self.program, &arguments, &format!("millrace-hub {}", words.first().unwrap_or(&""))).await
     }
 
-    async fn run_on(&self, machine: Option<&Machine>, words: &[&str], shown: &str) -> Result<String, PlantError> {
+    async fn run_on(
+        &self,
+        machine: Option<&Machine>,
+        words: &[&str],
+        shown: &str,
+    ) -> Result<String, PlantError> {
         let line = command_line(machine, &self.program, words)?;
         let arguments: Vec<&str> = line.iter().skip(1).map(String::as_str).collect();
         run(line.first().map_or(Path::new("ip"), Path::new), &arguments, shown).await
@@ -167,9 +172,14 @@ impl Cluster {
         until("all hubs to be members", limit, || async move {
             let seen = self.members(first).await?;
             let states = seen.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let members = states.iter().filter(|hub| hub.get("state").and_then(Value::as_str) == Some("member"));
+            let members =
+                states.iter().filter(|hub| hub.get("state").and_then(Value::as_str) == Some("member"));
             let found = members.count();
-            Ok(if found == count { Look::Found(()) } else { Look::NotYet(format!("{found} of {count}: {seen}")) })
+            Ok(if found == count {
+                Look::Found(())
+            } else {
+                Look::NotYet(format!("{found} of {count}: {seen}"))
+            })
         })
         .await
     }
@@ -179,12 +189,18 @@ impl Cluster {
     /// # Errors
     /// When the hubs stand on loopback, where there is nothing to cut.
     pub fn network(&self) -> Result<&Network, PlantError> {
-        self.network.as_ref().ok_or_else(|| PlantError::answer("the cluster", &"it has no machines of its own"))
+        self.network
+            .as_ref()
+            .ok_or_else(|| PlantError::answer("the cluster", &"it has no machines of its own"))
     }
 }
 
 /// The words that run `program` on a machine.
-fn command_line(machine: Option<&Machine>, program: &Path, words: &[&str]) -> Result<Vec<String>, PlantError> {
+fn command_line(
+    machine: Option<&Machine>,
+    program: &Path,
+    words: &[&str],
+) -> Result<Vec<String>, PlantError> {
     let entering = machine.map_or(Vec::new(), |machine| machine.enter().to_vec());
     let words = entering.into_iter().chain([text(program)?]).chain(words.iter().copied());
     Ok(words.map(str::to_owned).collect())

@@ -103,7 +103,12 @@ impl Kv {
         }
     }
 
-    async fn exchange(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), KvError> {
+    async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), KvError> {
         let void = |error: String| KvError::Void(error);
         let unknown = |error: String| KvError::Unknown(error);
         let ready = match &mut self.connection {
@@ -138,8 +143,13 @@ fn judge(status: StatusCode, body: &Bytes) -> Result<Value, KvError> {
     if status.is_success() {
         return serde_json::from_str(&said).map_err(|error| KvError::Unknown(format!("{said}: {error}")));
     }
-    let refused = status.is_client_error() || (status == StatusCode::SERVICE_UNAVAILABLE && said.contains("no-quorum"));
-    Err(if refused { KvError::Void(said.into_owned()) } else { KvError::Unknown(format!("{status}: {said}")) })
+    let refused =
+        status.is_client_error() || (status == StatusCode::SERVICE_UNAVAILABLE && said.contains("no-quorum"));
+    Err(if refused {
+        KvError::Void(said.into_owned())
+    } else {
+        KvError::Unknown(format!("{status}: {said}"))
+    })
 }
 
 /// The value on a page that has one key, or none.

@@ -74,7 +74,11 @@ impl Nemesis {
     ///
     /// # Errors
     /// When something cannot be broken or mended.
-    pub async fn torment(&mut self, cluster: &mut Cluster, length: Duration) -> Result<Vec<Fault>, PlantError> {
+    pub async fn torment(
+        &mut self,
+        cluster: &mut Cluster,
+        length: Duration,
+    ) -> Result<Vec<Fault>, PlantError> {
         let end = Instant::now() + length;
         let mut done = Vec::new();
         while Instant::now() < end {
@@ -138,7 +142,9 @@ pub async fn mend(cluster: &mut Cluster, fault: &Fault) -> Result<(), PlantError
             }
         }
         Fault::Halt(hub) => cluster.hubs.get(hub).map_or(Ok(()), |hub| hub.process.go_on())?,
-        Fault::CutOff(_) | Fault::Mute(_) | Fault::Deafen(_) | Fault::Quarrel(..) => cluster.network()?.heal()?,
+        Fault::CutOff(_) | Fault::Mute(_) | Fault::Deafen(_) | Fault::Quarrel(..) => {
+            cluster.network()?.heal()?
+        }
     }
     Ok(())
 }

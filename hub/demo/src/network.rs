@@ -77,7 +77,10 @@ impl Network {
             let subnet = |host: u8| format!("10.77.{}.{host}", octet(machine.number));
             ip(&["netns", "add", namespace])?;
             self.machines += 1;
-            ip(&["-n", &router, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace])?;
+            ip(&[
+                "-n", &router, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns",
+                namespace,
+            ])?;
             ip(&["-n", &router, "addr", "add", &format!("{}/24", subnet(1)), "dev", &port])?;
             ip(&["-n", &router, "link", "set", &port, "up"])?;
             ip(&["-n", namespace, "addr", "add", &format!("{}/24", subnet(2)), "dev", "eth0"])?;
@@ -160,7 +163,8 @@ impl Drop for Network {
 /// Runs `ip` and returns what it says.
 fn ip(arguments: &[&str]) -> Result<String, PlantError> {
     let command = format!("ip {}", arguments.join(" "));
-    let failed = |status: String, said: String| PlantError::Command { command: command.clone(), status, said };
+    let failed =
+        |status: String, said: String| PlantError::Command { command: command.clone(), status, said };
     let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output();
     let output = output.map_err(|error| failed("an error".to_owned(), error.to_string()))?;
     if output.status.success() {
