@@ -86,7 +86,7 @@ enum Command {
 }
 
 /// How long a hub may take from locking its data directory to answering, and how often to look whether it does.
-const STARTING: Duration = Duration::from_secs(5);
+const STARTING: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Where the hub is, and how to answer.

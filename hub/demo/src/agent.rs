@@ -24,8 +24,20 @@ impl AgentOptions {
     /// An agent with an embedded broker that reaches its hub by this road. Alarms are urgent and vibrations are bulk.
     #[must_use]
     pub fn new(name: &str, road: SocketAddr) -> Self {
+        Self::among(name, &[road], "", "hub")
+    }
+
+    /// The same, with a road to each of several hubs and no other. Hubs of `region` are preferred, when it is named, and readings
+    /// are acknowledged at the level `ack`.
+    #[must_use]
+    pub fn among(name: &str, roads: &[SocketAddr], region: &str, ack: &str) -> Self {
         let mut config = Map::new();
-        config.insert("hub".into(), json!({ "addresses": [road.to_string()] }));
+        let addresses: Vec<String> = roads.iter().map(SocketAddr::to_string).collect();
+        let mut hub = json!({ "addresses": addresses, "follow": false, "ack": ack });
+        if let (Value::Object(hub), false) = (&mut hub, region.is_empty()) {
+            hub.insert("region".into(), json!(region));
+        }
+        config.insert("hub".into(), hub);
         config.insert("http".into(), json!({ "listen": "127.0.0.1:0" }));
         config.insert(
             "subscription".into(),

@@ -2,16 +2,17 @@
 
 use clap::Parser;
 
-/// A factory on this machine: a hub, three agents with their own MQTT brokers, and machines that publish. One link is
-/// cut, one agent is killed, and at the end every reading is accounted for.
+/// A plant on this machine: three hubs in three regions, four agents with their own MQTT brokers, and machines that publish.
+/// The hub with most agents is killed, a region is cut off, an agent is killed, and at the end every reading is accounted for, on
+/// every hub.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "millrace-demo",
     version,
     after_help = "\
 Examples:
-  millrace-demo                    watch; keys: 1-3 choose, c cut/heal, k kill/restart, b burst, q end
-  millrace-demo --once             the same story without a terminal, in about half a minute
+  millrace-demo                    watch; keys: 1-4 choose, c link, k agent, h hub, r region, b burst, q end
+  millrace-demo --once             the same story without a terminal, in about a minute
   millrace-demo --once --seed 7    other readings
   millrace-demo --once --keep      keep data directories and logs, and say where they are
 
@@ -32,6 +33,6 @@ pub(crate) struct Arguments {
     pub(crate) seed: u64,
 
     /// How long the machines publish; at least 5
-    #[arg(long, default_value_t = 22, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    #[arg(long, default_value_t = 36, value_parser = clap::value_parser!(u64).range(5..=86_400))]
     pub(crate) seconds: u64,
 }

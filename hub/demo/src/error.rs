@@ -116,7 +116,8 @@ impl PlantError {
     }
 
     /// An answer that has another shape than agreed.
-    pub(crate) fn answer(from: impl Into<String>, detail: &impl ToString) -> Self {
+    #[must_use]
+    pub fn answer(from: impl Into<String>, detail: &impl ToString) -> Self {
         Self::Answer { from: from.into(), detail: detail.to_string() }
     }
 }

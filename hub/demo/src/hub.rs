@@ -1,5 +1,6 @@
 //! A hub process: made, started, asked.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -15,11 +16,15 @@ pub struct HubOptions {
     pub name: String,
     /// Where it stands.
     pub region: String,
+    /// Where it listens for agents and other hubs; `None`: on a free port of loopback.
+    pub quic: Option<SocketAddr>,
+    /// The roads by which it reaches other hubs, by their names; without one it goes straight.
+    pub roads: BTreeMap<String, SocketAddr>,
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self { name: "hub".into(), region: "south".into() }
+        Self { name: "hub".into(), region: "south".into(), quic: None, roads: BTreeMap::new() }
     }
 }
 
@@ -41,17 +46,42 @@ impl Hub {
     /// # Errors
     /// When a command fails, or the process is not ready in time.
     pub async fn start(plant: &Plant, options: HubOptions) -> Result<Self, PlantError> {
-        let HubOptions { name, region } = options;
-        let (program, data, quic) = (plant.programs().hub.clone(), plant.data(&name), address::free()?);
+        Self::make(plant, options, None).await
+    }
+
+    /// Makes a hub that joins the cluster of `founder`, and starts it. It may take a moment until it is a member.
+    ///
+    /// # Errors
+    /// When a command fails, or the process is not ready in time.
+    pub async fn join(plant: &Plant, founder: &Self, options: HubOptions) -> Result<Self, PlantError> {
+        let name = options.name.clone();
+        let arguments = ["token", "create", "--hub", "--data", text(&founder.data)?, "--name", &name];
+        let token = run(&founder.program, &arguments, "millrace-hub token create --hub").await?;
+        Self::make(plant, options, Some(&token)).await
+    }
+
+    async fn make(plant: &Plant, options: HubOptions, token: Option<&str>) -> Result<Self, PlantError> {
+        let HubOptions { name, region, quic, roads } = options;
+        let (program, data) = (plant.programs().hub.clone(), plant.data(&name));
+        let quic = quic.map_or_else(address::free, Ok)?;
+        let roads: BTreeMap<String, Vec<String>> =
+            roads.into_iter().map(|(name, road)| (name, vec![road.to_string()])).collect();
         let config = json!({
             "data_dir": data,
             "quic": { "listen": quic.to_string() },
             "http": { "listen": "127.0.0.1:0" },
+            "cluster": { "addresses": roads },
         });
         let config = plant.configure(&name, &config)?;
         let (at, to) = (text(&data)?, quic.to_string());
-        let init = ["init", "--data", at, "--name", &name, "--region", &region, "--address", &to];
-        run(&program, &init, "millrace-hub init").await?;
+        let about = ["--data", at, "--name", &name, "--region", &region, "--address", &to];
+        match token {
+            None => run(&program, &[&["init"], &about[..]].concat(), "millrace-hub init").await?,
+            Some(token) => {
+                let join = [&["join", "--token", token], &about[..]].concat();
+                run(&program, &join, "millrace-hub join").await?
+            }
+        };
         let log = plant.log(&name);
         let process = Process::new(&name, &program, &["run", "--config", text(&config)?], &data, &log);
         let mut hub = Self { process, name, program, data, quic, http: String::new() };
@@ -101,6 +131,16 @@ impl Hub {
         run(&self.program, &arguments, "millrace-hub token create").await
     }
 
+    /// The members of its cluster, as this hub knows them: `members --json`.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn members(&self) -> Result<Value, PlantError> {
+        let arguments = ["members", "--data", text(&self.data)?, "--json"];
+        let said = run(&self.program, &arguments, "millrace-hub members").await?;
+        serde_json::from_str(&said).map_err(|error| PlantError::answer("millrace-hub members", &error))
+    }
+
     /// Revokes a device by name or id.
     ///
     /// # Errors
@@ -144,7 +184,7 @@ impl Hub {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// Every record that the hub holds, of all devices.
+    /// Every record that any hub of the cluster holds, of all devices.
     ///
     /// # Errors
     /// When the hub does not answer.
@@ -152,12 +192,20 @@ impl Hub {
         Inventory::take(&self.http, "").await
     }
 
-    /// Every record of one device.
+    /// Every record of one device, wherever in the cluster it is kept.
     ///
     /// # Errors
     /// When the hub does not answer.
     pub async fn inventory_of(&self, device: &str) -> Result<Inventory, PlantError> {
         Inventory::take(&self.http, &format!("&device={}", http::query_text(device))).await
+    }
+
+    /// Every record of one device that this very hub has on its disk.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn kept_of(&self, device: &str) -> Result<Inventory, PlantError> {
+        Inventory::take(&self.http, &format!("&local=true&device={}", http::query_text(device))).await
     }
 
     /// The record with the latest time of one device.

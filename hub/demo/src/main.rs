@@ -1,6 +1,6 @@
-//! A plant in a box: real processes, real MQTT, a road that is cut and healed, and the proof.
+//! A plant in a box: three hubs in three regions, real processes, real MQTT, what goes wrong, and the proof.
 //!
-//! Promise: exits with 0 only when every acknowledged reading is at the hub exactly once and every ledger adds up.
+//! Promise: exits with 0 only when every acknowledged reading is on the disk of each hub exactly once and every ledger adds up.
 //! Absent: what the processes and publishers are; that is the library beside this program.
 
 mod cli;
@@ -57,9 +57,23 @@ async fn play(plant: &Plant, arguments: &Arguments, live: bool) -> anyhow::Resul
     let verdict = stage.prove().await?;
     stage.close().await;
     println!("\n{}", table(&verdict));
+    for failover in stage.failovers.all() {
+        println!(
+            "fail-over: {} from {} to {} in {:.2} s",
+            failover.device,
+            failover.from,
+            failover.to,
+            failover.took.as_secs_f64()
+        );
+    }
     for objection in verdict.objections() {
         eprintln!("{objection}");
     }
-    println!("{}", verdict.proof);
+    for (hub, proof) in &verdict.proofs {
+        println!("{hub:<10} {proof}");
+    }
+    if let Some(weakest) = verdict.weakest() {
+        println!("{weakest}");
+    }
     Ok(verdict)
 }

@@ -82,7 +82,14 @@ impl Plant {
     /// # Errors
     /// When no socket can be had.
     pub async fn road(&self, hub: &crate::Hub) -> Result<Road, PlantError> {
-        let target = hub.quic();
+        self.road_to(hub.quic()).await
+    }
+
+    /// A road to an address where somebody listens, or will.
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub async fn road_to(&self, target: std::net::SocketAddr) -> Result<Road, PlantError> {
         let road = Road::start(target, RoadOptions::default()).await;
         road.map_err(|source| PlantError::Road { target: target.to_string(), source })
     }

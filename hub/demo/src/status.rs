@@ -15,6 +15,8 @@ pub struct AgentStatus {
     pub incarnation: String,
     /// `offline`, `dialling`, `greeting`, `open` or `closing`.
     pub session: String,
+    /// The hub that it has, or had last, a session with.
+    pub hub: String,
     /// All lanes and incarnations together.
     pub ledger: Ledger,
     /// Whether the agent itself says that its ledger adds up.

@@ -82,7 +82,8 @@ pub enum Command {
         /// Bytes of bodies, about: whatever is read then is enough.
         bytes_max: usize,
     },
-    /// End my replication stream to another hub: it broke the protocol. Answered with `PeerDown`.
+    /// End my replication stream to another hub, which broke the protocol, or was another life of it; then dial again. Answered with
+    /// `PeerDown`.
     Part {
         /// To whom.
         node: NodeId,

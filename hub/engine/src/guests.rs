@@ -98,7 +98,10 @@ impl Engine {
         }
         guest.greeted = true;
         let told = Told { store: placed.store, version: placed.placement.version };
-        self.replication.lives(offer.node, offer.store);
+        if self.replication.lives(offer.node, offer.store) {
+            let (node, reason) = (offer.node, "its store began another life".to_owned());
+            self.commands.push_back(Command::Part { node, reason });
+        }
         let held: Ranges = self.shelves.iter().map(|(journal, shelf)| (*journal, shelf.held())).collect();
         each_frame(held, |held| self.answer(id, PeerFrame::Holds(Holds { held })));
         self.answer(id, PeerFrame::Told(told));

@@ -40,7 +40,7 @@ pub struct Assignment {
     /// The replicas to be, while some of them still sync; empty when nothing moves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target: Vec<NodeId>,
-    /// Those of `target` that have not synced yet.
+    /// Those of `target` that have not synced yet: who comes and, when fewer come than leave, also who stays.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub joining: BTreeSet<NodeId>,
     /// The version in which it began to move, or was placed at first: whoever knows that one sends the hubs of `target` what is new.
@@ -152,8 +152,11 @@ impl Placement {
                 continue;
             }
             assignment.since = version;
-            let joining = nodes.iter().filter(|node| !assignment.replicas.contains(node)).copied().collect();
-            assignment.joining = joining;
+            // Each newcomer takes the place of one that leaves. When more leave than come, what only they and one other had would be
+            // on too few: then those that stay have to sync, too.
+            let shrinks = nodes.len() < assignment.replicas.len();
+            let joins = |node: &&NodeId| shrinks || !assignment.replicas.contains(node);
+            assignment.joining = nodes.iter().filter(joins).copied().collect();
             assignment.target.clone_from(nodes);
             assignment.switch();
         }

@@ -11,6 +11,9 @@
 //! there. What it *proved* are records that it compared with ours. What an agent brought here counts as being there only when it
 //! is proved: a device that was put back, or cloned, may have given another history to another hub under the same numbers.
 //!
+//! A store that was put back from an old copy of itself does not know it; the others do, and tell it (Lost) as soon as they speak with it. Until
+//! then it counts as what it was: whoever puts copies back must not take another hub away at the same time.
+//!
 //! Promise: only what a replica said it flushed counts, and only of a store whose very life is committed as full; what is owed is
 //! a set of ranges, so a replica that is away for a week costs the others no queue and no memory; a slow one holds nobody up but
 //! the acks that need it.
@@ -215,11 +218,15 @@ impl Replication {
         heard
     }
 
-    /// `node` says which life of its store it lives. What another life had is gone: from now on nobody is told that it counts.
-    pub(crate) fn lives(&mut self, node: NodeId, life: Incarnation) {
-        if self.peers.get(&node).is_some_and(|peer| peer.life.is_some_and(|known| known != life)) {
-            self.began_anew(node, life);
+    /// `node` says which life of its store it lives. What another life had is gone: from now on nobody is told that it counts. `true`
+    /// when the connection to it is to end: what is still on its way there was said by the other life.
+    pub(crate) fn lives(&mut self, node: NodeId, life: Incarnation) -> bool {
+        if self.peers.get(&node).is_none_or(|peer| peer.life.is_none_or(|known| known == life)) {
+            return false;
         }
+        self.began_anew(node, life);
+        let road = self.peers.get_mut(&node).map(|peer| &mut peer.road);
+        road.is_some_and(|road| road.take_if(|road| road.greeted).is_some())
     }
 
     fn began_anew(&mut self, node: NodeId, life: Incarnation) {
@@ -248,7 +255,7 @@ impl Replication {
             node: *node,
             connected: peer.road.is_some(),
             full: full(node, peer.life),
-            records: peer.owed.values().map(RangeSet::count).fold(0, u64::saturating_add),
+            records: peer.debt(),
             bytes_under_way: peer.road.as_ref().map_or(0, |road| road.bytes),
         };
         self.peers.iter().map(debt).collect()
@@ -264,12 +271,13 @@ impl Replication {
         Fullness { partitions, synced: partitions.saturating_sub(unsynced), lacking }
     }
 
-    /// Whether the store life `life` of `node` counts in a partition. A hub that joins counts among the replicas to be for what it has
+    /// Whether the store life `life` of `node` counts in a partition. A hub that comes counts among the replicas to be for what it has
     /// flushed, full or not: no earlier ack of the partition relies on a former life of it.
     fn counts(&self, assignment: &Assignment, node: NodeId, life: Option<Incarnation>) -> bool {
         let standing = self.placed.as_ref().and_then(|placed| placed.hubs.get(&node));
         standing.is_some_and(|standing| {
-            Some(standing.store) == life && (standing.full || assignment.joining.contains(&node))
+            let comes = assignment.joining.contains(&node) && !assignment.replicas.contains(&node);
+            Some(standing.store) == life && (standing.full || comes)
         })
     }
 
@@ -286,6 +294,12 @@ impl Replication {
 }
 
 impl Peer {
+    /// How many records are here and not known to be there.
+    fn debt(&self) -> u64 {
+        let second_hand = self.fresh.values().chain(self.ripe.values());
+        self.owed.values().chain(second_hand).map(RangeSet::count).fold(0, u64::saturating_add)
+    }
+
     /// What it has of `asked`, as far as that counts: nothing past a clash, and of what is in doubt only what is proved.
     fn has(&self, journal: JournalId, doubtful: Option<&RangeSet>, asked: &RangeSet) -> RangeSet {
         let mut has = self.held.get(&journal).map(|held| held.intersection(asked)).unwrap_or_default();

@@ -183,6 +183,25 @@ pub const ALL: &[Scenario] = &[
     ),
     among("removed-and-owed", "A hub is removed while the others are connected to it.", 3, 3),
     among(
+        "shrinks-too-soon",
+        "A hub leaves that had, with one other, what a third had not got yet; then the other loses its disk.",
+        555,
+        3,
+    ),
+    among("shrinks-behind-a-cut", "The same, with a cut between those that stay.", 681, 3),
+    among(
+        "words-of-a-former-life",
+        "What a hub said before its disk was lost arrives after it said so.",
+        633,
+        4,
+    ),
+    among(
+        "sent-and-forgotten",
+        "A hub sends a run on, and drops it with its agent's connection before it flushed it.",
+        335,
+        4,
+    ),
+    among(
         "old-copy-that-counts",
         "A store from an old copy is found out, and counts for nothing from then on.",
         12,

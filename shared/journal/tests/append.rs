@@ -228,3 +228,16 @@ fn what_is_remembered_survives_and_is_bounded() {
     let large = Change::Remember { name: "hubs", value: vec![0; millrace_journal::REMEMBERED_BYTES_MAX + 1] };
     assert!(matches!(store.commit(1, &[large]), Err(CommitError::Invalid(_))));
 }
+
+#[test]
+fn what_the_hubs_lost_waits_again() {
+    let mut store = Store::in_memory(&author()).unwrap();
+    append(&mut store, NORMAL, readings(1, 30));
+    let id = journal(NORMAL);
+    commit(&mut store, Change::Acknowledge { journal: id, ranges: RangeSet::from(range(1, 20)) });
+    commit(&mut store, Change::Reclaim { journal: id, ranges: RangeSet::from(range(11, 25)) });
+    let state = store.journal(&id).unwrap();
+    assert_eq!((state.ledger.acked, state.ledger.pending), (10, 20));
+    assert!(state.ledger.balances());
+    assert_eq!(state.acked, RangeSet::from(range(1, 10)));
+}

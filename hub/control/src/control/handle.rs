@@ -115,9 +115,7 @@ impl Control {
         let config = Arc::new(configure(&options)?);
         let raft = Raft::new(seat.id, config, Links(Arc::clone(&wire)), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Consensus(error.to_string()))?;
-        // Answered behind its beginning: what it says of itself is true from here on.
-        let begun = raft.with_raft_state(|_| ()).await;
-        begun.map_err(|error| OpenError::Consensus(error.to_string()))?;
+        tell_members(&raft).await.map_err(OpenError::Consensus)?;
         let (proposals, proposed) = mpsc::channel(options.queue.max(1));
         let (indexes, asked) = mpsc::channel(options.queue.max(1));
         let inner = Arc::new(Inner {
@@ -252,6 +250,16 @@ impl Control {
             tracing::error!(%error, "a thread of the control files did not stop cleanly");
         }
     }
+}
+
+/// Waits until the consensus has told of the members that it works with: what it tells of itself is a moment behind what it does.
+pub(crate) async fn tell_members(raft: &Raft) -> Result<(), String> {
+    let known = raft.with_raft_state(|state| *state.membership_state.effective().log_id()).await;
+    let known = known.map_err(|error| error.to_string())?;
+    let mut metrics = raft.metrics();
+    let told = metrics
+        .wait_for(|metrics| metrics.running_state.is_err() || *metrics.membership_config.log_id() >= known);
+    told.await.map(|_| ()).map_err(|error| error.to_string())
 }
 
 fn configure(options: &Options) -> Result<Config, OpenError> {

@@ -12,7 +12,7 @@ use openraft::error::{ClientWriteError, RaftError};
 use tokio::time::{sleep, timeout};
 
 use super::error::ControlError;
-use super::handle::{Boxed, Control, Inner};
+use super::handle::{Boxed, Control, Inner, tell_members};
 use super::standing::Standing;
 use crate::codec::{CodecError, Decoder, Encoder};
 use crate::raft::coding::{put_member, take_member};
@@ -58,9 +58,7 @@ impl Control {
         Box::pin(async {
             let founded = self.inner.raft.initialize(members).await;
             founded.map_err(|error| ControlError::Membership(error.to_string()))?;
-            // Answered behind it: from here on the members are known.
-            let known = self.inner.raft.with_raft_state(|_| ()).await;
-            known.map_err(|error| ControlError::Stopped(error.to_string()))
+            tell_members(&self.inner.raft).await.map_err(ControlError::Stopped)
         })
     }
 

@@ -57,13 +57,13 @@ impl Devices {
         if let Some(DevicesCommand::Revoke(revoke)) = self.command {
             return revoke.perform().await;
         }
-        let answer = if self.which.runs().await? {
-            self.which.client()?.get("/v1/devices").await?
-        } else {
-            let offline = Offline::open(&self.which.places()).await?;
-            let devices = offline.registry().devices();
-            offline.close().await;
-            json!({ "devices": merged_devices(devices, held(&self.which)?, Clock::system().wall()) })
+        let answer = match Offline::unless_running(&self.which).await? {
+            None => self.which.client()?.get("/v1/devices").await?,
+            Some(offline) => {
+                let devices = offline.registry().devices();
+                offline.close().await;
+                json!({ "devices": merged_devices(devices, held(&self.which)?, Clock::system().wall()) })
+            }
         };
         if self.which.json {
             say_json(&answer)?;
@@ -127,26 +127,28 @@ fn table(devices: &[Value]) -> String {
 }
 
 impl Revoke {
+    /// Without a running hub.
+    async fn decide(&self, offline: &Offline) -> Result<Value, Failure> {
+        let now = Clock::system().wall();
+        let revoked = offline.deciding()?.revoke(&self.device, &self.reason, now).await;
+        let device = revoked.map_err(|error| hub::registry_failure(&error))?;
+        Ok(json!({
+            "id": device.id, "name": device.name,
+            "revoked": { "at": rfc3339(now), "reason": self.reason },
+        }))
+    }
+
     async fn perform(self) -> Result<Exit, Failure> {
-        let answer = if self.which.runs().await? {
-            let path = format!("/v1/devices/{}/revoke", encoded(&self.device));
-            self.which.client()?.post(&path, &json!({ "reason": self.reason })).await?
-        } else {
-            let now = Clock::system().wall();
-            let offline = Offline::open(&self.which.places()).await?;
-            let revoked = match offline.deciding() {
-                Ok(registry) => registry
-                    .revoke(&self.device, &self.reason, now)
-                    .await
-                    .map_err(|error| hub::registry_failure(&error)),
-                Err(failure) => Err(failure),
-            };
-            offline.close().await;
-            let device = revoked?;
-            json!({
-                "id": device.id, "name": device.name,
-                "revoked": { "at": rfc3339(now), "reason": self.reason },
-            })
+        let answer = match Offline::unless_running(&self.which).await? {
+            None => {
+                let path = format!("/v1/devices/{}/revoke", encoded(&self.device));
+                self.which.client()?.post(&path, &json!({ "reason": self.reason })).await?
+            }
+            Some(offline) => {
+                let revoked = self.decide(&offline).await;
+                offline.close().await;
+                revoked?
+            }
         };
         if self.which.json {
             say_json(&answer)?;

@@ -278,9 +278,9 @@ pub(super) fn answered(
     words: impl FnOnce() -> String,
 ) -> Result<Exit, Failure> {
     if which.json {
-        say_json(answer)?
+        say_json(answer)?;
     } else {
-        say(&words())?
+        say(&words())?;
     }
     Ok(Exit::Ok)
 }

@@ -234,7 +234,7 @@ pub(super) fn standing(status: &Value) -> String {
         None => String::new(),
     };
     format!(
-        "cluster  n{} of {}, epoch {}, {}, {leader} in term {}; store {}{quorum}\n",
+        "cluster  n{}, {} hubs, epoch {}, {}, {leader} in term {}; store {}{quorum}\n",
         number(status, "node"),
         number(status, "hubs"),
         number(status, "epoch"),

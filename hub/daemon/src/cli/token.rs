@@ -71,7 +71,10 @@ fn label(text: &str) -> Result<(String, String), String> {
 impl Token {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
         let TokenCommand::Create(create) = self.command;
-        let made = if create.which.runs().await? { create.ask().await? } else { create.make().await? };
+        let made = match Offline::unless_running(&create.which).await? {
+            None => create.ask().await?,
+            Some(offline) => create.make(offline).await?,
+        };
         if create.which.json {
             say_json(&made)?;
         } else {
@@ -99,7 +102,13 @@ impl Create {
     }
 
     /// Without a running hub: straight into its registry.
-    async fn make(&self) -> Result<Value, Failure> {
+    async fn make(&self, offline: Offline) -> Result<Value, Failure> {
+        let made = self.decide(&offline).await;
+        offline.close().await;
+        made
+    }
+
+    async fn decide(&self, offline: &Offline) -> Result<Value, Failure> {
         let places = self.which.places();
         let config = config::defaults(places.root());
         let config = config.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
@@ -113,15 +122,10 @@ impl Create {
             return Err(failure.hint("start the hub first, or give --address HOST:PORT"));
         }
         let order = TokenOrder { name, labels, uses, life: expires.duration(), addresses, hub, replace };
-        let offline = Offline::open(&places).await?;
-        let made = match offline.deciding() {
-            Ok(registry) => make_token(registry, &ca, order, now).await.map_err(|error| match error {
-                TokenMakingError::Registry(error) => hub::registry_failure(&error),
-                error => Failure::new(Exit::Usage, error.to_string()),
-            }),
-            Err(failure) => Err(failure),
-        };
-        offline.close().await;
-        made.map(|made| shown_token(&made))
+        let made = make_token(offline.deciding()?, &ca, order, now).await.map_err(|error| match error {
+            TokenMakingError::Registry(error) => hub::registry_failure(&error),
+            error => Failure::new(Exit::Usage, error.to_string()),
+        })?;
+        Ok(shown_token(&made))
     }
 }

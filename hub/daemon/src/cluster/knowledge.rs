@@ -53,7 +53,7 @@ impl Knowledge {
             revoked: Mutex::default(),
             has_revoked: Notify::new(),
         }));
-        knowledge.begin_again(everything.value, everything.revision);
+        knowledge.begin_again(&everything.value, everything.revision);
         // Who was revoked before this process began has no session in it.
         knowledge.take_revoked();
         Ok(knowledge)
@@ -71,7 +71,7 @@ impl Knowledge {
                 self.0.through.send_replace(batch.through);
             }
             match control.read(Level::Local, all).await {
-                Ok(all) => self.begin_again(all.value, all.revision),
+                Ok(all) => self.begin_again(&all.value, all.revision),
                 Err(error) => {
                     tracing::error!(%error, "what the cluster decided cannot be read");
                     return;
@@ -80,7 +80,7 @@ impl Knowledge {
         }
     }
 
-    fn begin_again(&self, entries: Vec<KeyValue>, revision: u64) {
+    fn begin_again(&self, entries: &[KeyValue], revision: u64) {
         let revoked = |book: &Book| -> Vec<DeviceId> { book.revoked().map(|device| device.id).collect() };
         let before = revoked(&self.book());
         let entries = entries.iter().map(|value| (&value.key, standing(value), value.mod_revision));

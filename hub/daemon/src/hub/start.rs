@@ -331,11 +331,10 @@ pub(crate) fn registry_failure(error: &RegistryError) -> Failure {
     let exit = match error {
         RegistryError::Damaged { .. } | RegistryError::TooLong { .. } => Exit::Data,
         RegistryError::Io { source, .. } => Exit::from_io(source),
-        RegistryError::Locked { .. } => Exit::Temporary,
+        RegistryError::Locked { .. } | RegistryError::Contended => Exit::Temporary,
         RegistryError::Broken { .. } => Exit::Io,
         RegistryError::Entry(_) => Exit::Internal,
         RegistryError::Control(error) => return seat::control_failure(error),
-        RegistryError::Contended => Exit::Temporary,
         _ => Exit::Usage,
     };
     Failure::new(exit, error.to_string())

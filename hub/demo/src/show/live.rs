@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::device::Device;
 use super::picture::Camera;
 use super::screen::Screen;
+use super::site::Site;
 use super::stage::Stage;
 use super::story;
 
@@ -33,6 +34,8 @@ enum Wish {
     Down,
     Cut,
     Kill,
+    Hub,
+    Region,
     Burst,
     End,
     Abort,
@@ -47,7 +50,7 @@ pub(crate) async fn play(stage: &Arc<Stage>, seconds: u64) -> anyhow::Result<()>
 }
 
 async fn show(terminal: &mut DefaultTerminal, stage: &Arc<Stage>, seconds: u64) -> anyhow::Result<()> {
-    let mut screen = Screen { hub: stage.hub.http().to_owned(), ..Screen::default() };
+    let mut screen = Screen { hubs: hubs(stage), ..Screen::default() };
     let (send, mut keys) = mpsc::channel(16);
     let keyboard = std::thread::spawn(move || listen(&send));
     let teller = Arc::clone(stage);
@@ -65,7 +68,7 @@ async fn show(terminal: &mut DefaultTerminal, stage: &Arc<Stage>, seconds: u64) 
                 Some(wish) => grant(&mut screen, stage, &wish).await,
             },
         }
-        screen.events = stage.timeline.last(EVENTS);
+        (screen.events, screen.hubs) = (stage.timeline.last(EVENTS), hubs(stage));
         if let Err(error) = terminal.draw(|frame| screen.draw(frame)) {
             break Err(error.into());
         }
@@ -86,13 +89,42 @@ async fn grant(screen: &mut Screen, stage: &Arc<Stage>, wish: &Wish) {
         _ => {
             let Some(device) = stage.devices.get(screen.chosen).map(Arc::clone) else { return };
             match wish {
-                Wish::Cut => device.set_cut(!device.road.is_cut()),
+                Wish::Cut => device.set_cut(!device.is_cut()),
+                Wish::Hub => {
+                    let (stage, at) = (Arc::clone(stage), device.region());
+                    let deed = Arc::clone(&stage);
+                    stage.spawn(async move { hub_off_or_on(&deed, at).await }).await;
+                }
+                Wish::Region => {
+                    let at = device.region();
+                    let cut = stage.sites.get(at).is_some_and(|site| site.is_cut());
+                    stage.set_region_cut(at, !cut);
+                }
                 Wish::Burst => stage.spawn(async move { device.burst().await }).await,
                 Wish::Kill => stage.spawn(async move { end_or_begin(&device).await }).await,
                 _ => {}
             }
         }
     }
+}
+
+async fn hub_off_or_on(stage: &Stage, at: usize) -> Result<(), PlantError> {
+    match stage.sites.get(at) {
+        Some(site) if site.is_alive() => stage.kill_hub(at).await,
+        Some(site) => site.revive().await,
+        None => Ok(()),
+    }
+}
+
+/// The hubs, in a line.
+fn hubs(stage: &Stage) -> String {
+    let state = |site: &Arc<Site>| match (site.is_alive(), site.is_cut()) {
+        (false, _) => "killed".to_owned(),
+        (true, true) => "cut off".to_owned(),
+        (true, false) => site.http(),
+    };
+    let all: Vec<String> = stage.sites.iter().map(|site| format!("{} {}", site.name, state(site))).collect();
+    all.join("   ")
 }
 
 async fn end_or_begin(device: &Device) -> Result<(), PlantError> {
@@ -124,6 +156,8 @@ fn wish(key: KeyEvent) -> Option<Wish> {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Wish::Abort,
         KeyCode::Char('c') => Wish::Cut,
         KeyCode::Char('k') => Wish::Kill,
+        KeyCode::Char('h') => Wish::Hub,
+        KeyCode::Char('r') => Wish::Region,
         KeyCode::Char('b') => Wish::Burst,
         KeyCode::Char('q') | KeyCode::Esc => Wish::End,
         KeyCode::Char(digit @ '1'..='9') => Wish::Choose(digit.to_digit(10)?.saturating_sub(1) as usize),

@@ -25,6 +25,8 @@ pub(crate) struct View {
     pub(crate) rate: u64,
     /// Age of the newest record at the hub.
     pub(crate) lag: Option<Duration>,
+    /// The hub of its session.
+    pub(crate) hub: String,
     /// Bytes on the road, both ways.
     pub(crate) road_bytes: u64,
     /// Bytes per second since the picture before.
@@ -71,20 +73,29 @@ impl Camera {
             http::json::<AgentStatus>(&address, "/status").await.unwrap_or_default()
         };
         let status = tokio::time::timeout(LOOK_LIMIT, page).await.unwrap_or_default();
-        let newest = tokio::time::timeout(LOOK_LIMIT, hub::newest(stage.hub.http(), &device.id)).await;
-        let newest = newest.ok().and_then(Result::ok).flatten();
-        let traffic = device.road.traffic();
+        let near = stage.sites.iter().find(|site| site.name == status.hub && site.is_alive());
+        let near = near.or_else(|| stage.sites.iter().find(|site| site.is_alive()));
+        let newest = match near {
+            Some(site) => {
+                let http = site.http();
+                let found = tokio::time::timeout(LOOK_LIMIT, hub::newest(&http, &device.id)).await;
+                found.ok().and_then(Result::ok).flatten()
+            }
+            None => None,
+        };
+        let (up, down) = device.traffic();
         View {
             name: device.name.clone(),
             session: if device.is_alive() { status.session.clone() } else { "killed".to_owned() },
-            cut: device.road.is_cut(),
+            cut: device.is_cut(),
+            hub: status.hub.clone(),
             published: device.publisher.settled() as u64,
             rate: 0,
             lag: newest.map(|record| {
                 let age_us = self.clock.wall().0.saturating_sub(record.wall_us);
                 Duration::from_micros(u64::try_from(age_us).unwrap_or(0))
             }),
-            road_bytes: traffic.up_bytes + traffic.down_bytes,
+            road_bytes: up + down,
             road_rate: 0,
             status,
         }

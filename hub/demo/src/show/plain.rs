@@ -1,5 +1,6 @@
 //! The story without a terminal: a line per event, and a line per device every few seconds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -12,7 +13,7 @@ use super::story;
 const REPORT_EVERY: Duration = Duration::from_secs(4);
 
 /// Plays the story and prints how it goes.
-pub(crate) async fn play(stage: &Stage, seconds: u64) {
+pub(crate) async fn play(stage: &Arc<Stage>, seconds: u64) {
     let reports = async {
         let mut camera = Camera::new();
         let mut ticks = interval(REPORT_EVERY);
@@ -35,9 +36,10 @@ pub(crate) async fn play(stage: &Stage, seconds: u64) {
 fn line(view: &View) -> String {
     let session = if view.cut { format!("{} (link cut)", view.session) } else { view.session.clone() };
     format!(
-        "{:<11} {:<18} {:>5}/s  {:>6} pending  lag {:>8}  link {:>9}",
+        "{:<11} {:<18} {:<10} {:>5}/s  {:>6} pending  lag {:>8}  link {:>9}",
         view.name,
         session,
+        view.hub,
         view.rate,
         view.status.ledger.pending,
         span(view.lag),

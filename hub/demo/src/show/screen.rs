@@ -24,8 +24,8 @@ pub(crate) struct Screen {
     pub(crate) chosen: usize,
     /// What happened last.
     pub(crate) events: Vec<String>,
-    /// Where the hub answers.
-    pub(crate) hub: String,
+    /// The hubs, and where each answers.
+    pub(crate) hubs: String,
     /// The story is over.
     pub(crate) told: bool,
 }
@@ -54,7 +54,7 @@ impl Screen {
             Constraint::Length(1),
         ])
         .areas(frame.area());
-        let title = format!(" Millrace: a plant in a box      hub http://{} ", self.hub);
+        let title = format!(" Millrace: a plant in a box      {} ", self.hubs);
         frame.render_widget(Paragraph::new(title).bold().reversed(), head);
         frame.render_widget(self.table(), table);
         self.draw_backlogs(frame, backlogs);
@@ -62,17 +62,19 @@ impl Screen {
         let lines: Vec<Line<'_>> = shown.map(|event| Line::from(event.as_str())).collect();
         frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" what happened ")), events);
         let told = if self.told { "  the story is told" } else { "" };
-        let help =
-            format!(" 1-3 or ↑↓ choose   c cut/heal   k kill/restart   b burst   q end with the proof{told}");
+        let help = format!(
+            " 1-4 or ↑↓ choose   c link   k agent   h hub   r region: cut or kill, again to heal   b burst   q proof{told}"
+        );
         frame.render_widget(Paragraph::new(help).reversed(), keys);
     }
 
     fn table(&self) -> Table<'_> {
         let head = [
-            "", "device", "session", "rate", "backlog", "lag", "link", "ingested", "acked", "lost", "ledger",
+            "", "device", "session", "hub", "rate", "backlog", "lag", "link", "ingested", "acked", "lost",
+            "ledger",
         ];
         let rows = self.views.iter().enumerate().map(|(number, view)| self.row(number, view));
-        let widths = [2, 12, 18, 8, 9, 9, 20, 10, 10, 6, 10].map(Constraint::Length);
+        let widths = [2, 12, 12, 10, 8, 9, 9, 20, 10, 10, 6, 10].map(Constraint::Length);
         Table::new(rows, widths)
             .header(Row::new(head).style(Style::new().add_modifier(Modifier::BOLD)))
             .block(Block::bordered().title(" devices "))
@@ -93,6 +95,7 @@ impl Screen {
             Cell::from(mark),
             Cell::from(view.name.clone()),
             Cell::from(Span::styled(session, colour)),
+            Cell::from(view.hub.clone()),
             Cell::from(format!("{}/s", view.rate)),
             Cell::from(ledger.pending.to_string()),
             Cell::from(span(view.lag)),
@@ -129,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_screen_shows_every_device_and_what_happened() {
-        let mut screen = Screen { hub: "127.0.0.1:9".into(), ..Screen::default() };
+        let mut screen = Screen { hubs: "hub-north 127.0.0.1:9".into(), ..Screen::default() };
         let view = |name: &str, session: &str, cut| View {
             name: name.into(),
             session: session.into(),

@@ -22,7 +22,8 @@ const COLUMNS: [&str; 11] = [
 /// What is known of every device, and a legend where it needs one.
 pub(crate) fn table(verdict: &Verdict) -> String {
     let mut rows = vec![COLUMNS.map(str::to_owned)];
-    for (device, road) in verdict.proof.devices.iter().zip(&verdict.roads) {
+    let devices = verdict.weakest().map(|proof| proof.devices.as_slice()).unwrap_or_default();
+    for (device, road) in devices.iter().zip(&verdict.roads) {
         rows.push(row(device, *road));
     }
     let widths: Vec<usize> = (0..COLUMNS.len())
@@ -38,7 +39,7 @@ pub(crate) fn table(verdict: &Verdict) -> String {
         }
         text.push('\n');
     }
-    text + &legend(verdict)
+    text + &legend(devices)
 }
 
 fn row(device: &DeviceProof, (up, down): (u64, u64)) -> [String; 11] {
@@ -59,22 +60,17 @@ fn row(device: &DeviceProof, (up, down): (u64, u64)) -> [String; 11] {
     ]
 }
 
-fn legend(verdict: &Verdict) -> String {
+fn legend(devices: &[DeviceProof]) -> String {
     let mut text = String::new();
-    let (sent, kept) = verdict
-        .proof
-        .devices
-        .iter()
-        .fold((0, 0), |(sent, kept), device| (sent + device.resent.0, kept + device.resent.1));
+    let (sent, kept) =
+        devices.iter().fold((0, 0), |(sent, kept), device| (sent + device.resent.0, kept + device.resent.1));
     if sent > 0 {
         text.push_str(&format!(
             "resent: {sent} publications had no answer when their agent was killed, so the machines published those \
              readings again;\n{kept} of the first tries had been stored all the same, and the hub holds each of them once.\n"
         ));
     }
-    let (sent, kept) = verdict
-        .proof
-        .devices
+    let (sent, kept) = devices
         .iter()
         .fold((0, 0), |(sent, kept), device| (sent + device.in_flight.0, kept + device.in_flight.1));
     if sent > 0 {

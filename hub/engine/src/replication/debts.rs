@@ -60,7 +60,8 @@ impl Replication {
         if from.is_none() {
             self.doubtful.entry(journal).or_default().extend(ranges);
         }
-        for node in self.recipients(journal).into_iter().filter(|node| Some(*node) != from) {
+        // The hub that brought them, too: it sends before it has flushed, and may never do it.
+        for node in self.recipients(journal) {
             let peer = self.peers.entry(node).or_default();
             let doubtful = self.doubtful.get(&journal).filter(|_| from.is_none());
             let mut news = ranges.difference(&peer.has(journal, doubtful, ranges));

@@ -9,6 +9,9 @@
 //! Whoever is heard must have known, when it told, that this hub takes part: it knew the placement in which this hub began to join, or
 //! the one that was raised for its new life. What it flushes later, it counts together with this hub ([`super::promises`]).
 //!
+//! When a partition shrinks, those that stay have to sync, too: what was on one of them and on one that leaves must be on more of them
+//! before the others go. A replica that has lost nothing counts itself as heard, so n − q others are enough for it.
+//!
 //! Special cases. A replica that is not full itself counts as heard only when all others were heard as well: then there is nobody
 //! left to learn from. One that was removed from the table will never tell, and its loss was accepted by whoever removed it. A hub
 //! that is the only replica has nobody to hear, and is synced at once.
@@ -248,7 +251,11 @@ impl Replication {
             life.is_some_and(|life| placed.is_full(*node, life))
         };
         let full = heard.iter().filter(|node| is_full(node)).count();
-        heard.len() == others.len() || full >= replicas + 1 - quorum
+        // A replica that has lost nothing is one of those itself.
+        let mine = assignment.replicas.contains(&placed.me)
+            && self.regressed.is_none()
+            && placed.is_full(placed.me, placed.store);
+        heard.len() == others.len() || full + usize::from(mine) >= replicas + 1 - quorum
     }
 
     /// What is to be reported now.

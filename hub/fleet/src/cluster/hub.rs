@@ -170,7 +170,7 @@ impl ClusterWorld {
             hub.removed = true;
         }
         self.truth.disks.remove(&node);
-        self.truth.broken.remove(&node);
+        self.truth.filled(node);
         self.check(crate::invariants::loss::none(&self.truth));
     }
 
@@ -237,8 +237,12 @@ impl ClusterWorld {
             }
             Command::Answer { guest, frame } => self.carry(guest, node_of(node), 0, Talk::Peer(frame)),
             Command::Part { node: to, reason } => {
-                let what = format!("hub {node} parts from hub {to}: {reason}");
-                self.check(Err(Violation::new("protocol", what)));
+                self.transcript.note(now, format_args!("hub {node} parts from hub {to}: {reason}"));
+                let road = self.hubs.get(&node).and_then(|hub| hub.roads.get(&to)).copied();
+                if let Some(connection) = road {
+                    self.network.close(connection, node_of(node), true, now);
+                    self.hub_later(node, Duration::ZERO, HubHappening::Closed(connection));
+                }
             }
             Command::Dismiss { guest, reason } => {
                 self.transcript.note(now, format_args!("hub {node} dismisses {guest}: {reason}"));
@@ -270,6 +274,7 @@ impl ClusterWorld {
         for (journal, ranges) in self.truth.disks.get(&node).cloned().unwrap_or_default() {
             self.truth.stored(node, life, journal, &ranges);
         }
+        self.truth.unaware.remove(&node);
         self.transcript.note(self.now, format_args!("hub {node} begins store {life}: {reason}"));
         self.say_to_oracle(node, OracleHappening::Begun { node, store: life });
         self.inform(node);

@@ -80,7 +80,10 @@ impl ClusterWorld {
             }
             ClusterFault::Leave { hub } => {
                 let Some(node) = self.chosen(hub) else { return };
-                if self.oracle.hubs.len() - self.oracle.leaving.len() > 1 {
+                // A hub that was put back from an old copy, and to which nobody could say so yet, is believed to be full: to
+                // take away another one then is to lose two disks at once.
+                let aware = self.truth.unaware.is_empty();
+                if aware && self.oracle.hubs.len() - self.oracle.leaving.len() > 1 {
                     self.oracle.leaving.insert(node);
                     self.steer();
                 }
@@ -164,6 +167,9 @@ impl ClusterWorld {
         hub.image = image;
         if self.truth.disks.get(&node) != Some(&left) {
             self.truth.lost(node, left);
+            if from_backup {
+                self.truth.unaware.insert(node);
+            }
         }
         self.check(loss::none(&self.truth));
         self.timeline.after(Duration::from_millis(500), Happening::StartHub(node));

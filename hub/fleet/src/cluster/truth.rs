@@ -19,6 +19,8 @@ pub struct Truth {
     pub acked: BTreeMap<JournalId, RangeSet>,
     /// Hubs whose disk was lost, or is older than it was, until they are full again.
     pub broken: BTreeSet<NodeId>,
+    /// Those of them whose store was put back from an old copy, until they know it.
+    pub unaware: BTreeSet<NodeId>,
 }
 
 impl Truth {
@@ -37,6 +39,7 @@ impl Truth {
     /// A hub holds everything again.
     pub fn filled(&mut self, node: NodeId) {
         self.broken.remove(&node);
+        self.unaware.remove(&node);
     }
 
     /// What this life of a hub's store ever flushed of a journal.

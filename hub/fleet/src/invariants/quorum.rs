@@ -15,10 +15,9 @@ use crate::cluster::truth::Truth;
 pub fn told(truth: &Truth, placed: &Placed, journal: &JournalId, ranges: &RangeSet) -> Verdict {
     let partition = Partition::of(&journal.device);
     let Some(assignment) = placed.placement.of(partition) else { return Ok(()) };
+    let comes = |node: &NodeId| assignment.joining.contains(node) && !assignment.replicas.contains(node);
     let flushed = |node: &NodeId| match placed.hubs.get(node) {
-        Some(standing) if standing.full || assignment.joining.contains(node) => {
-            truth.flushed_by(*node, standing.store, journal)
-        }
+        Some(standing) if standing.full || comes(node) => truth.flushed_by(*node, standing.store, journal),
         _ => RangeSet::new(),
     };
     for replicas in [&assignment.replicas, &assignment.target] {
