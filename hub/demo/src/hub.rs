@@ -34,6 +34,7 @@ pub struct Hub {
     /// The process.
     pub process: Process,
     name: String,
+    region: String,
     program: PathBuf,
     data: PathBuf,
     quic: SocketAddr,
@@ -84,7 +85,7 @@ impl Hub {
         };
         let log = plant.log(&name);
         let process = Process::new(&name, &program, &["run", "--config", text(&config)?], &data, &log);
-        let mut hub = Self { process, name, program, data, quic, http: String::new() };
+        let mut hub = Self { process, name, region, program, data, quic, http: String::new() };
         hub.restart().await?;
         Ok(hub)
     }
@@ -96,6 +97,29 @@ impl Hub {
     pub async fn restart(&mut self) -> Result<(), PlantError> {
         self.http = self.process.start().await?.http;
         Ok(())
+    }
+
+    /// Throws its disk away and has it join again, in the place of the hub that it was. It must not run.
+    ///
+    /// # Errors
+    /// When a command fails, or the process is not ready in time.
+    pub async fn replace(&mut self, other: &Self) -> Result<(), PlantError> {
+        std::fs::remove_dir_all(&self.data).map_err(PlantError::file(&self.data))?;
+        let name = self.name.as_str();
+        let token = other.command(&["token", "create", "--hub", "--name", name, "--replace", name]).await?;
+        let quic = self.quic.to_string();
+        let about = ["--name", name, "--region", &self.region, "--address", &quic];
+        self.command(&[&["join", "--token", &token], &about[..]].concat()).await?;
+        self.restart().await
+    }
+
+    /// Runs a command of the program on its data directory; what it printed.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn command(&self, words: &[&str]) -> Result<String, PlantError> {
+        let arguments = [words, &["--data", text(&self.data)?]].concat();
+        run(&self.program, &arguments, &format!("millrace-hub {}", words.first().unwrap_or(&""))).await
     }
 
     /// Where it listens for agents.

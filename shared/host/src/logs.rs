@@ -20,8 +20,7 @@ use tracing_subscriber::registry::LookupSpan;
 pub const LEVEL_VARIABLE: &str = "MILLRACE_LOG";
 
 /// Libraries whose INFO is our DEBUG.
-const QUIET: &str =
-    "tokio_cron_scheduler=warn,quinn=warn,quinn_proto=warn,quinn_udp=error,rustls=warn,rumqttc=warn";
+const QUIET: &str = "tokio_cron_scheduler=warn,quinn=warn,quinn_proto=warn,quinn_udp=error,rustls=warn,rumqttc=warn,openraft=off";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

@@ -1,0 +1,233 @@
+//! Three hub processes: one is lost with its disk, two are lost, all are restarted one after the other, all are lost but a
+//! backup. What was acknowledged by a majority is there, once, on every hub.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use millrace_demo::patience::{Look, until};
+use millrace_demo::proof::Exhibit;
+use millrace_demo::sensors::{Line, LineKind};
+use millrace_demo::{Agent, AgentOptions, AgentStatus, Hub, HubOptions, Plant, Proof, Publisher};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn three_hubs(plant: &Plant) -> Vec<Hub> {
+    let options =
+        |name: &str| HubOptions { name: name.into(), region: format!("of-{name}"), ..HubOptions::default() };
+    let mut hubs = vec![Hub::start(plant, options("hub-a")).await.unwrap()];
+    for name in ["hub-b", "hub-c"] {
+        let joined = Hub::join(plant, &hubs[0], options(name)).await.unwrap();
+        hubs.push(joined);
+    }
+    full(&hubs[0], 3).await;
+    hubs
+}
+
+/// Waits until so many hubs are members with full stores, as `hub` sees it.
+async fn full(hub: &Hub, count: usize) {
+    until("all hubs to be full members", LIMIT, || async {
+        let seen = hub.members().await?;
+        let members = seen["members"].as_array().cloned().unwrap_or_default();
+        let full = members.iter().filter(|one| one["state"] == "member" && one["filled"] == "full").count();
+        let others = members.iter().filter(|one| one["state"] != "member").count();
+        let role = |one: &Value| one["role"] == "leader" || one["role"] == "voter";
+        let ready = full == count && others == 0 && members.iter().all(role);
+        Ok(if ready { Look::Found(()) } else { Look::NotYet(seen.to_string()) })
+    })
+    .await
+    .unwrap();
+}
+
+async fn device(plant: &Plant, hubs: &[Hub], ack: &str) -> Agent {
+    let roads: Vec<_> = hubs.iter().map(Hub::quic).collect();
+    let options = AgentOptions::among("press-line", &roads, "", ack);
+    let mut agent = Agent::start(plant, &hubs[0], options).await.unwrap();
+    agent.online(LIMIT).await.unwrap();
+    agent
+}
+
+/// Waits until `hub` has on its own disk exactly what was published.
+async fn proved(hub: &Hub, publisher: &Publisher, status: &AgentStatus) -> Proof {
+    let what = format!("{} to have every reading", hub.name());
+    until(&what, LIMIT, || async {
+        let exhibit = Exhibit {
+            name: "press-line".into(),
+            tally: publisher.tally(),
+            outstanding: publisher.outstanding(),
+            status: status.clone(),
+            inventory: hub.kept_of(&status.device).await?,
+        };
+        let proof = Proof::of(&[exhibit]);
+        let objections = proof.objections();
+        Ok(if objections.is_empty() { Look::Found(proof) } else { Look::NotYet(objections.join("; ")) })
+    })
+    .await
+    .unwrap()
+}
+
+async fn load(publisher: Arc<Publisher>, stop: Arc<AtomicBool>) -> Line {
+    let mut line = Line::new("press-line", LineKind::Presses, false, 1);
+    while !stop.load(Ordering::Relaxed) {
+        publisher.publish_from(&mut line, 10).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    line
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_whose_disk_is_lost_under_load_fills_itself_and_no_reading_is_missing() {
+    let plant = Plant::build().unwrap();
+    let mut hubs = three_hubs(&plant).await;
+    let mut agent = device(&plant, &hubs, "quorum").await;
+    let publisher = Arc::new(agent.publisher("presses"));
+    let stop = Arc::new(AtomicBool::new(false));
+    let loading = tokio::spawn(load(Arc::clone(&publisher), Arc::clone(&stop)));
+    agent.until("acks of a quorum", LIMIT, |status| status.ledger.acked > 200).await.unwrap();
+    // The hub that takes the readings, or any other: its disk is gone with everything on it.
+    let lost = agent.status().await.unwrap().hub;
+    let at = hubs.iter().position(|hub| hub.name() == lost).unwrap();
+    hubs[at].process.kill().await.unwrap();
+    let mut gone = hubs.remove(at);
+    gone.replace(&hubs[0]).await.unwrap();
+    full(&hubs[0], 3).await;
+    let acked = agent.status().await.unwrap().ledger.acked;
+    agent.until("acks after the loss", LIMIT, |status| status.ledger.acked > acked + 100).await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    loading.await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    let status = agent.settled(LIMIT).await.unwrap();
+    for hub in hubs.iter().chain([&gone]) {
+        proved(hub, &publisher, &status).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_two_of_three_hubs_down_readings_go_on_and_decisions_are_refused_at_once() {
+    let plant = Plant::build().unwrap();
+    let mut hubs = three_hubs(&plant).await;
+    hubs[0].command(&["kv", "put", "plant/recipe", "12"]).await.unwrap();
+    let mut agent = device(&plant, &hubs, "hub").await;
+    let publisher = agent.publisher("presses");
+    let mut line = Line::new("press-line", LineKind::Presses, false, 1);
+    for hub in &mut hubs[..2] {
+        hub.process.kill().await.unwrap();
+    }
+    let last = &hubs[2];
+    publisher.publish_from(&mut line, 200).await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    let status = agent.settled(LIMIT).await.unwrap();
+    assert_eq!(status.hub, last.name(), "acknowledged at level `hub` by the one that is left");
+    proved(last, &publisher, &status).await;
+    let refused = until("a refusal for want of a quorum", LIMIT, || async {
+        match last.command(&["kv", "put", "plant/recipe", "13"]).await {
+            Err(error) if error.to_string().contains("no quorum") => Ok(Look::Found(error.to_string())),
+            other => Ok(Look::NotYet(format!("{other:?}"))),
+        }
+    });
+    refused.await.unwrap();
+    let read = last.command(&["kv", "get", "--local", "plant/recipe", "--json"]).await.unwrap();
+    let read: Value = serde_json::from_str(&read).unwrap();
+    assert_eq!((&read["kvs"][0]["value"], &read["level"]), (&Value::from("12"), &Value::from("local")));
+    assert!(read["age_ms"].as_u64().unwrap() > 0, "{read}");
+    for hub in &mut hubs[..2] {
+        hub.restart().await.unwrap();
+    }
+    full(&hubs[0], 3).await;
+    hubs[1].command(&["kv", "put", "plant/recipe", "14"]).await.unwrap();
+    for hub in &hubs {
+        proved(hub, &publisher, &status).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarting_hubs_one_after_the_other_under_load_loses_and_doubles_nothing() {
+    let plant = Plant::build().unwrap();
+    let mut hubs = three_hubs(&plant).await;
+    let mut agent = device(&plant, &hubs, "quorum").await;
+    let publisher = Arc::new(agent.publisher("presses"));
+    let stop = Arc::new(AtomicBool::new(false));
+    let loading = tokio::spawn(load(Arc::clone(&publisher), Arc::clone(&stop)));
+    for at in 0..hubs.len() {
+        let acked = agent.status().await.unwrap().ledger.acked;
+        agent.until("acks between restarts", LIMIT, |status| status.ledger.acked > acked + 50).await.unwrap();
+        hubs[at].command(&["drain", "--wait", "20s"]).await.unwrap();
+        assert!(hubs[at].process.terminate().await.unwrap().success());
+        hubs[at].restart().await.unwrap();
+        full(&hubs[at], 3).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    loading.await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    let status = agent.settled(LIMIT).await.unwrap();
+    for hub in &hubs {
+        proved(hub, &publisher, &status).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_majority_is_left_behind_and_the_last_hub_goes_on_with_everything() {
+    let plant = Plant::build().unwrap();
+    let mut hubs = three_hubs(&plant).await;
+    hubs[1].command(&["kv", "put", "plant/recipe", "12"]).await.unwrap();
+    let mut agent = device(&plant, &hubs, "quorum").await;
+    let publisher = agent.publisher("presses");
+    let mut line = Line::new("press-line", LineKind::Presses, false, 1);
+    publisher.publish_from(&mut line, 300).await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    let status = agent.settled(LIMIT).await.unwrap();
+    for hub in &hubs {
+        proved(hub, &publisher, &status).await;
+    }
+    for hub in &mut hubs {
+        hub.process.kill().await.unwrap();
+    }
+    let last = &mut hubs[2];
+    assert!(last.command(&["force-new-cluster"]).await.is_err(), "it wants to be sure");
+    last.command(&["force-new-cluster", "--yes"]).await.unwrap();
+    last.restart().await.unwrap();
+    assert_eq!(last.command(&["kv", "get", "plant/recipe"]).await.unwrap().trim(), "12");
+    full(last, 1).await;
+    publisher.publish_from(&mut line, 100).await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    let status = agent.settled(LIMIT).await.unwrap();
+    proved(last, &publisher, &status).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_becomes_a_new_cluster_and_devices_send_again_what_it_lacks() {
+    let plant = Plant::build().unwrap();
+    let mut hub = Hub::start(&plant, HubOptions::default()).await.unwrap();
+    hub.command(&["kv", "put", "plant/recipe", "12"]).await.unwrap();
+    let road = plant.road(&hub).await.unwrap();
+    // An agent keeps what was acknowledged for an hour unless it is told otherwise.
+    let options = AgentOptions::new("press-line", road.addr());
+    let mut agent = Agent::start(&plant, &hub, options).await.unwrap();
+    let publisher = agent.publisher("presses");
+    let mut line = Line::new("press-line", LineKind::Presses, false, 1);
+    publisher.publish_from(&mut line, 200).await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    agent.settled(LIMIT).await.unwrap();
+    let backup = plant.directory().join("backup");
+    let backup = backup.to_str().unwrap();
+    hub.command(&["backup", backup]).await.unwrap();
+    hub.command(&["backup", "--check", backup]).await.unwrap();
+    // What comes now is in no backup.
+    publisher.publish_from(&mut line, 200).await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    agent.settled(LIMIT).await.unwrap();
+    hub.process.kill().await.unwrap();
+    std::fs::remove_dir_all(hub.data()).unwrap();
+    hub.command(&["restore", "--from", backup]).await.unwrap();
+    hub.restart().await.unwrap();
+    assert_eq!(hub.command(&["kv", "get", "plant/recipe"]).await.unwrap().trim(), "12");
+    let status = hub.status().await.unwrap();
+    assert_eq!(status.pointer("/epoch"), Some(&Value::from(2)), "{status}");
+    publisher.publish_from(&mut line, 100).await.unwrap();
+    let exhibit = Exhibit::gather(&hub, &mut agent, &[&publisher], LIMIT).await.unwrap();
+    let proof = Proof::of(&[exhibit]);
+    proof.must_hold();
+    assert_eq!(proof.devices[0].published, 500);
+}
