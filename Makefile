@@ -34,16 +34,16 @@ rehearsal: # The demo with the programs of the tests, which are there already: w
 	$(TARGET)/debug/millrace-demo $(ARGS)
 
 .PHONY: test
-test: broker ## Run all tests, then 500 seeds of the simulated fleet.
+test: packages ## Run all tests, then 500 seeds of the simulated fleet.
 	mkdir -p $(TARGET)
 	status=0; cargo test --workspace --no-fail-fast 2>&1 | tee $(TARGET)/test.log || status=$$?; \
 	awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "tests: %d passed, %d failed\n", passed, failed }' $(TARGET)/test.log; \
 	exit $$status
 	$(TARGET)/debug/millrace-hub-fleet swarm --seeds $(SEEDS)
 
-.PHONY: broker
-broker: # Tests run against a real broker of their own, on a free port; Debian's service stays off.
-	.ci/mosquitto
+.PHONY: packages
+packages: # Tests run against a real broker of their own, on a free port; Debian's service stays off.
+	.ci/packages
 
 .PHONY: bench
 bench: ## Measure the parts and the whole against their baselines; figures go to bench-results/ (ARGS=--quick).
