@@ -143,7 +143,7 @@ pub async fn mend(cluster: &mut Cluster, fault: &Fault) -> Result<(), PlantError
         }
         Fault::Halt(hub) => cluster.hubs.get(hub).map_or(Ok(()), |hub| hub.process.go_on())?,
         Fault::CutOff(_) | Fault::Mute(_) | Fault::Deafen(_) | Fault::Quarrel(..) => {
-            cluster.network()?.heal()?
+            cluster.network()?.heal()?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use millrace_demo::kv::{Kv, KvError};
 use millrace_demo::nemesis::{Fault, Nemesis, begin, mend};
 use millrace_demo::observer::{Load, observe, read_all};
 use millrace_demo::patience::{Look, until};
-use millrace_demo::{Cluster, ClusterOptions, Plant};
+use millrace_demo::{Cluster, ClusterOptions, Member, Plant};
 use millrace_sim::linear::{Act, History};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 fn load(cluster: &Cluster, seed: u64, length: Duration) -> Load {
-    let sockets = cluster.hubs.iter().map(|hub| hub.socket()).collect();
+    let sockets = cluster.hubs.iter().map(Member::socket).collect();
     Load { sockets, clients: 6, keys: 3, prefix: format!("run-{seed}/"), seed, start: Instant::now(), length }
 }
 
