@@ -36,7 +36,7 @@ impl Mosquitto {
             command.arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             command.spawn().ok()
         };
-        let process = PLACES.iter().find_map(spawn).context("mosquitto is not installed: make broker")?;
+        let process = PLACES.iter().find_map(spawn).context("mosquitto is not installed: make packages")?;
         let broker = Self { process, address };
         let began = Instant::now();
         while tokio::net::TcpStream::connect(address).await.is_err() {

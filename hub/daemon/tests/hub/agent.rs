@@ -57,13 +57,18 @@ impl Agent {
 
     pub async fn next(&mut self) -> Frame {
         loop {
-            let bytes = soon(self.control.1.next(FRAME_MAX)).await.unwrap();
-            let frame = decode(&bytes.expect("the hub ended its stream")).unwrap();
+            let frame = self.any().await;
             // Which hubs there are may be told at any moment.
             if !matches!(frame, Frame::Hubs(_)) {
                 return frame;
             }
         }
+    }
+
+    /// The next frame, also one that tells which hubs there are.
+    pub async fn any(&mut self) -> Frame {
+        let bytes = soon(self.control.1.next(FRAME_MAX)).await.unwrap();
+        decode(&bytes.expect("the hub ended its stream")).unwrap()
     }
 
     pub async fn welcome(&mut self) -> Welcome {

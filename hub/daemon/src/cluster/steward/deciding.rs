@@ -253,7 +253,9 @@ mod tests {
         sync(&mut table);
         table.settings.value.replicas = 1;
         assert_eq!(settled(&mut table, &mut members), ["place"]);
-        assert_eq!(table.placement.value.moving(), 0, "nobody has to sync");
+        assert!(table.placement.value.moving() > 0, "who stays has to have what the others may have alone");
+        sync(&mut table);
+        assert_eq!(table.placement.value.moving(), 0);
         assert_eq!(table.placement.value.load().values().sum::<usize>(), 256);
     }
 }
