@@ -164,13 +164,13 @@ async fn restarting_hubs_one_after_the_other_under_load_loses_and_doubles_nothin
     let publisher = Arc::new(agent.publisher("presses"));
     let stop = Arc::new(AtomicBool::new(false));
     let loading = tokio::spawn(load(Arc::clone(&publisher), Arc::clone(&stop)));
-    for at in 0..hubs.len() {
+    for hub in &mut hubs {
         let acked = agent.status().await.unwrap().ledger.acked;
         agent.until("acks between restarts", LIMIT, |status| status.ledger.acked > acked + 50).await.unwrap();
-        hubs[at].command(&["drain", "--wait", "20s"]).await.unwrap();
-        assert!(hubs[at].process.terminate().await.unwrap().success());
-        hubs[at].restart().await.unwrap();
-        full(&hubs[at], 3).await;
+        hub.command(&["drain", "--wait", "20s"]).await.unwrap();
+        assert!(hub.process.terminate().await.unwrap().success());
+        hub.restart().await.unwrap();
+        full(hub, 3).await;
     }
     stop.store(true, Ordering::Relaxed);
     loading.await.unwrap();
