@@ -87,7 +87,7 @@ pub enum Event {
     Disconnected {
         /// Why, for people.
         reason: String,
-        /// Whether hubs will not have this device any more (revoked, unknown, expired beyond its grace): trying again soon
+        /// Whether hubs will not have this device any more (revoked, expired beyond its grace): trying again soon
         /// is of no use, an operator has to act.
         unwelcome: bool,
     },

@@ -58,7 +58,20 @@ async fn device(plant: &Plant, hubs: &[Hub], ack: &str) -> Agent {
     let options = AgentOptions::among("press-line", &roads, "", ack);
     let mut agent = Agent::start(plant, &hubs[0], options).await.unwrap();
     agent.online(LIMIT).await.unwrap();
+    for hub in hubs {
+        known(hub, "press-line").await;
+    }
     agent
+}
+
+/// Waits until `hub` has heard that the device was enrolled: until then it would not admit it.
+async fn known(hub: &Hub, name: &str) {
+    until("a hub to know the device", LIMIT, || async {
+        let seen = hub.command(&["devices", "--json"]).await?;
+        Ok(if seen.contains(name) { Look::Found(()) } else { Look::NotYet(seen) })
+    })
+    .await
+    .unwrap();
 }
 
 /// Waits until `hub` has on its own disk exactly what was published.

@@ -122,8 +122,11 @@ impl End {
 }
 
 /// Whether hubs will not have this device any more, until an operator acts.
+///
+/// [`CloseCode::NotAdmitted`] is not such a case: a hub that was cut off, or that fills an empty disk, has not heard yet of
+/// a device that another hub enrolled. It, and others, are tried again after the usual back-off.
 const fn is_unwelcome(code: CloseCode) -> bool {
-    matches!(code, CloseCode::Revoked | CloseCode::NotAdmitted | CloseCode::Expired)
+    matches!(code, CloseCode::Revoked | CloseCode::Expired)
 }
 
 /// A session from the driver's side.
@@ -389,4 +392,15 @@ impl Session {
 async fn asked_to_end(ended: &mut watching::Receiver<Option<String>>) -> String {
     let asked = ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
     asked.unwrap_or_else(|| "the agent stops".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_that_has_not_heard_of_the_device_yet_does_not_end_the_attempts_and_a_revocation_does() {
+        assert!(!is_unwelcome(CloseCode::NotAdmitted));
+        assert!(is_unwelcome(CloseCode::Revoked) && is_unwelcome(CloseCode::Expired));
+    }
 }
