@@ -169,8 +169,7 @@ fn picture(page: &Value) -> String {
         lines.push(format!("seeds that lead to no known hub  {}", loose.join(" ")));
     }
     let weights = page.get("weights").cloned().unwrap_or_default();
-    let mut table =
-        Table::new(&[("weight", Align::Left), ("value", Align::Right), ("for a hub that is", Align::Left)]);
+    let mut table = Table::new(&[("weight", Align::Left), ("value", Align::Right), ("meaning", Align::Left)]);
     for (key, meaning) in MEANINGS {
         let value = Row(&weights);
         let (name, value) = match key.strip_suffix("_us") {
