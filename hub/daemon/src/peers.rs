@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_host::metrics::{Metrics, NameTaken};
-use millrace_host::{Clock, Shutdown};
+use millrace_host::{Backoff, Clock, Shutdown};
 use millrace_link::{ClientOptions, CloseCode, Connection, Dialer, Identity, KeyHash, Road};
 use millrace_model::{HubId, Moment, NodeId};
 use millrace_wire::CallKind;
@@ -56,12 +56,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::driver::DriverHandle;
-use bounds::Places;
+use bounds::{DIAL_CAP, DIAL_FIRST, Places};
 use errands::Errands;
 use figures::Figures;
 use guests::Guests;
 use keeping::{Link, State, Target};
-use reaching::Backoff;
 
 /// What peers work with.
 pub struct PeersParts {
@@ -382,7 +381,7 @@ impl Inner {
 
     fn backoff(&self) -> Backoff {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        Backoff::seeded(random.u64(..))
+        Backoff::new(DIAL_FIRST, DIAL_CAP, random.u64(..))
     }
 
     /// A hub has come in, so it can be reached: dial it now.

@@ -6,6 +6,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
+//! | [`backoff`] | how long to wait before the next attempt |
 //! | [`clock`] | monotonic, wall and boot time; the boot id; how far the wall clock can be trusted |
 //! | [`config`] | a TOML file into a strict raw struct, errors with line, key and fix; units |
 //! | [`entropy`] | seeds from the operating system |
@@ -21,6 +22,7 @@
 //! | [`systemd`] | readiness, watchdog that feeds only while work moves, credentials |
 //! | [`terminal`] | colours, tables, and figures that people can read |
 
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod entropy;
@@ -37,6 +39,7 @@ pub mod systemd;
 pub mod terminal;
 pub mod times;
 
+pub use backoff::Backoff;
 pub use clock::{Clock, ClockQuality};
 pub use failure::Failure;
 pub use lifecycle::{Exit, Reload, Shutdown};

@@ -8,16 +8,24 @@ mod link;
 mod options;
 mod session;
 
+use std::time::Duration;
+
+use millrace_host::Backoff;
 use tokio::sync::{mpsc, watch};
 
 use self::link::Link;
 pub use self::options::{BrokerOptions, BrokerTls, OptionsError, Subscription};
 use self::session::{End, Session};
 use super::arrival::Arrival;
-use super::backoff::Backoff;
 use super::codec::CodecError;
 use super::status::{StatusHandle, count};
 use super::stop::stopped;
+
+/// The first wait before another attempt. A broker that restarts is back within a second or two.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The longest wait. Readings wait at the broker meanwhile, so half a minute costs nothing but delay.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Why the session with the broker ended or never began.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +77,7 @@ impl BrokerClient {
     /// for the open receipts, acknowledges them and says goodbye; the session stays at the broker.
     pub async fn run(self, arrivals: mpsc::Sender<Arrival>, mut stop: watch::Receiver<bool>) {
         let Self { options, status } = self;
-        let mut backoff = Backoff::new(options.seed);
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, options.seed);
         let mut session = Session::new(&options, status.clone(), arrivals);
         let mut frame_bytes_max = options.packet_bytes_max;
         loop {

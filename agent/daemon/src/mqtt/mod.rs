@@ -14,14 +14,13 @@
 //! | [`inbound`] | the receiving half of QoS 1 and 2, pure, the same for both |
 //! | [`budget`] | the bytes that all sessions may hold together |
 //! | [`packet`], [`codec`], [`wire`] | packets without a version, their bytes, their sockets |
-//! | [`filter`], [`login`], [`status`], [`backoff`], [`stop`] | what the names say |
+//! | [`filter`], [`login`], [`status`], [`stop`] | what the names say |
 //!
 //! Promise: no PUBACK and no PUBREC before [`Receipt::stored`] or [`Receipt::rejected`]; a full channel stops the
 //! reading of sockets, it never drops a publication.
 //! Absent: disk, records, policy. DESIGN.md beside this file gives the reasons.
 
 pub mod arrival;
-mod backoff;
 pub mod broker;
 mod budget;
 pub mod client;

@@ -5,39 +5,13 @@
 //! Absent: when to try again.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use millrace_link::{CloseCode, Connection};
 use tokio::time::timeout;
 
 use super::Inner;
-use super::bounds::{DIAL_CAP, DIAL_FIRST, RESOLVE_PATIENCE, RESOLVED_MAX};
+use super::bounds::{RESOLVE_PATIENCE, RESOLVED_MAX};
 use super::keeping::Target;
-
-/// Growing, jittered waits.
-#[derive(Debug)]
-pub(crate) struct Backoff {
-    random: fastrand::Rng,
-    next: Duration,
-}
-
-impl Backoff {
-    pub(crate) fn seeded(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), next: DIAL_FIRST }
-    }
-
-    /// The wait before the next attempt: half of the step, and a random part of the other half.
-    pub(crate) fn wait(&mut self) -> Duration {
-        let step = self.next;
-        self.next = (step * 2).min(DIAL_CAP);
-        step / 2 + (step / 2).mul_f64(self.random.f64())
-    }
-
-    /// It went well: begin small again.
-    pub(crate) fn reset(&mut self) {
-        self.next = DIAL_FIRST;
-    }
-}
 
 /// A connection to the target, or why there is none.
 pub(crate) async fn reach(inner: &Inner, target: &Target) -> Result<Connection, String> {
@@ -79,19 +53,4 @@ async fn dial(inner: &Inner, target: &Target, place: SocketAddr) -> Result<Conne
     }
     connection.widen();
     Ok(connection)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_to_the_cap_and_begin_again_after_success() {
-        let mut backoff = Backoff::seeded(1);
-        let waits: Vec<Duration> = (0..10).map(|_| backoff.wait()).collect();
-        assert!(waits[0] >= DIAL_FIRST / 2 && waits[0] <= DIAL_FIRST, "{waits:?}");
-        assert!(waits[9] >= DIAL_CAP / 2 && waits.iter().all(|wait| *wait <= DIAL_CAP), "{waits:?}");
-        backoff.reset();
-        assert!(backoff.wait() <= DIAL_FIRST);
-    }
 }
