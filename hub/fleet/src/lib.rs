@@ -16,6 +16,7 @@
 //! | [`plan`], [`fault`] | what a seed means: who takes part, what goes wrong and when |
 //! | [`world`] | time, and everybody in it |
 //! | [`cluster`] | the world of several hubs: what goes wrong among them |
+//! | `passing` | what comes next in a world, and whether its time moves |
 //! | [`sensor`], [`publication`] | publishers that insist on an answer, and what they publish |
 //! | [`model`] | the reference model: what was told, written, held and lost |
 //! | [`invariants`] | the promises, one file each |
@@ -28,6 +29,7 @@ pub mod cluster;
 pub mod fault;
 pub mod invariants;
 pub mod model;
+mod passing;
 pub mod plan;
 pub mod publication;
 pub mod sabotage;

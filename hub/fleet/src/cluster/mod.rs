@@ -38,6 +38,7 @@ use millrace_wire::{Frame, PeerFrame};
 
 use crate::Report;
 use crate::invariants::{Verdict, Violation};
+use crate::passing::{self, Next, Stillness};
 use crate::transcript::Transcript;
 use agent::{Agent, AgentHappening};
 use hub::{Hub, HubHappening};
@@ -47,9 +48,6 @@ use truth::Truth;
 
 /// The first node of an agent; hub `n` is node `n`.
 const AGENTS: Node = 1_000;
-
-/// Events of one moment: more is an engine that talks to itself.
-const EVENTS_PER_MOMENT_MAX: u32 = 100_000;
 
 /// What travels.
 #[derive(Clone, PartialEq, Debug)]
@@ -146,25 +144,15 @@ impl ClusterWorld {
     #[must_use]
     pub fn run(mut self) -> Report {
         let limit = self.plan.heal_at + self.plan.converge_within;
-        let mut at_once = 0_u32;
+        let mut stillness = Stillness::default();
         while self.violation.is_none() && !self.over {
             let before = self.now;
-            let until = self.timeline.next_at().unwrap_or(limit).min(limit);
-            if let Some((at, notice)) = self.network.poll(until) {
-                self.now = at;
-                self.timeline.advance(at);
-                self.noticed(notice);
-            } else if let Some((at, happening)) = self.timeline.poll(limit) {
-                self.now = at;
-                self.happen(happening);
-            } else {
-                self.now = limit;
-                self.out_of_time();
+            match passing::next(&mut self.network, &mut self.timeline, limit, &mut self.now) {
+                Next::Noticed(notice) => self.noticed(notice),
+                Next::Happens(happening) => self.happen(happening),
+                Next::OutOfTime => self.out_of_time(),
             }
-            at_once = if self.now == before { at_once + 1 } else { 0 };
-            if at_once > EVENTS_PER_MOMENT_MAX {
-                self.check(Err(Violation::new("wakefulness", "time stands still")));
-            }
+            self.check(stillness.moved(before, self.now));
         }
         Report {
             violation: self.violation,
@@ -188,13 +176,7 @@ impl ClusterWorld {
     }
 
     fn noticed(&mut self, notice: Notice<Talk>) {
-        let node = match &notice {
-            Notice::Connected { node, .. }
-            | Notice::Accepted { node, .. }
-            | Notice::Frame { node, .. }
-            | Notice::Taken { node, .. }
-            | Notice::Ended { node, .. } => *node,
-        };
+        let node = notice.node();
         if node >= AGENTS {
             self.agent_noticed((node - AGENTS) as usize, notice);
         } else {

@@ -28,6 +28,7 @@ use crate::fault::Fault;
 use crate::invariants::branches::Branch;
 use crate::invariants::{Verdict, Violation};
 use crate::model::Model;
+use crate::passing::{self, Next, Stillness};
 use crate::transcript::Transcript;
 use hub::Hub;
 use site::Site;
@@ -42,9 +43,6 @@ fn node_of(site: usize) -> Node {
 
 /// How often the world looks whether it has converged.
 const WATCH: std::time::Duration = std::time::Duration::from_millis(500);
-
-/// Events of one moment: more is an engine that talks to itself.
-const EVENTS_PER_MOMENT_MAX: u32 = 100_000;
 
 /// What will happen.
 #[derive(Clone, Debug)]
@@ -168,25 +166,15 @@ impl World {
     #[must_use]
     pub fn run(mut self) -> Report {
         let limit = self.plan.heal_at + self.plan.converge_within;
-        let mut at_once = 0_u32;
+        let mut stillness = Stillness::default();
         while self.violation.is_none() && !self.over {
             let before = self.now;
-            let until = self.timeline.next_at().unwrap_or(limit).min(limit);
-            if let Some((at, notice)) = self.network.poll(until) {
-                self.now = at;
-                self.timeline.advance(at);
-                self.noticed(notice);
-            } else if let Some((at, happening)) = self.timeline.poll(limit) {
-                self.now = at;
-                self.happen(happening);
-            } else {
-                self.now = limit;
-                self.out_of_time();
+            match passing::next(&mut self.network, &mut self.timeline, limit, &mut self.now) {
+                Next::Noticed(notice) => self.noticed(notice),
+                Next::Happens(happening) => self.happen(happening),
+                Next::OutOfTime => self.out_of_time(),
             }
-            at_once = if self.now == before { at_once + 1 } else { 0 };
-            if at_once > EVENTS_PER_MOMENT_MAX {
-                self.check(Err(Violation::new("wakefulness", "time stands still")));
-            }
+            self.check(stillness.moved(before, self.now));
         }
         self.report()
     }
@@ -214,13 +202,7 @@ impl World {
     }
 
     fn noticed(&mut self, notice: Notice<Frame>) {
-        let node = match &notice {
-            Notice::Connected { node, .. }
-            | Notice::Accepted { node, .. }
-            | Notice::Frame { node, .. }
-            | Notice::Taken { node, .. }
-            | Notice::Ended { node, .. } => *node,
-        };
+        let node = notice.node();
         if node == HUB {
             self.hub_noticed(notice);
         } else {

@@ -53,3 +53,17 @@ pub enum Notice<F> {
         reason: &'static str,
     },
 }
+
+impl<F> Notice<F> {
+    /// Who notices.
+    #[must_use]
+    pub const fn node(&self) -> Node {
+        match self {
+            Self::Connected { node, .. }
+            | Self::Accepted { node, .. }
+            | Self::Frame { node, .. }
+            | Self::Taken { node, .. }
+            | Self::Ended { node, .. } => *node,
+        }
+    }
+}
