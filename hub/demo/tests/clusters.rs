@@ -11,6 +11,7 @@ use millrace_demo::proof::Exhibit;
 use millrace_demo::sensors::{Line, LineKind};
 use millrace_demo::{Agent, AgentOptions, AgentStatus, Hub, HubOptions, Plant, Proof, Publisher};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -93,13 +94,39 @@ async fn proved(hub: &Hub, publisher: &Publisher, status: &AgentStatus) -> Proof
     .unwrap()
 }
 
-async fn load(publisher: Arc<Publisher>, stop: Arc<AtomicBool>) -> Line {
-    let mut line = Line::new("press-line", LineKind::Presses, false, 1);
-    while !stop.load(Ordering::Relaxed) {
-        publisher.publish_from(&mut line, 10).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// Waits until all that was published is acknowledged, and until each of `hubs` has it.
+async fn settled_on(hubs: impl IntoIterator<Item = &Hub>, publisher: &Publisher, agent: &mut Agent) {
+    publisher.drained(LIMIT).await.unwrap();
+    let status = agent.settled(LIMIT).await.unwrap();
+    for hub in hubs {
+        proved(hub, publisher, &status).await;
     }
-    line
+}
+
+/// Readings that are published until it is stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    publishing: JoinHandle<()>,
+}
+
+impl Load {
+    fn start(publisher: &Arc<Publisher>) -> Self {
+        let (publisher, stop) = (Arc::clone(publisher), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let publishing = tokio::spawn(async move {
+            let mut line = Line::new("press-line", LineKind::Presses, false, 1);
+            while !stopped.load(Ordering::Relaxed) {
+                publisher.publish_from(&mut line, 10).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Self { stop, publishing }
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.publishing.await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,8 +135,7 @@ async fn a_hub_whose_disk_is_lost_under_load_fills_itself_and_no_reading_is_miss
     let mut hubs = three_hubs(&plant).await;
     let mut agent = device(&plant, &hubs, "quorum").await;
     let publisher = Arc::new(agent.publisher("presses"));
-    let stop = Arc::new(AtomicBool::new(false));
-    let loading = tokio::spawn(load(Arc::clone(&publisher), Arc::clone(&stop)));
+    let load = Load::start(&publisher);
     agent.until("acks of a quorum", LIMIT, |status| status.ledger.acked > 200).await.unwrap();
     // The hub that takes the readings, or any other: its disk is gone with everything on it.
     let lost = agent.status().await.unwrap().hub;
@@ -121,13 +147,8 @@ async fn a_hub_whose_disk_is_lost_under_load_fills_itself_and_no_reading_is_miss
     full(&hubs[0], 3).await;
     let acked = agent.status().await.unwrap().ledger.acked;
     agent.until("acks after the loss", LIMIT, |status| status.ledger.acked > acked + 100).await.unwrap();
-    stop.store(true, Ordering::Relaxed);
-    loading.await.unwrap();
-    publisher.drained(LIMIT).await.unwrap();
-    let status = agent.settled(LIMIT).await.unwrap();
-    for hub in hubs.iter().chain([&gone]) {
-        proved(hub, &publisher, &status).await;
-    }
+    load.stop().await;
+    settled_on(hubs.iter().chain([&gone]), &publisher, &mut agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,8 +196,7 @@ async fn restarting_hubs_one_after_the_other_under_load_loses_and_doubles_nothin
     let mut hubs = three_hubs(&plant).await;
     let mut agent = device(&plant, &hubs, "quorum").await;
     let publisher = Arc::new(agent.publisher("presses"));
-    let stop = Arc::new(AtomicBool::new(false));
-    let loading = tokio::spawn(load(Arc::clone(&publisher), Arc::clone(&stop)));
+    let load = Load::start(&publisher);
     for hub in &mut hubs {
         let acked = agent.status().await.unwrap().ledger.acked;
         agent.until("acks between restarts", LIMIT, |status| status.ledger.acked > acked + 50).await.unwrap();
@@ -185,13 +205,8 @@ async fn restarting_hubs_one_after_the_other_under_load_loses_and_doubles_nothin
         hub.restart().await.unwrap();
         full(hub, 3).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    loading.await.unwrap();
-    publisher.drained(LIMIT).await.unwrap();
-    let status = agent.settled(LIMIT).await.unwrap();
-    for hub in &hubs {
-        proved(hub, &publisher, &status).await;
-    }
+    load.stop().await;
+    settled_on(&hubs, &publisher, &mut agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,11 +218,7 @@ async fn a_lost_majority_is_left_behind_and_the_last_hub_goes_on_with_everything
     let publisher = agent.publisher("presses");
     let mut line = Line::new("press-line", LineKind::Presses, false, 1);
     publisher.publish_from(&mut line, 300).await.unwrap();
-    publisher.drained(LIMIT).await.unwrap();
-    let status = agent.settled(LIMIT).await.unwrap();
-    for hub in &hubs {
-        proved(hub, &publisher, &status).await;
-    }
+    settled_on(&hubs, &publisher, &mut agent).await;
     for hub in &mut hubs {
         hub.process.kill().await.unwrap();
     }
@@ -218,9 +229,7 @@ async fn a_lost_majority_is_left_behind_and_the_last_hub_goes_on_with_everything
     assert_eq!(last.command(&["kv", "get", "plant/recipe"]).await.unwrap().trim(), "12");
     full(last, 1).await;
     publisher.publish_from(&mut line, 100).await.unwrap();
-    publisher.drained(LIMIT).await.unwrap();
-    let status = agent.settled(LIMIT).await.unwrap();
-    proved(last, &publisher, &status).await;
+    settled_on([&*last], &publisher, &mut agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

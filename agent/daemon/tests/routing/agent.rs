@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::hub::{Cluster, Hub, PATIENCE};
+use crate::hub::{Cluster, Hub, PATIENCE, introduce};
 
 pub(crate) struct Agent {
     pub(crate) dir: tempfile::TempDir,
@@ -25,6 +25,16 @@ pub(crate) struct Agent {
 pub(crate) fn naming(hubs: &[&Hub]) -> HubSettings {
     let addresses = hubs.iter().map(|hub| hub.road.addr().to_string()).collect();
     HubSettings { addresses, ..HubSettings::default() }
+}
+
+/// Two hubs that know each other, and an agent that has a session with the first and was told of the second.
+pub(crate) async fn at_the_first_of_two() -> (Hub, Hub, Agent) {
+    let cluster = Cluster::new();
+    let (mut one, two) = (cluster.hub(1).await, cluster.hub(2).await);
+    introduce(&[&one, &two]);
+    let agent = Agent::start(&cluster, naming(&[&one])).await;
+    one.until(|seen| seen.records == 1).await;
+    (one, two, agent)
 }
 
 impl Agent {

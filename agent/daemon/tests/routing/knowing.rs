@@ -5,16 +5,12 @@ use std::process::Command;
 use millrace_agent::config::HubSettings;
 use serde_json::Value;
 
-use crate::agent::{Agent, naming};
+use crate::agent::{Agent, at_the_first_of_two, naming};
 use crate::hub::{Cluster, introduce};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_hub_told_of_another_is_known_after_a_restart() {
-    let cluster = Cluster::new();
-    let (mut one, mut two) = (cluster.hub(1).await, cluster.hub(2).await);
-    introduce(&[&one, &two]);
-    let agent = Agent::start(&cluster, naming(&[&one])).await;
-    one.until(|seen| seen.records == 1).await;
+    let (one, mut two, agent) = at_the_first_of_two().await;
     let dir = agent.stop().await;
     let output = Command::new(env!("CARGO_BIN_EXE_millrace-agent"))
         .args(["routes", "--json", "--data"])

@@ -6,7 +6,7 @@ use millrace_link::CloseCode;
 use millrace_wire::{GoodbyeCode, HubEndpoint};
 use tokio::time::Instant;
 
-use crate::agent::{Agent, naming};
+use crate::agent::{Agent, at_the_first_of_two, naming};
 use crate::hub::{Cluster, introduce};
 
 /// Far below the 15 s after which QUIC itself gives a connection up, far above what it takes (1.2 s).
@@ -14,11 +14,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_that_falls_silent_is_left_for_one_that_answers() {
-    let cluster = Cluster::new();
-    let (mut one, mut two) = (cluster.hub(1).await, cluster.hub(2).await);
-    introduce(&[&one, &two]);
-    let agent = Agent::start(&cluster, naming(&[&one])).await;
-    one.until(|seen| seen.records == 1).await;
+    let (one, mut two, agent) = at_the_first_of_two().await;
     let began = Instant::now();
     one.road.cut();
     agent.publish().await;
@@ -34,11 +30,7 @@ async fn a_hub_that_falls_silent_is_left_for_one_that_answers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_agent_notices_the_silence_too() {
-    let cluster = Cluster::new();
-    let (mut one, mut two) = (cluster.hub(1).await, cluster.hub(2).await);
-    introduce(&[&one, &two]);
-    let agent = Agent::start(&cluster, naming(&[&one])).await;
-    one.until(|seen| seen.records == 1).await;
+    let (one, mut two, agent) = at_the_first_of_two().await;
     let began = Instant::now();
     one.road.cut();
     two.until(|seen| seen.welcomes == 1).await;
@@ -48,11 +40,7 @@ async fn an_idle_agent_notices_the_silence_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_no_hub_answers_the_session_is_kept_until_one_does() {
-    let cluster = Cluster::new();
-    let (mut one, mut two) = (cluster.hub(1).await, cluster.hub(2).await);
-    introduce(&[&one, &two]);
-    let agent = Agent::start(&cluster, naming(&[&one])).await;
-    one.until(|seen| seen.records == 1).await;
+    let (mut one, mut two, agent) = at_the_first_of_two().await;
     two.until(|seen| seen.measured >= 1).await;
     one.road.cut();
     two.road.cut();
@@ -71,11 +59,7 @@ async fn when_no_hub_answers_the_session_is_kept_until_one_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_that_drains_is_left_by_itself() {
-    let cluster = Cluster::new();
-    let (mut one, mut two) = (cluster.hub(1).await, cluster.hub(2).await);
-    introduce(&[&one, &two]);
-    let agent = Agent::start(&cluster, naming(&[&one])).await;
-    one.until(|seen| seen.records == 1).await;
+    let (mut one, mut two, agent) = at_the_first_of_two().await;
     one.tell(&[HubEndpoint { draining: true, ..one.endpoint.clone() }, two.endpoint.clone()]);
     two.until(|seen| seen.welcomes == 1).await;
     let seen = one.until(|seen| seen.open == 0).await;
@@ -86,11 +70,7 @@ async fn a_hub_that_drains_is_left_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_goodbye_sends_to_the_next_hub_at_once_whatever_pause_it_asks_for() {
     for code in [GoodbyeCode::Moved, GoodbyeCode::Shutdown, GoodbyeCode::Unavailable] {
-        let cluster = Cluster::new();
-        let (mut one, mut two) = (cluster.hub(1).await, cluster.hub(2).await);
-        introduce(&[&one, &two]);
-        let agent = Agent::start(&cluster, naming(&[&one])).await;
-        one.until(|seen| seen.records == 1).await;
+        let (one, mut two, agent) = at_the_first_of_two().await;
         let began = Instant::now();
         one.dismiss(code);
         two.until(|seen| seen.welcomes == 1).await;
