@@ -1,13 +1,20 @@
 //! A hub process: made, started, asked.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::kv::Kv;
+use crate::network::Machine;
+use crate::patience::{Look, until};
 use crate::process::run;
 use crate::{Inventory, Plant, PlantError, Process, StoredRecord, address, http};
+
+/// Where hubs listen on machines of their own.
+const PORT: u16 = 7_443;
 
 /// How a hub is made.
 #[derive(Debug, Clone)]
@@ -20,11 +27,13 @@ pub struct HubOptions {
     pub quic: Option<SocketAddr>,
     /// The roads by which it reaches other hubs, by their names; without one it goes straight.
     pub roads: BTreeMap<String, SocketAddr>,
+    /// The machine on which it runs, and whose address it has then; `None`: on this one.
+    pub machine: Option<Machine>,
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self { name: "hub".into(), region: "south".into(), quic: None, roads: BTreeMap::new() }
+        Self { name: "hub".into(), region: "south".into(), quic: None, roads: BTreeMap::new(), machine: None }
     }
 }
 
@@ -62,29 +71,34 @@ impl Hub {
     }
 
     async fn make(plant: &Plant, options: HubOptions, token: Option<&str>) -> Result<Self, PlantError> {
-        let HubOptions { name, region, quic, roads } = options;
+        let HubOptions { name, region, quic, roads, machine } = options;
         let (program, data) = (plant.programs().hub.clone(), plant.data(&name));
-        let quic = quic.map_or_else(address::free, Ok)?;
+        let (listen, quic) = match (&machine, quic) {
+            (Some(machine), _) => {
+                ((Ipv4Addr::UNSPECIFIED, PORT).into(), SocketAddr::from((machine.address(), PORT)))
+            }
+            (None, Some(quic)) => (quic, quic),
+            (None, None) => address::free().map(|free| (free, free))?,
+        };
         let roads: BTreeMap<String, Vec<String>> =
             roads.into_iter().map(|(name, road)| (name, vec![road.to_string()])).collect();
         let config = json!({
             "data_dir": data,
-            "quic": { "listen": quic.to_string() },
+            "quic": { "listen": listen.to_string() },
             "http": { "listen": "127.0.0.1:0" },
             "cluster": { "addresses": roads },
         });
         let config = plant.configure(&name, &config)?;
         let (at, to) = (text(&data)?, quic.to_string());
         let about = ["--data", at, "--name", &name, "--region", &region, "--address", &to];
-        match token {
-            None => run(&program, &[&["init"], &about[..]].concat(), "millrace-hub init").await?,
-            Some(token) => {
-                let join = [&["join", "--token", token], &about[..]].concat();
-                run(&program, &join, "millrace-hub join").await?
-            }
+        let (words, shown): (&[&str], _) = match &token {
+            None => (&["init"], "millrace-hub init"),
+            Some(token) => (&["join", "--token", token], "millrace-hub join"),
         };
-        let log = plant.log(&name);
-        let process = Process::new(&name, &program, &["run", "--config", text(&config)?], &data, &log);
+        let (first, line) = command_line(machine.as_ref(), &program, &[words, &about[..]].concat())?;
+        run(first, &line, shown).await?;
+        let (first, line) = command_line(machine.as_ref(), &program, &["run", "--config", text(&config)?])?;
+        let process = Process::new(&name, first, &line, &data, &plant.log(&name));
         let mut hub = Self { process, name, region, program, data, quic, http: String::new() };
         hub.restart().await?;
         Ok(hub)
@@ -122,6 +136,20 @@ impl Hub {
         run(&self.program, &arguments, &format!("millrace-hub {}", words.first().unwrap_or(&""))).await
     }
 
+    /// Starts all of `hubs`, which must not run, again: one alone might wait for the others before it is ready.
+    ///
+    /// # Errors
+    /// When one is not ready in time.
+    pub async fn restart_all(hubs: &mut [Self]) -> Result<(), PlantError> {
+        for hub in &mut *hubs {
+            hub.process.spawn()?;
+        }
+        for hub in hubs {
+            hub.http = hub.process.ready().await?.http;
+        }
+        Ok(())
+    }
+
     /// Where it listens for agents.
     #[must_use]
     pub const fn quic(&self) -> SocketAddr {
@@ -138,6 +166,18 @@ impl Hub {
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// A client of its keys.
+    #[must_use]
+    pub fn kv(&self) -> Kv {
+        Kv::new(self.socket())
+    }
+
+    /// Its admin socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.data.join("admin.sock")
     }
 
     /// Its name.
@@ -160,9 +200,31 @@ impl Hub {
     /// # Errors
     /// When the command fails.
     pub async fn members(&self) -> Result<Value, PlantError> {
-        let arguments = ["members", "--data", text(&self.data)?, "--json"];
-        let said = run(&self.program, &arguments, "millrace-hub members").await?;
+        let said = self.command(&["members", "--json"]).await?;
         serde_json::from_str(&said).map_err(|error| PlantError::answer("millrace-hub members", &error))
+    }
+
+    /// Waits until `count` hubs, and no others, are members in its eyes: with full stores, and a vote.
+    ///
+    /// # Errors
+    /// When it is not so within `limit`.
+    pub async fn complete(&self, count: usize, limit: Duration) -> Result<(), PlantError> {
+        let is = |member: &Value, key: &str, wanted: &[&str]| {
+            member.get(key).and_then(Value::as_str).is_some_and(|text| wanted.contains(&text))
+        };
+        let is_whole = |member: &Value| {
+            is(member, "state", &["member"])
+                && is(member, "filled", &["full"])
+                && is(member, "role", &["leader", "voter"])
+        };
+        until("all hubs to be full members", limit, || async move {
+            let seen = self.members().await?;
+            let members =
+                seen.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let whole = members.len() == count && members.iter().all(is_whole);
+            Ok(if whole { Look::Found(()) } else { Look::NotYet(seen.to_string()) })
+        })
+        .await
     }
 
     /// Revokes a device by name or id.
@@ -249,6 +311,18 @@ pub async fn newest(http: &str, device: &str) -> Result<Option<StoredRecord>, Pl
     let query = format!("&order=desc&device={}", http::query_text(device));
     let page = Inventory::page(http, &query, 1, None).await?;
     Ok(page.0.into_iter().next())
+}
+
+/// A command line on a machine: the program to start, and its arguments.
+fn command_line<'a>(
+    machine: Option<&'a Machine>,
+    program: &'a Path,
+    words: &[&'a str],
+) -> Result<(&'a Path, Vec<&'a str>), PlantError> {
+    let Some(machine) = machine else { return Ok((program, words.to_vec())) };
+    let [ip, entering @ ..] = machine.enter();
+    let line = entering.into_iter().chain([text(program)?]).chain(words.iter().copied());
+    Ok((Path::new(ip), line.collect()))
 }
 
 /// A path as an argument of a command.

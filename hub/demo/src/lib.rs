@@ -11,7 +11,7 @@
 //! | [`process`], [`patience`] | a child process and its log; waiting until something is so |
 //! | [`hub`], [`agent`], [`status`] | the processes by their roles; a [`Road`] lies between them |
 //! | [`cluster`], [`network`] | several hubs, on machines of their own whose roads can be cut |
-//! | [`nemesis`] | what goes wrong with them |
+//! | [`nemesis`], [`failover`] | what goes wrong with them; how long an agent is without one |
 //! | [`kv`], [`observer`] | clients of what hubs decide together, and what they saw |
 //! | [`http`] | one GET request |
 //! | [`sensors`] | machines of a factory, seeded |
@@ -28,6 +28,7 @@ pub mod agent;
 pub mod book;
 pub mod cluster;
 pub mod error;
+pub mod failover;
 pub mod http;
 pub mod hub;
 pub mod inventory;
@@ -47,7 +48,7 @@ pub mod status;
 pub mod tally;
 
 pub use agent::{Agent, AgentOptions};
-pub use cluster::{Cluster, ClusterOptions, Member};
+pub use cluster::{Cluster, ClusterOptions};
 pub use error::PlantError;
 pub use hub::{Hub, HubOptions};
 pub use inventory::{Inventory, StoredRecord};

@@ -62,8 +62,8 @@ async fn play(plant: &Plant, arguments: &Arguments, live: bool) -> anyhow::Resul
             "fail-over: {} from {} to {} in {:.2} s",
             failover.device,
             failover.from,
-            failover.to,
-            failover.took.as_secs_f64()
+            failover.way.to,
+            failover.way.took.as_secs_f64()
         );
     }
     for objection in verdict.objections() {

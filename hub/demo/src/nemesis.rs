@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::{Cluster, PlantError};
+use crate::{Cluster, Hub, PlantError};
 
 /// What happens to hubs. Numbers are places in [`Cluster::hubs`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,15 +132,7 @@ pub async fn mend(cluster: &mut Cluster, fault: &Fault) -> Result<(), PlantError
                 hub.restart().await?;
             }
         }
-        Fault::KillAll => {
-            // All at once: one alone would wait for the others before it is ready.
-            for hub in &mut cluster.hubs {
-                hub.process.spawn()?;
-            }
-            for hub in &mut cluster.hubs {
-                hub.http = hub.process.ready().await?.http;
-            }
-        }
+        Fault::KillAll => Hub::restart_all(&mut cluster.hubs).await?,
         Fault::Halt(hub) => cluster.hubs.get(hub).map_or(Ok(()), |hub| hub.process.go_on())?,
         Fault::CutOff(_) | Fault::Mute(_) | Fault::Deafen(_) | Fault::Quarrel(..) => {
             cluster.network()?.heal()?;

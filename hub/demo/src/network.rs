@@ -10,9 +10,12 @@
 //! of the machine's own network is touched.
 //! Absent: delay and loss. Needs root and `ip` (iproute2).
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
 
 use crate::PlantError;
 
@@ -89,6 +92,21 @@ impl Network {
             ip(&["-n", namespace, "route", "add", "default", "via", &subnet(1)])?;
         }
         Ok(self)
+    }
+
+    /// Bytes that machine `number` has sent and received so far, headers of Ethernet and IP included.
+    ///
+    /// # Errors
+    /// When `ip` does not tell.
+    pub fn traffic(&self, number: usize) -> Result<u64, PlantError> {
+        let said = ip(&["-n", &self.machine(number).namespace, "-s", "-j", "link", "show", "eth0"])?;
+        let unreadable = |detail: &dyn fmt::Display| PlantError::answer("ip link show", &detail);
+        let links: Value = serde_json::from_str(&said).map_err(|error| unreadable(&error))?;
+        let bytes = |side: &str| {
+            let bytes = links.pointer(&format!("/0/stats64/{side}/bytes")).and_then(Value::as_u64);
+            bytes.ok_or_else(|| unreadable(&said))
+        };
+        Ok(bytes("tx")? + bytes("rx")?)
     }
 
     fn router(&self) -> String {
@@ -211,6 +229,7 @@ mod tests {
             }
         };
         assert!(passes(&one, &other) && passes(&other, &one));
+        assert!(network.traffic(0).unwrap() > 0);
         network.cut_one_way(0, 1).unwrap();
         network.cut_one_way(0, 1).unwrap();
         assert!(!passes(&one, &other) && passes(&other, &one));

@@ -9,37 +9,16 @@ use std::time::Duration;
 use millrace_demo::patience::{Look, until};
 use millrace_demo::proof::Exhibit;
 use millrace_demo::sensors::{Line, LineKind};
-use millrace_demo::{Agent, AgentOptions, AgentStatus, Hub, HubOptions, Plant, Proof, Publisher};
+use millrace_demo::{
+    Agent, AgentOptions, AgentStatus, Cluster, ClusterOptions, Hub, HubOptions, Plant, Proof, Publisher,
+};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 async fn three_hubs(plant: &Plant) -> Vec<Hub> {
-    let options =
-        |name: &str| HubOptions { name: name.into(), region: format!("of-{name}"), ..HubOptions::default() };
-    let mut hubs = vec![Hub::start(plant, options("hub-a")).await.unwrap()];
-    for name in ["hub-b", "hub-c"] {
-        let joined = Hub::join(plant, &hubs[0], options(name)).await.unwrap();
-        hubs.push(joined);
-    }
-    full(&hubs[0], 3).await;
-    hubs
-}
-
-/// Waits until so many hubs are members with full stores, as `hub` sees it.
-async fn full(hub: &Hub, count: usize) {
-    until("all hubs to be full members", LIMIT, || async {
-        let seen = hub.members().await?;
-        let members = seen["members"].as_array().cloned().unwrap_or_default();
-        let full = members.iter().filter(|one| one["state"] == "member" && one["filled"] == "full").count();
-        let others = members.iter().filter(|one| one["state"] != "member").count();
-        let role = |one: &Value| one["role"] == "leader" || one["role"] == "voter";
-        let ready = full == count && others == 0 && members.iter().all(role);
-        Ok(if ready { Look::Found(()) } else { Look::NotYet(seen.to_string()) })
-    })
-    .await
-    .unwrap();
+    Cluster::start(plant, &ClusterOptions::default()).await.unwrap().hubs
 }
 
 /// Waits until decisions are taken again: after the loss of a leader that takes an election.
@@ -144,7 +123,7 @@ async fn a_hub_whose_disk_is_lost_under_load_fills_itself_and_no_reading_is_miss
     let mut gone = hubs.remove(at);
     decides(&hubs[0]).await;
     gone.replace(&hubs[0]).await.unwrap();
-    full(&hubs[0], 3).await;
+    hubs[0].complete(3, LIMIT).await.unwrap();
     let acked = agent.status().await.unwrap().ledger.acked;
     agent.until("acks after the loss", LIMIT, |status| status.ledger.acked > acked + 100).await.unwrap();
     load.stop().await;
@@ -203,7 +182,7 @@ async fn restarting_hubs_one_after_the_other_under_load_loses_and_doubles_nothin
         hub.command(&["drain", "--wait", "20s"]).await.unwrap();
         assert!(hub.process.terminate().await.unwrap().success());
         hub.restart().await.unwrap();
-        full(hub, 3).await;
+        hub.complete(3, LIMIT).await.unwrap();
     }
     load.stop().await;
     settled_on(&hubs, &publisher, &mut agent).await;
@@ -227,7 +206,7 @@ async fn a_lost_majority_is_left_behind_and_the_last_hub_goes_on_with_everything
     last.command(&["force-new-cluster", "--yes"]).await.unwrap();
     last.restart().await.unwrap();
     assert_eq!(last.command(&["kv", "get", "plant/recipe"]).await.unwrap().trim(), "12");
-    full(last, 1).await;
+    last.complete(1, LIMIT).await.unwrap();
     publisher.publish_from(&mut line, 100).await.unwrap();
     settled_on([&*last], &publisher, &mut agent).await;
 }

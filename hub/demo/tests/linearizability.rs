@@ -11,7 +11,7 @@ use millrace_demo::kv::{Kv, KvError};
 use millrace_demo::nemesis::{Fault, Nemesis, begin, mend};
 use millrace_demo::observer::{Load, observe, read_all};
 use millrace_demo::patience::{Look, until};
-use millrace_demo::{Cluster, ClusterOptions, Member, Plant};
+use millrace_demo::{Cluster, ClusterOptions, Hub, Plant};
 use millrace_sim::linear::{Act, History};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 fn load(cluster: &Cluster, seed: u64, length: Duration) -> Load {
-    let sockets = cluster.hubs.iter().map(Member::socket).collect();
+    let sockets = cluster.hubs.iter().map(Hub::socket).collect();
     Load { sockets, clients: 6, keys: 3, prefix: format!("run-{seed}/"), seed, start: Instant::now(), length }
 }
 
@@ -56,11 +56,7 @@ async fn what_clients_saw_of_killed_halted_and_parted_hubs_can_be_explained() {
 async fn a_leader_that_was_halted_for_half_a_minute_says_nothing_that_is_not_so() {
     let plant = Plant::build().unwrap();
     let mut cluster = Cluster::start(&plant, &ClusterOptions { hubs: 3, machines: false }).await.unwrap();
-    let seen = cluster.members(&cluster.hubs[0]).await.unwrap();
-    let is_leader = |hub: &serde_json::Value| hub["role"] == "leader";
-    let leader =
-        seen["members"].as_array().unwrap().iter().find(|hub| is_leader(hub)).expect("somebody leads");
-    let leader = cluster.hubs.iter().position(|hub| leader["name"] == hub.name.as_str()).unwrap();
+    let leader = cluster.leader().await.unwrap();
     let load = load(&cluster, 0, Duration::from_secs(34));
     let watching = tokio::spawn(observe(load.clone()));
     tokio::time::sleep(Duration::from_secs(1)).await;

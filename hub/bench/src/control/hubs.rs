@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use millrace_demo::{Cluster, ClusterOptions, Plant};
-use serde_json::Value;
 
 use super::socket::SocketClient;
 
@@ -20,13 +19,7 @@ impl Hubs {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let plant = Plant::build()?;
         let cluster = Cluster::start(&plant, &ClusterOptions::default()).await?;
-        let first = cluster.hubs.first().context("a cluster has a hub")?;
-        let seen = cluster.members(first).await?;
-        let members = seen.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let text = |hub: &Value, field: &str| hub.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
-        let leader = members.iter().find(|hub| text(hub, "role") == "leader").context("nobody leads")?;
-        let name = text(leader, "name");
-        let leader = cluster.hubs.iter().find(|hub| hub.name == name).context("a stranger leads")?.socket();
+        let leader = cluster.hubs.get(cluster.leader().await?).context("the leader is a hub")?.socket();
         Ok(Self { _cluster: cluster, _plant: plant, leader })
     }
 

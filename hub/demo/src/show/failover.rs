@@ -1,40 +1,35 @@
-//! How long devices are without a hub when theirs dies: from the kill to the next reading that another hub acknowledged.
+//! How long devices are without a hub when theirs dies, for the summary.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millrace_demo::{AgentStatus, http};
-use tokio::time::{Instant, sleep};
+use millrace_demo::failover::{Failover, follow};
+use tokio::time::Instant;
 
 use super::device::Device;
 use super::timeline::Timeline;
-
-/// How often an agent is asked.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What takes longer is no fail-over.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// One device's way to another hub.
 #[derive(Debug, Clone)]
-pub(crate) struct Failover {
+pub(crate) struct Move {
     /// Whose.
     pub(crate) device: String,
     /// From which hub.
     pub(crate) from: String,
-    /// To which hub.
-    pub(crate) to: String,
-    /// How long no reading was acknowledged.
-    pub(crate) took: Duration,
+    /// Where to, and how long it took.
+    pub(crate) way: Failover,
 }
 
 /// All that were seen.
 #[derive(Debug, Default)]
-pub(crate) struct Failovers(Mutex<Vec<Failover>>);
+pub(crate) struct Failovers(Mutex<Vec<Move>>);
 
 impl Failovers {
     /// In the order in which they ended.
-    pub(crate) fn all(&self) -> Vec<Failover> {
+    pub(crate) fn all(&self) -> Vec<Move> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -46,29 +41,13 @@ impl Failovers {
         since: Instant,
         timeline: Arc<Timeline>,
     ) {
-        let mut acked_before = None;
-        while since.elapsed() < LIMIT {
-            if let Ok(status) = http::json::<AgentStatus>(&device.http(), "/status").await {
-                let elsewhere = status.is_online() && status.hub != from;
-                match acked_before {
-                    // What the killed hub had acknowledged may still be counted in the first answers.
-                    _ if !elsewhere => acked_before = Some(status.ledger.acked),
-                    None => acked_before = Some(status.ledger.acked),
-                    Some(before) if status.ledger.acked > before => {
-                        let (device, to, took) = (device.name.clone(), status.hub, since.elapsed());
-                        let seconds = took.as_secs_f64();
-                        timeline.say(&format!(
-                            "{device} goes on at {to}: next reading acknowledged after {seconds:.2} s"
-                        ));
-                        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                        all.push(Failover { device, from, to, took });
-                        return;
-                    }
-                    Some(_) => {}
-                }
-            }
-            sleep(LOOK_EVERY).await;
-        }
-        timeline.say(&format!("{} found no other hub within {} s", device.name, LIMIT.as_secs()));
+        let name = &device.name;
+        let Some(way) = follow(&device.http(), &from, since, LIMIT).await else {
+            return timeline.say(&format!("{name} found no other hub within {} s", LIMIT.as_secs()));
+        };
+        let (to, took) = (&way.to, way.took.as_secs_f64());
+        timeline.say(&format!("{name} goes on at {to}: next reading acknowledged after {took:.2} s"));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Move { device: name.clone(), from, way });
     }
 }

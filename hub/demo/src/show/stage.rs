@@ -102,6 +102,7 @@ async fn found(plant: &Plant, timeline: &Arc<Timeline>) -> Result<Vec<Arc<Site>>
             region: (*region).to_owned(),
             quic: addresses.get(number).copied(),
             roads: by_name,
+            machine: None,
         };
         let hub = match hubs.first() {
             None => Hub::start(plant, options).await?,
@@ -111,23 +112,13 @@ async fn found(plant: &Plant, timeline: &Arc<Timeline>) -> Result<Vec<Arc<Site>>
         hubs.push((hub, roads));
     }
     if let Some((founder, _)) = hubs.first() {
-        complete(founder, REGIONS.len()).await?;
+        founder.complete(REGIONS.len(), SETTLE_LIMIT).await?;
         timeline.say("the three hubs are one cluster: each of them is full, and votes");
     }
     let sites = REGIONS.iter().zip(hubs);
     Ok(sites
         .map(|(region, (hub, roads))| Arc::new(Site::new(region, hub, roads, Arc::clone(timeline))))
         .collect())
-}
-
-/// Waits until `count` hubs are members whose stores are full.
-async fn complete(founder: &Hub, count: usize) -> Result<(), PlantError> {
-    until("all hubs to be full members", SETTLE_LIMIT, || async {
-        let seen = founder.members().await?;
-        let full = standing(&seen).into_iter().filter(|(_, state, full)| state == "member" && *full).count();
-        Ok(if full == count { Look::Found(()) } else { Look::NotYet(seen.to_string()) })
-    })
-    .await
 }
 
 /// Name, state and fullness of every member.
