@@ -9,7 +9,7 @@ use millrace_demo::Plant;
 use crate::report::Report;
 use crate::row::Row;
 use crate::scale::Scale;
-use crate::{append, brokered, control, crowd, deep, footprint, intake, live, shipping, sink};
+use crate::{append, brokered, cluster, control, crowd, deep, footprint, intake, live, shipping, sink};
 
 /// Measure the whole system against its baselines.
 ///
@@ -51,6 +51,10 @@ enum Part {
     Deep,
     Crowd,
     Control,
+    Quorum,
+    Failover,
+    Suspicion,
+    Idle,
 }
 
 /// Runs the program.
@@ -91,5 +95,9 @@ async fn measure(part: Part, scale: &Scale) -> anyhow::Result<Vec<Row>> {
         Part::Deep => deep::rows(&plant, scale).await,
         Part::Crowd => crowd::rows(&plant, scale).await,
         Part::Control => control::rows(&plant, scale).await,
+        Part::Quorum => cluster::quorum::rows(&plant, scale).await,
+        Part::Failover => cluster::failover::rows(&plant, scale).await,
+        Part::Suspicion => cluster::suspicion::rows(&plant, scale).await,
+        Part::Idle => cluster::idle::rows(&plant, scale).await,
     }
 }

@@ -1,21 +1,18 @@
 //! An agent with a deep backlog: its memory, and how soon after a reconnect the newest reading is at the hub.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use millrace_demo::{Agent, AgentOptions, Hub, HubOptions, Plant, Road, RoadOptions, http};
-use millrace_host::Clock;
+use anyhow::ensure;
+use millrace_demo::{AgentOptions, Hub, HubOptions, Plant, Road, RoadOptions, http};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::backlog::{self, LIMIT};
 use crate::footprint::AGENT_BYTES_MAX;
 use crate::memory;
+use crate::pulse::Pulse;
 use crate::row::{Aim, Row, Unit};
 use crate::scale::Scale;
-use crate::sensor::Sensor;
 use crate::series::Series;
 use crate::shipping::count;
 
@@ -41,7 +38,7 @@ pub(crate) async fn rows(plant: &Plant, scale: &Scale) -> anyhow::Result<Vec<Row
     let resting = memory::of(&agent.process)?;
     let device = agent.status().await?.device;
 
-    let live = Live::begin(&agent)?;
+    let live = Pulse::begin(agent.mqtt(), EVERY)?;
     let (mut firsts, mut behind) = (Series::default(), Vec::new());
     for round in 0..scale.reconnects {
         eprintln!("    reconnect {} of {}", round + 1, scale.reconnects);
@@ -50,7 +47,7 @@ pub(crate) async fn rows(plant: &Plant, scale: &Scale) -> anyhow::Result<Vec<Row
         road.cut();
         behind.push(agent.status().await?.ledger.pending);
     }
-    live.end();
+    drop(live);
 
     eprintln!("    draining");
     road.set_delay(Duration::ZERO);
@@ -92,7 +89,7 @@ fn rtt_ms() -> f64 {
 
 /// Heals the road; milliseconds from the first packet of the agent that passes it until the hub shows a reading that was
 /// published after that packet.
-async fn reconnect(road: &Road, hub: &Hub, device: &str, live: &Live) -> anyhow::Result<f64> {
+async fn reconnect(road: &Road, hub: &Hub, device: &str, live: &Pulse) -> anyhow::Result<f64> {
     let before = road.traffic().up_bytes;
     road.heal();
     let deadline = Instant::now() + LIMIT;
@@ -112,46 +109,5 @@ async fn reconnect(road: &Road, hub: &Hub, device: &str, live: &Live) -> anyhow:
             return Ok(first_packet.elapsed().as_secs_f64() * 1e3);
         }
         sleep(LOOK).await;
-    }
-}
-
-/// A sensor that publishes all the time, and counts.
-struct Live {
-    number: Arc<Mutex<u64>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Live {
-    fn begin(agent: &Agent) -> anyhow::Result<Self> {
-        let mut sensor = Sensor::connect(agent.mqtt(), "live").context("the agent's broker")?;
-        let live = Self { number: Arc::default(), stop: Arc::default() };
-        let (number, stop) = (Arc::clone(&live.number), Arc::clone(&live.stop));
-        let clock = Clock::system();
-        tokio::task::spawn_blocking(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let next = {
-                    let mut number = number.lock().unwrap_or_else(PoisonError::into_inner);
-                    *number += 1;
-                    *number
-                };
-                let payload =
-                    format!(r#"{{"live":{next},"wall_us":{},"pad":"{:0150}"}}"#, clock.wall().0, next);
-                if let Err(error) = sensor.publish_one("plant/hall-2/andon/state", payload.as_bytes()) {
-                    eprintln!("    the live sensor ended: {error:#}");
-                    return;
-                }
-                std::thread::sleep(EVERY);
-            }
-        });
-        Ok(live)
-    }
-
-    /// The number of the next reading that will be published.
-    fn next_number(&self) -> u64 {
-        *self.number.lock().unwrap_or_else(PoisonError::into_inner) + 1
-    }
-
-    fn end(&self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }

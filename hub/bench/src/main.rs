@@ -3,9 +3,9 @@
 //! | room | what stands there |
 //! |---|---|
 //! | [`cli`], [`scale`] | what is asked for, and how large it is measured |
-//! | [`append`], [`intake`], [`brokered`], [`shipping`], [`live`], [`footprint`], [`deep`], [`crowd`], [`control`] | one part of the table each |
+//! | [`append`], [`intake`], [`brokered`], [`shipping`], [`live`], [`footprint`], [`deep`], [`crowd`], [`control`], [`cluster`] | one part of the table each |
 //! | [`reading`], [`backlog`] | what is measured with: readings, and a journal that is full of them |
-//! | [`sensor`], [`listener`], [`sink`], [`mosquitto`] | MQTT clients and brokers that are as light as can be |
+//! | [`sensor`], [`pulse`], [`listener`], [`sink`], [`mosquitto`] | MQTT clients and brokers that are as light as can be |
 //! | [`pipe`] | `cat` through TLS into `dd` |
 //! | [`memory`], [`series`] | what a process takes, and medians |
 //! | [`row`], [`report`] | a line of the table, the table and its JSON |
@@ -17,6 +17,7 @@ mod append;
 mod backlog;
 mod brokered;
 mod cli;
+mod cluster;
 mod control;
 mod crowd;
 mod deep;
@@ -27,6 +28,7 @@ mod live;
 mod memory;
 mod mosquitto;
 mod pipe;
+mod pulse;
 mod reading;
 mod report;
 mod row;

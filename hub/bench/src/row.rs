@@ -13,8 +13,12 @@ pub(crate) enum Unit {
     Millis,
     /// Bytes.
     Bytes,
+    /// Bytes per second.
+    BytesPerSecond,
     /// A ratio.
     Times,
+    /// How often something happened.
+    Count,
 }
 
 impl Unit {
@@ -29,7 +33,9 @@ impl Unit {
             Self::Bytes if value >= 1024.0 * 1024.0 => format!("{:.1} MiB", value / 1024.0 / 1024.0),
             Self::Bytes if value >= 10.0 * 1024.0 => format!("{:.1} KiB", value / 1024.0),
             Self::Bytes => format!("{value:.1} B"),
+            Self::BytesPerSecond => format!("{:.2} kB/s", value / 1e3),
             Self::Times => format!("{value:.3} ×"),
+            Self::Count => format!("{value:.0}"),
         }
     }
 }
@@ -133,6 +139,10 @@ mod tests {
     fn numbers_are_shown_in_the_size_that_people_read() {
         assert_eq!(Unit::PerSecond.show(1_234_567.0), "1.23 M/s");
         assert_eq!(Unit::Millis.show(0.614), "0.61 ms");
+        assert_eq!(
+            (Unit::BytesPerSecond.show(1_512.0).as_str(), Unit::Count.show(0.0).as_str()),
+            ("1.51 kB/s", "0")
+        );
         assert_eq!(Unit::Bytes.show(35.25), "35.2 B");
         assert_eq!(Unit::Bytes.show(24.0 * 1024.0 * 1024.0), "24.0 MiB");
     }

@@ -25,6 +25,10 @@ pub(crate) struct Scale {
     pub(crate) reconnects: usize,
     /// How long each crowd of clients puts.
     pub(crate) puts: Duration,
+    /// Hubs that are killed.
+    pub(crate) kills: usize,
+    /// How long hubs that are all well watch each other under load.
+    pub(crate) watch: Duration,
 }
 
 impl Scale {
@@ -40,6 +44,8 @@ impl Scale {
             agents: 1_000,
             reconnects: 5,
             puts: Duration::from_secs(5),
+            kills: 20,
+            watch: Duration::from_secs(600),
         }
     }
 
@@ -55,6 +61,8 @@ impl Scale {
             agents: 50,
             reconnects: 1,
             puts: Duration::from_secs(1),
+            kills: 2,
+            watch: Duration::from_secs(10),
         }
     }
 }

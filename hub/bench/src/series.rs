@@ -25,6 +25,11 @@ impl Series {
         middle.map_or(f64::NAN, |middle| middle.iter().sum::<f64>() / middle.len() as f64)
     }
 
+    /// The largest.
+    pub(crate) fn worst(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NAN, f64::max)
+    }
+
     pub(crate) fn json(&self) -> Value {
         json!(self.0)
     }
@@ -40,5 +45,8 @@ mod tests {
         assert!((of(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((of(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
         assert!(of(&[]).is_nan());
+        assert!(
+            (Series(vec![1.0, 3.0, 2.0]).worst() - 3.0).abs() < 1e-9 && Series::default().worst().is_nan()
+        );
     }
 }

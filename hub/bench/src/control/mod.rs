@@ -28,6 +28,8 @@ use etcd::Etcd;
 use hubs::Hubs;
 use inside::Inside;
 use load::Figures;
+pub(crate) use load::measure;
+pub(crate) use socket::SocketClient;
 
 /// How many clients put at the same time: alone, as many as a cluster has in the morning, and too many.
 const CROWDS: [usize; 3] = [1, 64, 512];
