@@ -25,9 +25,10 @@ use crate::kv::limits::{BUDGET_BYTES_MAX, COMMAND_BYTES_MAX, KEY_BYTES_MAX, OPS_
 use crate::kv::{Command, Op, Outcome, Store, Txn};
 use crate::raft::coding::decode_payload;
 use crate::raft::consensus::log_id;
-use crate::raft::machine::{commands, decode_position, find_snapshot};
+use crate::raft::machine::{commands, decode_position};
 use crate::raft::opening::{LOG, OpenError, STATE, refill};
 use crate::raft::scribe::load;
+use crate::raft::shelf::Verified;
 
 const VERSION: u8 = 1;
 
@@ -87,8 +88,7 @@ impl Dump {
         let mut state = DecisionState::open(&directory.join(STATE), &StateOptions::default())?;
         let mut position = decode_position(state.applied())?;
         if position.index() < log.purged().map(|purged| purged.index) {
-            let newest = find_snapshot(directory);
-            position = refill(&log, &mut state, directory, newest.as_ref().map(|(_, position)| position))?;
+            position = refill(&log, &mut state, directory, Verified::find(directory).as_ref())?;
         }
         let damaged = |what: String| OpenError::Shortened { what };
         let mut store = load(&state).map_err(damaged)?;

@@ -1,26 +1,29 @@
 //! Requests to other nodes, in their envelopes, and openraft's view of them.
 //!
-//! Promise: what may have arrived is never reported as if it had not. Absent: retries; openraft repeats what it needs.
+//! Promise: what may have arrived is never reported as if it had not. A snapshot is verified before it is sent.
+//! Absent: retries; openraft repeats what it needs.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::SnapshotSegmentId;
 use openraft::error::{
-    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
+    Fatal, InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, ReplicationClosed,
+    SnapshotMismatch, StreamingError, Unreachable,
 };
+use openraft::network::snapshot_transport::{Chunked, SnapshotTransport};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
-    VoteRequest, VoteResponse,
+    SnapshotResponse, VoteRequest, VoteResponse,
 };
+use openraft::{OptionalSend, Snapshot, SnapshotSegmentId, StorageIOError};
 use tokio::time::{Instant, timeout};
 
 use crate::codec::CodecError;
 use crate::raft::coding;
-use crate::raft::consensus::Consensus;
+use crate::raft::consensus::{Consensus, Vote};
 use crate::raft::contact::Contact;
 use crate::raft::envelope::{Kind, Rejection, Request, decode_answer};
 use crate::raft::log::LogStore;
@@ -122,6 +125,12 @@ fn out_of_step(node: NodeId, request: &InstallSnapshotRequest<Consensus>) -> Rpc
     RPCError::RemoteError(RemoteError::new(node, error))
 }
 
+/// What makes openraft give up these bytes, and ask the state machine for the snapshot again.
+fn refused(node: NodeId, why: &str) -> RpcError<InstallSnapshotError> {
+    let error = StorageIOError::write_snapshot(None, &io::Error::other(why.to_owned()));
+    RPCError::RemoteError(RemoteError::new(node, RaftError::Fatal(Fatal::StorageError(error.into()))))
+}
+
 fn garbled<E: std::error::Error>(error: CodecError) -> RpcError<E> {
     explain(&WireError::Garbled(error))
 }
@@ -143,6 +152,19 @@ impl RaftNetwork<Consensus> for Link {
         Ok(answer)
     }
 
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<Consensus>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<NodeId>, StreamingError<Consensus, Fatal<NodeId>>> {
+        // openraft asks again after a while, and gets another one then.
+        let verified = snapshot.snapshot.verify(&snapshot.meta).await;
+        verified.map_err(|error| Unreachable::new(&error))?;
+        Chunked::send_snapshot(self, vote, snapshot, cancel, option).await
+    }
+
     async fn install_snapshot(
         &mut self,
         request: InstallSnapshotRequest<Consensus>,
@@ -158,6 +180,7 @@ impl RaftNetwork<Consensus> for Link {
         });
         let answer = answer.map_err(|error| match error {
             WireError::Rejected(Rejection::OutOfStep) => out_of_step(self.node, &request),
+            WireError::Rejected(Rejection::Invalid(why)) => refused(self.node, &why),
             error => explain(&error),
         })?;
         self.wire.contact.follower_answered(self.node, sent);
