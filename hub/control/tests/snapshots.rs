@@ -1,4 +1,4 @@
-//! Snapshots that are damaged, that arrive damaged, and whose installing was broken off.
+//! Snapshots that are damaged, that arrive damaged, and whose installing was broken off; a directory that was set back.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -153,4 +153,39 @@ async fn a_node_that_crashed_between_the_steps_of_an_install_catches_up() {
         cluster.wait_for_leader().await;
         agree(&cluster).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_directory_was_set_back_counts_no_more_and_ends_nobody() {
+    let cluster = Cluster::founded(40, 3, Options::lan()).await;
+    let (leader, back) = leader_and_follower(&cluster);
+    let other = (1..=3).find(|id| ![leader, back].contains(id)).unwrap();
+    let directory = cluster.seat(back).directory;
+    let all = ["control-log.db", "control-state.db", SNAPSHOT];
+    let kept = tempfile::tempdir().unwrap();
+    cluster.close(back).await;
+    sleep(Duration::from_secs(1)).await;
+    copy(&directory, kept.path(), &all);
+    cluster.open(back).await;
+    for n in 0..30 {
+        cluster.node(leader).propose(&Command::put("a", n.to_string())).await.unwrap();
+    }
+    agree(&cluster).await;
+    cluster.close(back).await;
+    sleep(Duration::from_secs(1)).await;
+    copy(kept.path(), &directory, &all);
+    cluster.open(back).await;
+    let old = cluster.node(back).metrics().last_log;
+    cluster.node(leader).propose(&Command::put("a", "last")).await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(cluster.node(back).metrics().last_log, old, "nobody fills it");
+    assert_eq!(cluster.leader(), Some(leader));
+    // It does not count: with it alone the leader has no majority.
+    cluster.close(other).await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(cluster.node(leader).quorum().is_err());
+    cluster.open(other).await;
+    cluster.wait_for_leader().await;
+    let read = cluster.node(leader).get(b"a", Level::Linearizable).await.unwrap();
+    assert_eq!(read.value.unwrap().value, "last");
 }

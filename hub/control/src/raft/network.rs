@@ -1,7 +1,7 @@
 //! Requests to other nodes, in their envelopes, and openraft's view of them.
 //!
-//! Promise: what may have arrived is never reported as if it had not. A snapshot is verified before it is sent.
-//! Absent: retries; openraft repeats what it needs.
+//! Promise: what may have arrived is never reported as if it had not. A snapshot is verified before it is sent. A node whose
+//! log went back behind what it acknowledged is not talked to. Absent: retries; openraft repeats what it needs.
 
 use std::io;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::codec::CodecError;
 use crate::raft::coding;
-use crate::raft::consensus::{Consensus, Vote};
-use crate::raft::contact::Contact;
+use crate::raft::consensus::{Consensus, LogId, Vote};
+use crate::raft::contact::{Contact, Life};
 use crate::raft::envelope::{Kind, Rejection, Request, decode_answer};
 use crate::raft::log::LogStore;
 use crate::raft::member::{Member, NodeId};
@@ -55,6 +55,8 @@ pub(crate) enum WireError {
     Rejected(#[from] Rejection),
     #[error("the answer cannot be read: {0}")]
     Garbled(#[from] CodecError),
+    #[error("node {0} has an older log than it acknowledged: it must join again under a new id")]
+    SetBack(NodeId),
 }
 
 impl Wire {
@@ -66,6 +68,9 @@ impl Wire {
         kind: Kind,
         body: Bytes,
     ) -> Result<Bytes, WireError> {
+        if self.contact.is_set_back(Life { node, incarnation: member.incarnation }) {
+            return Err(WireError::SetBack(node));
+        }
         let request = Request {
             epoch: self.epoch,
             from: self.id,
@@ -101,6 +106,10 @@ impl RaftNetworkFactory<Consensus> for Links {
 type RpcError<E> = RPCError<NodeId, Member, RaftError<NodeId, E>>;
 
 impl Link {
+    fn life(&self) -> Life {
+        Life { node: self.node, incarnation: self.member.incarnation }
+    }
+
     async fn call<E: std::error::Error>(&self, kind: Kind, body: Bytes) -> Result<Bytes, RpcError<E>> {
         self.wire.call(self.node, &self.member, kind, body).await.map_err(|error| explain(&error))
     }
@@ -113,7 +122,8 @@ fn explain<E: std::error::Error>(error: &WireError) -> RpcError<E> {
         // Nothing that a repetition at once would change.
         WireError::Transport(TransportError::Unreachable(_))
         | WireError::Rejected(_)
-        | WireError::Garbled(_) => RPCError::Unreachable(Unreachable::new(&said)),
+        | WireError::Garbled(_)
+        | WireError::SetBack(_) => RPCError::Unreachable(Unreachable::new(&said)),
     }
 }
 
@@ -131,6 +141,15 @@ fn refused(node: NodeId, why: &str) -> RpcError<InstallSnapshotError> {
     RPCError::RemoteError(RemoteError::new(node, RaftError::Fatal(Fatal::StorageError(error.into()))))
 }
 
+/// The last entry that the receiver of `request` has when it answers so, if it took it.
+fn matched(answer: &AppendEntriesResponse<NodeId>, last: Option<LogId>) -> Option<LogId> {
+    match answer {
+        AppendEntriesResponse::Success => last,
+        AppendEntriesResponse::PartialSuccess(matched) => *matched,
+        AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
+    }
+}
+
 fn garbled<E: std::error::Error>(error: CodecError) -> RpcError<E> {
     explain(&WireError::Garbled(error))
 }
@@ -143,11 +162,26 @@ impl RaftNetwork<Consensus> for Link {
     ) -> Result<AppendEntriesResponse<NodeId>, RpcError<openraft::error::Infallible>> {
         // Nobody is told of a commit that rests on what this disk does not hold yet.
         request.leader_commit = request.leader_commit.min(self.wire.log.durable());
+        let (term, before, commit) =
+            (request.vote.leader_id.term, request.prev_log_id, request.leader_commit);
+        let last = request.entries.last().map(|entry| entry.log_id).or(before);
         let sent = Instant::now();
         let answer = self.call(Kind::Append, coding::encode_append(&request)).await?;
         let answer = coding::decode_appended(answer).map_err(garbled)?;
-        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-            self.wire.contact.follower_answered(self.node, sent);
+        let contact = &self.wire.contact;
+        match (&answer, before) {
+            (AppendEntriesResponse::HigherVote(_), _) => return Ok(answer),
+            // openraft does not expect this answer, and could not bear it.
+            (AppendEntriesResponse::Conflict, Some(before))
+                if contact.lacks(self.life(), term, before.index) =>
+            {
+                return Err(explain(&WireError::SetBack(self.node)));
+            }
+            _ => {}
+        }
+        contact.follower_answered(self.node, sent);
+        if let Some(matched) = matched(&answer, last) {
+            contact.acknowledged(self.life(), term, matched.index, commit.map(|commit| commit.index));
         }
         Ok(answer)
     }
@@ -162,7 +196,12 @@ impl RaftNetwork<Consensus> for Link {
         // openraft asks again after a while, and gets another one then.
         let verified = snapshot.snapshot.verify(&snapshot.meta).await;
         verified.map_err(|error| Unreachable::new(&error))?;
-        Chunked::send_snapshot(self, vote, snapshot, cancel, option).await
+        let last = snapshot.meta.last_log_id.map(|last| last.index);
+        let answer = Chunked::send_snapshot(self, vote, snapshot, cancel, option).await?;
+        if let Some(last) = last.filter(|_| answer.vote <= vote) {
+            self.wire.contact.acknowledged(self.life(), vote.leader_id.term, last, Some(last));
+        }
+        Ok(answer)
     }
 
     async fn install_snapshot(
