@@ -19,6 +19,13 @@ async fn put(control: &Control, key: &str, value: &str) {
     control.propose(&Command::put(key.to_owned(), value.to_owned())).await.unwrap();
 }
 
+async fn grant(control: &Control) -> u64 {
+    match control.propose(&Command::Grant { ttl_ms: 60_000 }).await.unwrap() {
+        millrace_hub_control::kv::Outcome::Granted { lease, .. } => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn text(control: &Control, key: &str) -> Option<String> {
     let found = control.get(key.as_bytes(), Level::Linearizable).await.unwrap().value?;
     Some(String::from_utf8(found.value.to_vec()).unwrap())
@@ -51,6 +58,30 @@ async fn a_new_cluster_holds_what_the_old_one_decided_and_gives_no_fence_twice()
     };
     let again = node.lock("press", newer, Bytes::new()).await.unwrap();
     assert!(newer > lease && again.fence > lock.fence, "{again:?} after {lock:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_from_an_older_dump_gives_no_fence_that_was_given_after_the_dump() {
+    let old = Cluster::founded(4, 1, Options::lan()).await;
+    let node = old.node(1);
+    put(&node, "a", "1").await;
+    let dump = node.dump(Level::Linearizable).await.unwrap();
+    let mut highest = (0, 0);
+    for number in 0..20 {
+        put(&node, "a", &number.to_string()).await;
+        let lease = grant(&node).await;
+        let lock = node.lock("press", lease, Bytes::new()).await.unwrap();
+        highest = highest.max((lock.fence, lease));
+        node.unlock(&lock).await.unwrap();
+    }
+    let new = Cluster::founded(5, 1, Options::lan()).await;
+    let node = new.node(1);
+    node.refill(&dump).await.unwrap();
+    let lease = grant(&node).await;
+    let lock = node.lock("press", lease, Bytes::new()).await.unwrap();
+    assert!(lock.fence > highest.0 && lease > highest.1, "{lock:?} after {highest:?}");
+    node.refill(&dump).await.unwrap();
+    assert!(node.holds(&lock).await.unwrap(), "a repetition changes nothing");
 }
 
 #[tokio::test(start_paused = true)]

@@ -281,12 +281,18 @@ fn a_snapshot_is_taken_while_the_state_goes_on_and_replaces_another_state() {
         let mut bad = whole.clone();
         bad[at] ^= 1;
         std::fs::write(dir.path().join("bad"), bad).unwrap();
-        assert!(other.replace_all(&dir.path().join("bad"), b"at 7").is_err(), "byte {at}");
+        assert!(inspect_snapshot(&dir.path().join("bad")).is_err(), "byte {at}");
+        assert!(other.replace_all(&dir.path().join("bad"), &summary, b"at 7").is_err(), "byte {at}");
     }
     std::fs::write(dir.path().join("bad"), &whole[..whole.len() - 1]).unwrap();
-    assert!(matches!(other.replace_all(&dir.path().join("bad"), b"at 7"), Err(SnapshotError::Damaged(_))));
-    assert_eq!(other.applied().unwrap(), "at 1");
-    assert_eq!(other.replace_all(&path, b"at 7").unwrap(), summary);
+    let cut_off = other.replace_all(&dir.path().join("bad"), &summary, b"at 7");
+    assert!(matches!(cut_off, Err(SnapshotError::Damaged(_))));
+    let newer = std::fs::File::create(dir.path().join("newer")).unwrap();
+    reader.export(newer).unwrap().unwrap();
+    let exchanged = other.replace_all(&dir.path().join("newer"), &summary, b"at 7");
+    assert!(matches!(exchanged, Err(SnapshotError::Damaged(_))), "whole, but another one");
+    assert_eq!((other.applied().unwrap(), other.stored_bytes()), (Bytes::from("at 1"), 7));
+    other.replace_all(&path, &summary, b"at 7").unwrap();
     assert_eq!(other.checksum().unwrap(), checksum);
     assert_eq!(other.stored_bytes(), summary.bytes);
 }

@@ -1,7 +1,8 @@
-//! When each node was heard: what quorum and staleness are judged by.
+//! When each node was heard, and what it acknowledged: what quorum, staleness and older copies of a directory are judged by.
 //!
-//! Promise: ages are never too young: a leader counts from when it asked, a follower from when it was asked.
-//! Absent: gossip. Only messages of the consensus count.
+//! Promise: ages are never too young: a leader counts from when it asked, a follower from when it was asked. A node that lacks
+//! what it once acknowledged to this one, in the same life of its directory, was set back: it is known from then on.
+//! Absent: gossip. Only messages of the consensus count. What other leaders were told; what was told before a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,12 +26,32 @@ struct Heard {
     followers: BTreeMap<NodeId, Instant>,
     /// The term that this node leads, and since when.
     leads: Option<(u64, Instant)>,
+    acknowledged: BTreeMap<Life, Acknowledged>,
+}
+
+/// A node, and the life of its directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Life {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+}
+
+/// What a node has on its disk, as it said itself.
+#[derive(Debug, Default)]
+struct Acknowledged {
+    /// Entries up to here, to this leader in this term. Another leader may have had them cut off since.
+    term: u64,
+    matched: Option<u64>,
+    /// Decided entries up to here: they are never cut off.
+    lasting: Option<u64>,
+    set_back: bool,
 }
 
 impl Contact {
     /// At start nobody was heard, but a leader may be there: it counts as heard now.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { heard: Mutex::new(Heard { leader: now, followers: BTreeMap::new(), leads: None }) }
+        let (followers, acknowledged) = (BTreeMap::new(), BTreeMap::new());
+        Self { heard: Mutex::new(Heard { leader: now, followers, leads: None, acknowledged }) }
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -50,6 +71,45 @@ impl Contact {
         let mut heard = self.heard();
         let newest = heard.followers.entry(node).or_insert(sent);
         *newest = sent.max(*newest);
+    }
+
+    /// A node has flushed the entries up to `matched`, of which those up to `committed` were decided; it said so to the leader
+    /// of `term`, which is this node.
+    pub(crate) fn acknowledged(&self, life: Life, term: u64, matched: u64, committed: Option<u64>) {
+        let mut heard = self.heard();
+        let known = heard.acknowledged.entry(life).or_default();
+        if known.term != term {
+            (known.term, known.matched) = (term, known.lasting);
+        }
+        known.matched = known.matched.max(Some(matched));
+        known.lasting = known.lasting.max(known.matched.min(committed));
+    }
+
+    /// A node says to the leader of `term`, which is this node, that it lacks the entry at `index`. Whether it acknowledged it
+    /// before: then its directory was set back, and it is remembered.
+    pub(crate) fn lacks(&self, life: Life, term: u64, index: u64) -> bool {
+        let mut heard = self.heard();
+        let Some(known) = heard.acknowledged.get_mut(&life) else { return false };
+        let held = if known.term == term { known.matched } else { known.lasting };
+        if Some(index) > held {
+            return false;
+        }
+        if !std::mem::replace(&mut known.set_back, true) {
+            tracing::error!(
+                node = life.node,
+                index,
+                held,
+                "this node has an older log than it acknowledged: an older copy of its directory was put back, or its disk \
+                 lost what it had flushed. It is not talked to any more: remove it from the cluster, move its data directory \
+                 aside, and let it join again under a new id"
+            );
+        }
+        true
+    }
+
+    /// Whether a node's directory is known to have been set back.
+    pub(crate) fn is_set_back(&self, life: Life) -> bool {
+        self.heard().acknowledged.get(&life).is_some_and(|known| known.set_back)
     }
 
     /// Notes what the consensus says: the term that this node leads, if it does. Returns since when.
@@ -114,5 +174,25 @@ mod tests {
         assert_eq!(contact.quorum_age(&[[1].into()], 1, at(9)), Duration::ZERO);
         contact.leads(Some(5), at(9));
         assert_eq!(contact.quorum_age(&three, 1, at(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_lacks_what_it_acknowledged_was_set_back() {
+        let contact = Contact::new(Instant::now());
+        let life = Life { node: 2, incarnation: 7 };
+        assert!(!contact.lacks(life, 4, 3), "it never said anything");
+        contact.acknowledged(life, 4, 10, Some(8));
+        contact.acknowledged(life, 4, 9, Some(6));
+        assert!(!contact.lacks(life, 4, 11));
+        assert!(!contact.lacks(life, 5, 9), "another leader may have cut off what was not decided");
+        assert!(!contact.is_set_back(life));
+        assert!(contact.lacks(life, 5, 8) && contact.is_set_back(life));
+        assert!(!contact.is_set_back(Life { incarnation: 8, ..life }), "it joined again");
+
+        let other = Life { node: 3, incarnation: 7 };
+        contact.acknowledged(other, 4, 10, None);
+        contact.acknowledged(other, 5, 9, Some(4));
+        assert!(!contact.lacks(other, 5, 10));
+        assert!(contact.lacks(other, 5, 9));
     }
 }

@@ -10,25 +10,23 @@
 //! Absent: deciding what is appended.
 #![allow(clippy::result_large_err, reason = "openraft's error, as its traits ask for it")]
 
-use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use millrace_journal::decisions::{DecisionLog, LogEntry, LogError, LogHandle, LogHead, LogReader, LogStep};
+use millrace_journal::decisions::{LogEntry, LogError, LogHandle, LogReader, LogStep};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader, StorageIOError};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::codec::{CodecError, Decoder, Encoder};
-use crate::raft::coding::{decode_payload, encode_payload, put_log_id, put_vote, take_log_id, take_vote};
+use crate::codec::Encoder;
+use crate::raft::coding::{decode_payload, encode_payload, put_log_id, put_vote};
 use crate::raft::consensus::{Consensus, Entry, LogId, StorageError, Vote, log_id};
+use crate::raft::flushes::Flushes;
 use crate::raft::member::NodeId;
-
-/// Bytes of entries that stay in memory: some seconds of the busiest cluster.
-const TAIL_BYTES_MAX: usize = 16 << 20;
+use crate::raft::tail::{Found, Tail};
 
 /// Bytes of one reading: what one message to a follower carries.
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -39,55 +37,11 @@ pub(crate) struct LogStore {
     handle: LogHandle,
     reader: Arc<Mutex<LogReader>>,
     tail: Arc<Mutex<Tail>>,
-    flushes: Arc<watch::Sender<Flushes>>,
+    flushes: Arc<Flushes>,
     me: NodeId,
 }
 
-/// What the disk holds.
-#[derive(Clone, Debug, Default)]
-struct Flushes {
-    /// Appends that were queued, and that were flushed.
-    queued: u64,
-    done: u64,
-    /// The last entry that is flushed.
-    last: Option<LogId>,
-    /// Why nothing more is flushed.
-    failed: Option<String>,
-}
-
-/// What is known of the log without reading it.
-pub(crate) struct Tail {
-    entries: VecDeque<(Entry, usize)>,
-    bytes: usize,
-    last: Option<LogId>,
-    purged: Option<LogId>,
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-    committed_is_new: bool,
-    unpurged_bytes: u64,
-}
-
 impl LogStore {
-    /// What an opened log says of itself.
-    pub(crate) fn known(log: &DecisionLog) -> Result<Tail, CodecError> {
-        let vote = log.vote().map(|bytes| take_vote(&mut Decoder::new(bytes))).transpose()?;
-        let committed = match log.committed() {
-            Some(bytes) => take_log_id(&mut Decoder::new(bytes))?,
-            None => None,
-        };
-        let id = |head: LogHead| log_id(head.term, head.index);
-        Ok(Tail {
-            entries: VecDeque::new(),
-            bytes: 0,
-            last: log.head().map(id),
-            purged: log.purged().map(id),
-            vote,
-            committed,
-            committed_is_new: false,
-            unpurged_bytes: log.stored_bytes(),
-        })
-    }
-
     /// Over a log that is known; reader and handle lead to it.
     ///
     /// A leader that starts again does not go on in its term: openraft would let it, but what its last process sent to others
@@ -98,45 +52,69 @@ impl LogStore {
         if let Some(vote) = known.vote.as_mut().filter(|vote| vote.leader_id.voted_for == Some(me)) {
             vote.committed = false;
         }
-        let flushes = Flushes { last: known.last, ..Flushes::default() };
-        Self {
-            handle,
-            reader: Arc::new(Mutex::new(reader)),
-            tail: Arc::new(Mutex::new(known)),
-            flushes: Arc::new(watch::Sender::new(flushes)),
-            me,
-        }
+        let flushes = Arc::new(Flushes::new(known.last));
+        Self { handle, reader: Arc::new(Mutex::new(reader)), tail: Arc::new(Mutex::new(known)), flushes, me }
     }
 
     /// The last entry that the disk holds.
     pub(crate) fn durable(&self) -> Option<LogId> {
-        self.flushes.borrow().last
+        self.flushes.last()
     }
 
     /// Why nothing more is flushed.
     pub(crate) fn failed(&self) -> Option<String> {
-        self.flushes.borrow().failed.clone()
+        self.flushes.failed()
+    }
+
+    /// What the log stands for is lost: whoever waits is told, and the node leaves the consensus.
+    pub(crate) fn fail(&self, why: &str) {
+        self.flushes.fail(why);
     }
 
     /// Waits until the disk holds the entry at `index`.
     pub(crate) async fn flushed_through(&self, index: u64) -> Result<(), String> {
-        self.flushed_when(|flushes| flushes.last.is_some_and(|last| last.index >= index)).await
+        self.flushes.through(index).await
     }
 
     /// Waits until the disk holds everything that was appended up to now.
     pub(crate) async fn flushed(&self) -> Result<(), String> {
-        let queued = self.flushes.borrow().queued;
-        self.flushed_when(|flushes| flushes.done >= queued).await
+        self.flushes.all().await
     }
 
-    async fn flushed_when(&self, enough: impl Fn(&Flushes) -> bool) -> Result<(), String> {
-        let mut flushes = self.flushes.subscribe();
-        let seen = flushes.wait_for(|flushes| enough(flushes) || flushes.failed.is_some()).await;
-        let seen = seen.map_err(|_| "the decision log was closed".to_owned())?;
-        match &seen.failed {
-            Some(why) if !enough(&seen) => Err(why.clone()),
-            _ => Ok(()),
+    /// From now on state and snapshot, both flushed, stand for the entries up to `index`: what waited for that is purged.
+    pub(crate) fn covers(&self, index: u64) {
+        let due = {
+            let mut tail = self.tail();
+            tail.covered = tail.covered.max(Some(index));
+            tail.uncovered.filter(|id| id.index <= index)
+        };
+        if let Some(id) = due {
+            if let Err(error) = self.queue_purge(id) {
+                self.fail(&error.to_string());
+            }
+            let mut tail = self.tail();
+            tail.uncovered = tail.uncovered.filter(|newer| *newer != id);
         }
+        // Last: who appends behind the purge waits for this, and must come after it.
+        self.flushes.covered(index);
+    }
+
+    /// Waits until no purge waits: what is written behind it comes after it.
+    async fn purge_is_queued(&self) -> Result<(), StorageError> {
+        let waiting = self.tail().uncovered;
+        let Some(id) = waiting else { return Ok(()) };
+        let covered = self.flushes.cover(id.index).await;
+        covered.map_err(|why| StorageIOError::write_logs(&io::Error::other(why)).into())
+    }
+
+    fn queue_purge(&self, id: LogId) -> Result<(), LogError> {
+        let step = LogStep::PurgeThrough { index: id.index, term: id.leader_id.term };
+        let tail = Arc::clone(&self.tail);
+        let done = move |answer: Result<millrace_model::Durable, LogError>| match answer {
+            Ok(_) => tail.lock().unwrap_or_else(PoisonError::into_inner).unpurged_bytes = 0,
+            Err(error) => tracing::warn!(%error, "the decision log was not purged"),
+        };
+        self.handle.queue(vec![step], Box::new(done))
     }
 
     /// The last entry.
@@ -160,82 +138,37 @@ impl LogStore {
         Ok(())
     }
 
-    /// From the tail as far as it reaches, else from the disk.
-    fn read(&self, first: u64, last: u64) -> Result<Vec<Entry>, StorageError> {
-        let mut found = Vec::new();
-        let mut behind = last;
-        {
-            let tail = self.tail();
-            let begin = tail.entries.front().map(|(entry, _)| entry.log_id.index);
-            if let Some(begin) = begin.filter(|begin| *begin <= last) {
-                let skip = usize::try_from(first.saturating_sub(begin)).unwrap_or(usize::MAX);
-                let mut bytes = 0;
-                for (entry, size) in tail.entries.iter().skip(skip) {
-                    bytes += size;
-                    if entry.log_id.index > last || (bytes > READ_BYTES_MAX && !found.is_empty()) {
-                        break;
-                    }
-                    found.push(entry.clone());
-                }
-                if first >= begin {
-                    return Ok(found);
-                }
-                behind = begin - 1;
-            }
-        }
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = reader.read(first, behind, READ_BYTES_MAX);
-        let read = read.map_err(|error| StorageIOError::read_logs(&error))?;
-        let whole = read.last().is_some_and(|entry| entry.index == behind);
-        let mut entries = Vec::with_capacity(read.len());
-        for LogEntry { index, term, payload } in read {
-            let entry = decode_payload(log_id(term, index), payload);
-            entries.push(entry.map_err(|error| StorageIOError::read_log_at_index(index, &error))?);
-        }
-        if whole {
+    /// From the tail as far as it reaches, else from the disk, on a thread that may wait for it.
+    async fn read(&self, first: u64, last: u64) -> Result<Vec<Entry>, StorageError> {
+        let known = self.tail().read(first, last, READ_BYTES_MAX);
+        let (behind, mut found) = match known {
+            Found::All(entries) => return Ok(entries),
+            Found::From(behind, entries) => (behind, entries),
+        };
+        let reader = Arc::clone(&self.reader);
+        let from_disk = move || read(&reader, first, behind);
+        let mut entries = if self.handle.is_inline() {
+            from_disk()
+        } else {
+            let read = tokio::task::spawn_blocking(from_disk).await;
+            read.map_err(|error| StorageIOError::read_logs(&error))?
+        }?;
+        if entries.last().is_some_and(|entry| entry.log_id.index == behind) {
             entries.append(&mut found);
         }
         Ok(entries)
     }
 }
 
-impl Tail {
-    fn push(&mut self, entry: Entry, size: usize) {
-        self.last = Some(entry.log_id);
-        self.bytes += size;
-        self.unpurged_bytes += size as u64;
-        self.entries.push_back((entry, size));
-    }
-
-    /// Keeps the tail small. What is not flushed yet stays: it can be read nowhere else.
-    fn shrink(&mut self, flushed: Option<u64>) {
-        while self.bytes > TAIL_BYTES_MAX {
-            let is_flushed = |(entry, _): &(Entry, usize)| Some(entry.log_id.index) <= flushed;
-            if !self.entries.front().is_some_and(is_flushed) {
-                break;
-            }
-            self.bytes -= self.entries.pop_front().map_or(0, |(_, size)| size);
-        }
-    }
-
-    /// Whether entries of `term` are this node's own, appended as leader.
-    fn leads(&self, me: NodeId, term: u64) -> bool {
-        self.vote.is_some_and(|vote| {
-            vote.committed && vote.leader_id.voted_for == Some(me) && vote.leader_id.term == term
-        })
-    }
-
-    fn drop_from(&mut self, first: u64) {
-        while self.entries.back().is_some_and(|(entry, _)| entry.log_id.index >= first) {
-            self.bytes -= self.entries.pop_back().map_or(0, |(_, size)| size);
-        }
-    }
-
-    fn drop_through(&mut self, last: u64) {
-        while self.entries.front().is_some_and(|(entry, _)| entry.log_id.index <= last) {
-            self.bytes -= self.entries.pop_front().map_or(0, |(_, size)| size);
-        }
-    }
+fn read(reader: &Mutex<LogReader>, first: u64, last: u64) -> Result<Vec<Entry>, StorageError> {
+    let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+    let read = reader.read(first, last, READ_BYTES_MAX);
+    let read = read.map_err(|error| StorageIOError::read_logs(&error))?;
+    let decode = |LogEntry { index, term, payload }| {
+        let entry = decode_payload(log_id(term, index), payload);
+        entry.map_err(|error| StorageIOError::read_log_at_index(index, &error).into())
+    };
+    read.into_iter().map(decode).collect()
 }
 
 fn encode_log_id(id: Option<&LogId>) -> Bytes {
@@ -262,7 +195,7 @@ impl RaftLogReader<Consensus> for LogStore {
         let mut entries = Vec::new();
         // Whoever asks here wants all of it; each piece is read within its limit.
         while let Some(last) = last.filter(|last| next <= *last) {
-            let more = self.read(next, last)?;
+            let more = self.read(next, last).await?;
             let Some(newest) = more.last() else { break };
             next = newest.log_id.index + 1;
             entries.extend(more);
@@ -272,7 +205,7 @@ impl RaftLogReader<Consensus> for LogStore {
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
         match end.checked_sub(1) {
-            Some(last) if start <= last => self.read(start, last),
+            Some(last) if start <= last => self.read(start, last).await,
             _ => Ok(Vec::new()),
         }
     }
@@ -323,6 +256,7 @@ impl RaftLogStorage<Consensus> for LogStore {
         if let Some(why) = self.failed() {
             return Err(StorageIOError::write_logs(&io::Error::other(why)).into());
         }
+        self.purge_is_queued().await?;
         let mut steps = Vec::with_capacity(2);
         let (last, own) = {
             let mut tail = self.tail();
@@ -342,23 +276,21 @@ impl RaftLogStorage<Consensus> for LogStore {
             steps.push(LogStep::Append(written));
             (tail.last, own)
         };
-        self.flushes.send_modify(|flushes| flushes.queued += 1);
         let flushes = Arc::clone(&self.flushes);
         let mut waiting = Some(callback);
         let early = waiting.take_if(|_| own);
         let done = move |answer: Result<millrace_model::Durable, LogError>| {
-            flushes.send_modify(|flushes| {
-                flushes.done += 1;
-                match &answer {
-                    Ok(_proof) => flushes.last = flushes.last.max(last),
-                    Err(error) => drop(flushes.failed.get_or_insert_with(|| error.to_string())),
-                }
-            });
+            flushes.done(last, answer.as_ref().err().map(ToString::to_string));
             if let Some(callback) = waiting {
                 callback.log_io_completed(answer.map(|_proof| ()).map_err(io::Error::other));
             }
         };
-        self.handle.queue(steps, Box::new(done)).map_err(|error| StorageIOError::write_logs(&error))?;
+        if let Err(error) = self.handle.queue(steps, Box::new(done)) {
+            // The tail has what the disk will never have: nobody may wait for it.
+            self.fail(&error.to_string());
+            return Err(StorageIOError::write_logs(&error).into());
+        }
+        self.flushes.queued();
         if let Some(callback) = early {
             callback.log_io_completed(Ok(()));
         }
@@ -366,90 +298,42 @@ impl RaftLogStorage<Consensus> for LogStore {
     }
 
     async fn truncate(&mut self, id: LogId) -> Result<(), StorageError> {
-        let before = id.index.checked_sub(1).map(|last| self.read(last, last)).transpose()?;
+        self.purge_is_queued().await?;
+        let before = match id.index.checked_sub(1) {
+            Some(last) => self.read(last, last).await?,
+            None => Vec::new(),
+        };
         let truncated = self.wait_for(LogStep::TruncateFrom(id.index)).await;
         truncated.map_err(|error| StorageIOError::write_logs(&error))?;
         let mut tail = self.tail();
         tail.drop_from(id.index);
-        let before = before.and_then(|entries| entries.first().map(|entry| entry.log_id));
-        tail.last = before.or(tail.purged);
-        let last = tail.last;
-        self.flushes.send_modify(|flushes| flushes.last = last);
+        tail.last = before.first().map(|entry| entry.log_id).or(tail.purged);
+        self.flushes.cut_off(tail.last);
         Ok(())
     }
 
     async fn purge(&mut self, id: LogId) -> Result<(), StorageError> {
-        {
+        let is_covered = {
             let mut tail = self.tail();
             tail.drop_through(id.index);
             tail.purged = tail.purged.max(Some(id));
             tail.last = tail.last.max(Some(id));
-        }
-        // Behind the head only after a snapshot, which is flushed and stands for those entries.
-        self.flushes.send_modify(|flushes| flushes.last = flushes.last.max(Some(id)));
-        // Not waited for: it only gives room back, and whatever is asked later is done after it.
-        let step = LogStep::PurgeThrough { index: id.index, term: id.leader_id.term };
-        let tail = Arc::clone(&self.tail);
-        let done = move |answer: Result<millrace_model::Durable, LogError>| match answer {
-            Ok(_) => tail.lock().unwrap_or_else(PoisonError::into_inner).unpurged_bytes = 0,
-            Err(error) => tracing::warn!(%error, "the decision log was not purged"),
+            let is_covered = tail.covered >= Some(id.index);
+            if !is_covered {
+                // openraft purges while a snapshot is still being installed. If the process ended then, neither log nor
+                // state nor snapshot would have these entries.
+                tail.uncovered = Some(id);
+            }
+            is_covered
         };
-        self.handle
-            .queue(vec![step], Box::new(done))
-            .map_err(|error| StorageIOError::<NodeId>::write_logs(&error).into())
+        self.flushes.purged(id);
+        if is_covered {
+            // Not waited for: it only gives room back, and whatever is asked later is done after it.
+            self.queue_purge(id).map_err(|error| StorageIOError::write_logs(&error))?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use millrace_journal::decisions::{LogOptions, LogWriter};
-    use openraft::EntryPayload;
-    use openraft::storage::RaftLogStorageExt;
-    use std::sync::mpsc::sync_channel;
-
-    fn blank(term: u64, index: u64) -> Entry {
-        Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
-    }
-
-    fn vote(term: u64, node: NodeId) -> Vote {
-        Vote { committed: true, ..Vote::new(term, node) }
-    }
-
-    #[tokio::test]
-    async fn a_leaders_own_entries_travel_while_its_disk_writes_and_commit_when_it_has_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = DecisionLog::open(&dir.path().join("log.db"), &LogOptions::default()).unwrap();
-        let (known, reader) = (LogStore::known(&log).unwrap(), LogReader::open(log.path()).unwrap());
-        let writer = LogWriter::start(log, 64).unwrap();
-        let mut store = LogStore::new(1, known, reader, writer.handle());
-        store.save_vote(&vote(3, 2)).await.unwrap();
-        store.blocking_append([blank(3, 0)]).await.unwrap();
-        assert_eq!(store.durable(), Some(log_id(3, 0)), "of another leader: flushed before it is reported");
-
-        store.save_vote(&vote(4, 1)).await.unwrap();
-        // The disk stands still.
-        let (release, held) = sync_channel::<()>(1);
-        let step = vec![LogStep::Committed(Bytes::new())];
-        writer.handle().queue(step, Box::new(move |_| held.recv().unwrap())).unwrap();
-        store.blocking_append([blank(4, 1), blank(4, 2)]).await.unwrap();
-        assert_eq!(store.limited_get_log_entries(0, 9).await.unwrap().len(), 3, "they can be sent");
-        assert_eq!(store.durable(), Some(log_id(3, 0)), "no commit beyond this is told");
-        let (whole, all) = (store.clone(), store.clone());
-        let mut applying = tokio::spawn(async move { whole.flushed_through(2).await });
-        let mut answering = tokio::spawn(async move { all.flushed().await });
-        let soon = std::time::Duration::from_millis(50);
-        assert!(tokio::time::timeout(soon, &mut applying).await.is_err(), "nothing is applied");
-        assert!(tokio::time::timeout(soon, &mut answering).await.is_err(), "nobody is answered");
-        release.send(()).unwrap();
-        applying.await.unwrap().unwrap();
-        answering.await.unwrap().unwrap();
-        assert_eq!(store.durable(), Some(log_id(4, 2)));
-
-        store.truncate(log_id(4, 2)).await.unwrap();
-        assert_eq!((store.durable(), store.last()), (Some(log_id(4, 1)), Some(log_id(4, 1))));
-        drop(writer.stop());
-        // The thread is gone: the next append fails, and so does whoever waits.
-        assert!(store.blocking_append([blank(4, 2)]).await.is_err());
-    }
-}
+mod tests;

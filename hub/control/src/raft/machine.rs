@@ -1,30 +1,29 @@
 //! The state machine as openraft wants it: the store in memory, written down by the scribe, moved as snapshots.
 //!
 //! Promise: entries are applied once each, in order. A snapshot is complete and flushed, and the state on disk with it,
-//! before the log is purged up to it. Absent: who waits for what was applied (`control`).
+//! before the log is purged up to it. Rows and the position that they stand at come from one snapshot, whatever is built
+//! beside. Absent: who waits for what was applied (`control`).
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use millrace_journal::decisions::{SnapshotSummary, inspect_snapshot};
 use openraft::storage::RaftStateMachine;
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError};
-use tokio::sync::watch;
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
+use tokio::sync::{Mutex, watch};
 
 use crate::codec::CodecError;
 use crate::kv::{Command, Store, Write, coding};
 use crate::raft::consensus::{Batch, Consensus, Entry, LogId, Outcomes, StorageError, StoredMembership};
 use crate::raft::log::LogStore;
-use crate::raft::member::{Member, NodeId};
 use crate::raft::position::Position;
 use crate::raft::scribe::Scribe;
+use crate::raft::shelf::{Meta, Shelf, Verified};
 use crate::raft::snapshot::SnapshotFile;
 
-/// File of the newest snapshot, beside the state.
-pub(crate) const SNAPSHOT: &str = "control.snapshot";
+/// What the name of a snapshot that is being built ends with.
+const BUILDING: &str = "building";
 
 /// How far the log was applied, and the revision that it led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -61,16 +60,17 @@ pub(crate) struct Machine {
     log: LogStore,
     scribe: Scribe,
     position: Position,
-    directory: PathBuf,
-    newest: Arc<Mutex<Option<SnapshotMeta<NodeId, Member>>>>,
+    shelf: Arc<Shelf>,
+    building: Arc<Mutex<()>>,
     received: AtomicU64,
 }
 
 /// Builds snapshots while entries are applied.
 pub(crate) struct Builder {
     scribe: Scribe,
-    directory: PathBuf,
-    newest: Arc<Mutex<Option<SnapshotMeta<NodeId, Member>>>>,
+    shelf: Arc<Shelf>,
+    /// They share a file to write into.
+    building: Arc<Mutex<()>>,
 }
 
 impl Machine {
@@ -79,40 +79,37 @@ impl Machine {
         log: LogStore,
         scribe: Scribe,
         position: Position,
-        directory: &Path,
-        newest: Option<SnapshotMeta<NodeId, Member>>,
+        shelf: Arc<Shelf>,
     ) -> Self {
-        Self {
-            shared,
-            log,
-            scribe,
-            position,
-            directory: directory.to_owned(),
-            newest: Arc::new(Mutex::new(newest)),
-            received: AtomicU64::new(0),
+        let (building, received) = (Arc::default(), AtomicU64::new(0));
+        Self { shared, log, scribe, position, shelf, building, received }
+    }
+
+    /// Takes over a snapshot that was received, rows and position, and then keeps it. In this order: a state that is ahead of
+    /// the file is whole, and the log is not purged before both are there ([`LogStore::covers`]).
+    async fn take_over(&mut self, meta: &Meta, snapshot: SnapshotFile) -> Result<(), String> {
+        let received = snapshot.received().await.map_err(|error| error.to_string())?;
+        let (path, Verified { meta: own, summary, .. }) = received;
+        if own.last_log_id != meta.last_log_id {
+            return Err("the snapshot is of another position than it was announced".to_owned());
         }
+        let position = Position {
+            applied: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+            installed: meta.last_log_id,
+        };
+        let store = self.scribe.install(&path, summary, position.encode()).await?;
+        *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        self.position = position;
+        self.shelf.put(path, own).await.map_err(|error| error.to_string())?;
+        self.announce();
+        Ok(())
     }
-}
 
-/// The newest snapshot in `directory`, verified; `None` when there is none, or it is damaged (then another is built).
-pub(crate) fn find_snapshot(directory: &Path) -> Option<(SnapshotMeta<NodeId, Member>, Position)> {
-    let path = directory.join(SNAPSHOT);
-    if !path.exists() {
-        return None;
+    fn announce(&self) {
+        let progress = Progress { index: self.position.index(), revision: self.shared.store().revision() };
+        self.shared.progress.send_replace(progress);
     }
-    let found = inspect_snapshot(&path).map_err(|error| error.to_string());
-    let found = found.and_then(|summary| meta(&summary).map_err(|error| error.to_string()));
-    found.inspect_err(|error| tracing::warn!(%error, "the snapshot of the control state is not used")).ok()
-}
-
-fn meta(summary: &SnapshotSummary) -> Result<(SnapshotMeta<NodeId, Member>, Position), CodecError> {
-    let position = Position::decode(summary.position.clone())?;
-    let meta = SnapshotMeta {
-        last_log_id: position.applied,
-        last_membership: position.membership.clone(),
-        snapshot_id: format!("{}-{}", position.index().unwrap_or_default(), summary.chain),
-    };
-    Ok((meta, position))
 }
 
 fn write_error(error: impl std::fmt::Display) -> StorageError {
@@ -168,95 +165,65 @@ impl RaftStateMachine<Consensus> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let newest = Arc::clone(&self.newest);
-        Builder { scribe: self.scribe.clone(), directory: self.directory.clone(), newest }
+        let (shelf, building) = (Arc::clone(&self.shelf), Arc::clone(&self.building));
+        Builder { scribe: self.scribe.clone(), shelf, building }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotFile>, StorageError> {
         // Each under a name of its own: an older transfer may still hold its file.
         let number = self.received.fetch_add(1, Ordering::Relaxed);
-        let path = self.directory.join(format!("{SNAPSHOT}.received-{}", number % 2));
-        SnapshotFile::create(&path).await.map(Box::new).map_err(snapshot_error)
+        let path = self.shelf.beside(&format!("received-{}", number % 2));
+        SnapshotFile::incoming(&path).await.map(Box::new).map_err(snapshot_error)
     }
 
     async fn install_snapshot(
         &mut self,
-        meta: &SnapshotMeta<NodeId, Member>,
-        mut snapshot: Box<SnapshotFile>,
+        meta: &Meta,
+        snapshot: Box<SnapshotFile>,
     ) -> Result<(), StorageError> {
-        snapshot.flush().await.map_err(snapshot_error)?;
-        let path = self.directory.join(SNAPSHOT);
-        // First the file, then the state: a state that is older than the log's purge can be filled again from the file.
-        if snapshot.path() != path {
-            let received = snapshot.path().to_owned();
-            let found = tokio::task::spawn_blocking(move || inspect_snapshot(&received)).await;
-            let found = found.map_err(snapshot_error)?.map_err(snapshot_error)?;
-            if Position::decode(found.position).map_err(snapshot_error)?.applied != meta.last_log_id {
-                return Err(snapshot_error("the snapshot is of another position than it was announced"));
-            }
-            rename(snapshot.path(), &path).map_err(snapshot_error)?;
-        }
-        let position = Position {
-            applied: meta.last_log_id,
-            membership: meta.last_membership.clone(),
-            installed: meta.last_log_id,
-        };
-        let store = self.scribe.install(&path, position.encode()).await.map_err(snapshot_error)?;
-        *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
-        self.position = position;
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(meta.clone());
-        self.announce();
-        Ok(())
+        let taken_over = self.take_over(meta, *snapshot).await;
+        taken_over.map_err(|why| {
+            // What waits for it in the log would wait for ever.
+            self.log.fail(&why);
+            snapshot_error(why)
+        })
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Consensus>>, StorageError> {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(meta) = newest else { return Ok(None) };
-        let snapshot = SnapshotFile::open(&self.directory.join(SNAPSHOT)).await.map_err(snapshot_error)?;
-        Ok(Some(Snapshot { meta, snapshot: Box::new(snapshot) }))
+        match self.shelf.open().await.map_err(snapshot_error)? {
+            Some((meta, file)) => {
+                let snapshot = Box::new(SnapshotFile::outgoing(file, Arc::clone(&self.shelf)));
+                Ok(Some(Snapshot { meta, snapshot }))
+            }
+            None if self.shelf.is_lost() => {
+                self.get_snapshot_builder().await.build_snapshot().await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 }
 
-impl Machine {
-    fn announce(&self) {
-        let progress = Progress { index: self.position.index(), revision: self.shared.store().revision() };
-        self.shared.progress.send_replace(progress);
+impl Builder {
+    /// Writes the state as it stands now beside the newest snapshot.
+    async fn export(&self) -> Result<Meta, StorageError> {
+        let reader = self.scribe.checkpoint().await.map_err(snapshot_error)?;
+        let to = self.shelf.beside(BUILDING);
+        let exported = tokio::task::spawn_blocking(move || reader.export(std::fs::File::create(&to)?)).await;
+        let summary = exported.map_err(snapshot_error)?.map_err(snapshot_error)?;
+        let summary = summary.ok_or_else(|| snapshot_error("nothing was applied yet"))?;
+        Ok(Verified::of(summary).map_err(snapshot_error)?.meta)
     }
 }
 
 impl RaftSnapshotBuilder<Consensus> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Consensus>, StorageError> {
-        let reader = self.scribe.checkpoint().await.map_err(snapshot_error)?;
-        let path = self.directory.join(SNAPSHOT);
-        let building = self.directory.join(format!("{SNAPSHOT}.building"));
-        let to = building.clone();
-        let exported = tokio::task::spawn_blocking(move || {
-            let file = std::fs::File::create(&to)?;
-            reader.export(file)
-        });
-        let summary = exported.await.map_err(snapshot_error)?.map_err(snapshot_error)?;
-        let summary = summary.ok_or_else(|| snapshot_error("nothing was applied yet"))?;
-        let (meta, _) = meta(&summary).map_err(snapshot_error)?;
-        let snapshot = {
-            let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            // One that was installed meanwhile may be newer: it stays.
-            if newest.as_ref().is_none_or(|newest| newest.last_log_id <= meta.last_log_id) {
-                rename(&building, &path).map_err(snapshot_error)?;
-                *newest = Some(meta.clone());
-            }
-            newest.clone().unwrap_or(meta)
-        };
-        let file = SnapshotFile::open(&path).await.map_err(snapshot_error)?;
-        Ok(Snapshot { meta: snapshot, snapshot: Box::new(file) })
-    }
-}
-
-/// Gives a flushed file its name, for good.
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)?;
-    match to.parent() {
-        Some(directory) => std::fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
+        let _alone = self.building.lock().await;
+        let meta = self.export().await?;
+        // One that was installed meanwhile may be newer: it stays, and is what was built.
+        self.shelf.put(self.shelf.beside(BUILDING), meta).await.map_err(snapshot_error)?;
+        let newest = self.shelf.open().await.map_err(snapshot_error)?;
+        let (meta, file) = newest.ok_or_else(|| snapshot_error("it was lost at once"))?;
+        Ok(Snapshot { meta, snapshot: Box::new(SnapshotFile::outgoing(file, Arc::clone(&self.shelf))) })
     }
 }
 
@@ -264,3 +231,6 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn decode_position(bytes: Option<Bytes>) -> Result<Position, CodecError> {
     bytes.map_or_else(|| Ok(Position::default()), Position::decode)
 }
+
+#[cfg(test)]
+mod tests;

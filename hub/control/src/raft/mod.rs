@@ -7,8 +7,9 @@
 //! | room | what stands there |
 //! |---|---|
 //! | `consensus`, `member` | what openraft is told of our kinds of things; who takes part |
-//! | `log`, `position` | the log as openraft wants it; where the state stands in it |
-//! | `machine`, `scribe`, `snapshot` | the state in memory, on disk, and as a file |
+//! | `log`, `tail`, `flushes`, `position` | the log as openraft wants it; its end in memory; what of it is flushed; where the state stands in it |
+//! | `machine`, `scribe` | the state in memory, and on disk |
+//! | `snapshot`, `shelf` | the state as a file on its way, and where the newest lies |
 //! | `coding`, `envelope` | messages as bytes; who sends what to whom |
 //! | `transport`, `network`, `contact` | the road to the others; when each was heard |
 //! | `prevote` | who may campaign, and when |
@@ -18,6 +19,7 @@ pub(crate) mod coding;
 pub(crate) mod consensus;
 pub(crate) mod contact;
 pub(crate) mod envelope;
+pub(crate) mod flushes;
 pub(crate) mod log;
 pub(crate) mod machine;
 pub(crate) mod member;
@@ -26,5 +28,7 @@ pub(crate) mod opening;
 pub(crate) mod position;
 pub(crate) mod prevote;
 pub(crate) mod scribe;
+pub(crate) mod shelf;
 pub(crate) mod snapshot;
+pub(crate) mod tail;
 pub(crate) mod transport;

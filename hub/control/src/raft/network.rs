@@ -1,27 +1,30 @@
 //! Requests to other nodes, in their envelopes, and openraft's view of them.
 //!
-//! Promise: what may have arrived is never reported as if it had not. Absent: retries; openraft repeats what it needs.
+//! Promise: what may have arrived is never reported as if it had not. A snapshot is verified before it is sent. A node whose
+//! log went back behind what it acknowledged is not talked to. Absent: retries; openraft repeats what it needs.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::SnapshotSegmentId;
 use openraft::error::{
-    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
+    Fatal, InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, ReplicationClosed,
+    SnapshotMismatch, StreamingError, Unreachable,
 };
+use openraft::network::snapshot_transport::{Chunked, SnapshotTransport};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
-    VoteRequest, VoteResponse,
+    SnapshotResponse, VoteRequest, VoteResponse,
 };
+use openraft::{OptionalSend, Snapshot, SnapshotSegmentId, StorageIOError};
 use tokio::time::{Instant, timeout};
 
 use crate::codec::CodecError;
 use crate::raft::coding;
-use crate::raft::consensus::Consensus;
-use crate::raft::contact::Contact;
+use crate::raft::consensus::{Consensus, LogId, Vote};
+use crate::raft::contact::{Contact, Life};
 use crate::raft::envelope::{Kind, Rejection, Request, decode_answer};
 use crate::raft::log::LogStore;
 use crate::raft::member::{Member, NodeId};
@@ -52,6 +55,8 @@ pub(crate) enum WireError {
     Rejected(#[from] Rejection),
     #[error("the answer cannot be read: {0}")]
     Garbled(#[from] CodecError),
+    #[error("node {0} has an older log than it acknowledged: it must join again under a new id")]
+    SetBack(NodeId),
 }
 
 impl Wire {
@@ -63,6 +68,9 @@ impl Wire {
         kind: Kind,
         body: Bytes,
     ) -> Result<Bytes, WireError> {
+        if self.contact.is_set_back(Life { node, incarnation: member.incarnation }) {
+            return Err(WireError::SetBack(node));
+        }
         let request = Request {
             epoch: self.epoch,
             from: self.id,
@@ -98,6 +106,10 @@ impl RaftNetworkFactory<Consensus> for Links {
 type RpcError<E> = RPCError<NodeId, Member, RaftError<NodeId, E>>;
 
 impl Link {
+    fn life(&self) -> Life {
+        Life { node: self.node, incarnation: self.member.incarnation }
+    }
+
     async fn call<E: std::error::Error>(&self, kind: Kind, body: Bytes) -> Result<Bytes, RpcError<E>> {
         self.wire.call(self.node, &self.member, kind, body).await.map_err(|error| explain(&error))
     }
@@ -110,7 +122,8 @@ fn explain<E: std::error::Error>(error: &WireError) -> RpcError<E> {
         // Nothing that a repetition at once would change.
         WireError::Transport(TransportError::Unreachable(_))
         | WireError::Rejected(_)
-        | WireError::Garbled(_) => RPCError::Unreachable(Unreachable::new(&said)),
+        | WireError::Garbled(_)
+        | WireError::SetBack(_) => RPCError::Unreachable(Unreachable::new(&said)),
     }
 }
 
@@ -120,6 +133,21 @@ fn out_of_step(node: NodeId, request: &InstallSnapshotRequest<Consensus>) -> Rpc
     let mismatch = SnapshotMismatch { expect: segment(0), got: segment(request.offset) };
     let error = RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch));
     RPCError::RemoteError(RemoteError::new(node, error))
+}
+
+/// What makes openraft give up these bytes, and ask the state machine for the snapshot again.
+fn refused(node: NodeId, why: &str) -> RpcError<InstallSnapshotError> {
+    let error = StorageIOError::write_snapshot(None, &io::Error::other(why.to_owned()));
+    RPCError::RemoteError(RemoteError::new(node, RaftError::Fatal(Fatal::StorageError(error.into()))))
+}
+
+/// The last entry that the receiver of `request` has when it answers so, if it took it.
+fn matched(answer: &AppendEntriesResponse<NodeId>, last: Option<LogId>) -> Option<LogId> {
+    match answer {
+        AppendEntriesResponse::Success => last,
+        AppendEntriesResponse::PartialSuccess(matched) => *matched,
+        AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
+    }
 }
 
 fn garbled<E: std::error::Error>(error: CodecError) -> RpcError<E> {
@@ -134,11 +162,44 @@ impl RaftNetwork<Consensus> for Link {
     ) -> Result<AppendEntriesResponse<NodeId>, RpcError<openraft::error::Infallible>> {
         // Nobody is told of a commit that rests on what this disk does not hold yet.
         request.leader_commit = request.leader_commit.min(self.wire.log.durable());
+        let (term, before, commit) =
+            (request.vote.leader_id.term, request.prev_log_id, request.leader_commit);
+        let last = request.entries.last().map(|entry| entry.log_id).or(before);
         let sent = Instant::now();
         let answer = self.call(Kind::Append, coding::encode_append(&request)).await?;
         let answer = coding::decode_appended(answer).map_err(garbled)?;
-        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-            self.wire.contact.follower_answered(self.node, sent);
+        let contact = &self.wire.contact;
+        match (&answer, before) {
+            (AppendEntriesResponse::HigherVote(_), _) => return Ok(answer),
+            // openraft does not expect this answer, and could not bear it.
+            (AppendEntriesResponse::Conflict, Some(before))
+                if contact.lacks(self.life(), term, before.index) =>
+            {
+                return Err(explain(&WireError::SetBack(self.node)));
+            }
+            _ => {}
+        }
+        contact.follower_answered(self.node, sent);
+        if let Some(matched) = matched(&answer, last) {
+            contact.acknowledged(self.life(), term, matched.index, commit.map(|commit| commit.index));
+        }
+        Ok(answer)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<Consensus>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<NodeId>, StreamingError<Consensus, Fatal<NodeId>>> {
+        // openraft asks again after a while, and gets another one then.
+        let verified = snapshot.snapshot.verify(&snapshot.meta).await;
+        verified.map_err(|error| Unreachable::new(&error))?;
+        let last = snapshot.meta.last_log_id.map(|last| last.index);
+        let answer = Chunked::send_snapshot(self, vote, snapshot, cancel, option).await?;
+        if let Some(last) = last.filter(|_| answer.vote <= vote) {
+            self.wire.contact.acknowledged(self.life(), vote.leader_id.term, last, Some(last));
         }
         Ok(answer)
     }
@@ -158,6 +219,7 @@ impl RaftNetwork<Consensus> for Link {
         });
         let answer = answer.map_err(|error| match error {
             WireError::Rejected(Rejection::OutOfStep) => out_of_step(self.node, &request),
+            WireError::Rejected(Rejection::Invalid(why)) => refused(self.node, &why),
             error => explain(&error),
         })?;
         self.wire.contact.follower_answered(self.node, sent);

@@ -17,10 +17,12 @@ use millrace_journal::decisions::{
 use crate::codec::CodecError;
 use crate::raft::consensus::log_id;
 use crate::raft::log::LogStore;
-use crate::raft::machine::{Machine, SNAPSHOT, Shared, decode_position, find_snapshot};
+use crate::raft::machine::{Machine, Shared, decode_position};
 use crate::raft::member::NodeId;
 use crate::raft::position::Position;
 use crate::raft::scribe::{Scribe, load};
+use crate::raft::shelf::{SNAPSHOT, Shelf, Verified};
+use crate::raft::tail::Tail;
 
 /// File of the log.
 pub(crate) const LOG: &str = "control-log.db";
@@ -99,6 +101,16 @@ pub(crate) struct Parts {
 
 /// Opens what lies in `directory`. With `inline`, nothing has a thread of its own (for simulated time).
 pub(crate) fn open(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<Parts, OpenError> {
+    // All of it is read, which takes a while for a large log: the runtime's other tasks go on meanwhile, where they can.
+    let threads = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if matches!(threads, Ok(tokio::runtime::RuntimeFlavor::MultiThread)) {
+        tokio::task::block_in_place(|| read(directory, me, inline))
+    } else {
+        read(directory, me, inline)
+    }
+}
+
+fn read(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<Parts, OpenError> {
     std::fs::create_dir_all(directory)?;
     for left_over in LEFT_OVER {
         // What was on its way when the last process ended.
@@ -107,9 +119,9 @@ pub(crate) fn open(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<
     let log = DecisionLog::open(&directory.join(LOG), &LogOptions::default())?;
     let mut state = DecisionState::open(&directory.join(STATE), &StateOptions::default())?;
     let mut position = decode_position(state.applied())?;
-    let newest = find_snapshot(directory);
+    let snapshot = Verified::find(directory);
     if position.index() < log.purged().map(|purged| purged.index) {
-        position = refill(&log, &mut state, directory, newest.as_ref().map(|(_, position)| position))?;
+        position = refill(&log, &mut state, directory, snapshot.as_ref())?;
     }
     compare(&log, &position)?;
     let (id, found) = me;
@@ -118,11 +130,12 @@ pub(crate) fn open(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<
     {
         return Err(OpenError::OtherIncarnation { id, committed: member.incarnation, found });
     }
+    let snapshot = snapshot.filter(|snapshot| fits(&snapshot.position, &log, &position));
     let store = load(&state).map_err(|what| StateOpenError::Damaged { what })?;
     let shared = Shared::new(store, position.index());
     let reader = LogReader::open(log.path())?;
     // What the store needs to know of the log is read before a thread takes the log over.
-    let known = LogStore::known(&log)?;
+    let known = Tail::of(&log)?;
     let (handle, scribe, threads) = if inline {
         let handle = LogHandle::inline(Arc::new(Mutex::new(log)));
         (handle, Scribe::inline(Arc::new(Mutex::new(state))), Threads { log: None, state: None })
@@ -132,8 +145,12 @@ pub(crate) fn open(directory: &Path, me: (NodeId, u64), inline: bool) -> Result<
         (writer.handle(), scribe, Threads { log: Some(writer), state: Some(thread) })
     };
     let log = LogStore::new(id, known, reader, handle);
-    let meta = newest.map(|(meta, _)| meta);
-    let machine = Machine::new(Arc::clone(&shared), log.clone(), scribe.clone(), position, directory, meta);
+    if let Some(installed) = position.installed {
+        // The state was flushed with it; a process that ended then has not purged the log yet.
+        log.covers(installed.index);
+    }
+    let shelf = Shelf::new(directory, log.clone(), snapshot.map(|snapshot| snapshot.meta));
+    let machine = Machine::new(Arc::clone(&shared), log.clone(), scribe.clone(), position, shelf);
     Ok(Parts { log, machine, shared, scribe, threads })
 }
 
@@ -142,14 +159,33 @@ pub(crate) fn refill(
     log: &DecisionLog,
     state: &mut DecisionState,
     directory: &Path,
-    snapshot: Option<&Position>,
+    snapshot: Option<&Verified>,
 ) -> Result<Position, OpenError> {
-    let snapshot = snapshot.filter(|snapshot| snapshot.index() >= log.purged().map(|purged| purged.index));
+    let purged = log.purged().map(|purged| purged.index);
+    let snapshot = snapshot.filter(|snapshot| snapshot.position.index() >= purged);
     let snapshot = snapshot.ok_or(OpenError::Behind)?;
-    let position = Position { installed: None, ..snapshot.clone() };
-    state.replace_all(&directory.join(SNAPSHOT), &position.encode())?;
+    let position = Position { installed: None, ..snapshot.position.clone() };
+    state.replace_all(&directory.join(SNAPSHOT), &snapshot.summary, &position.encode())?;
     tracing::warn!(index = position.index(), "the decision state was filled from the snapshot");
     Ok(position)
+}
+
+/// Whether the snapshot that was found fits log and state; one that does not is not used.
+///
+/// An older one than the log's purge, or than the snapshot that was installed last (up to which the log is purged next), can
+/// not bring up another node: entries are missing behind it. A newer one than the state would be taken for what this node
+/// already has, and the leader's would never be installed: a process that ended before its state was replaced leaves such a one,
+/// or somebody who put an older state back.
+fn fits(snapshot: &Position, log: &DecisionLog, state: &Position) -> bool {
+    let purged = log.purged().map(|purged| purged.index);
+    let fits = snapshot.index() >= purged
+        && snapshot.applied >= state.installed
+        && snapshot.applied <= state.applied;
+    if !fits {
+        let (found, applied) = (snapshot.index(), state.index());
+        tracing::warn!(found, applied, purged, "the snapshot fits neither log nor state and is not used");
+    }
+    fits
 }
 
 /// The state was applied from the log: the log must reach as far, with the same entry there, unless a snapshot brought it.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use millrace_journal::decisions::{DecisionState, StateReader, StateWrite};
+use millrace_journal::decisions::{DecisionState, SnapshotSummary, StateReader, StateWrite};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::kv::{Store, Write};
@@ -23,8 +23,15 @@ const GROUP_WRITES_MAX: usize = 16_384;
 enum Job {
     Apply { writes: Vec<Write>, position: Bytes },
     Checkpoint(oneshot::Sender<Result<StateReader, String>>),
-    Install { path: PathBuf, position: Bytes, reply: oneshot::Sender<Result<Store, String>> },
+    Install(Snapshot, oneshot::Sender<Result<Store, String>>),
     Stop,
+}
+
+/// A snapshot that was verified, and the position that the state stands at with it.
+struct Snapshot {
+    path: PathBuf,
+    summary: SnapshotSummary,
+    position: Bytes,
 }
 
 /// The way to the state on disk.
@@ -70,10 +77,15 @@ impl Scribe {
         heard.await.map_err(|_| self.why())?
     }
 
-    /// Replaces everything by a snapshot.
-    pub(crate) async fn install(&self, path: &Path, position: Bytes) -> Result<Store, String> {
+    /// Replaces everything by the snapshot at `path`, which must be the one that was verified.
+    pub(crate) async fn install(
+        &self,
+        path: &Path,
+        summary: SnapshotSummary,
+        position: Bytes,
+    ) -> Result<Store, String> {
         let (reply, heard) = oneshot::channel();
-        self.ask(Job::Install { path: path.to_owned(), position, reply }).await?;
+        self.ask(Job::Install(Snapshot { path: path.to_owned(), summary, position }, reply)).await?;
         heard.await.map_err(|_| self.why())?
     }
 
@@ -152,9 +164,10 @@ fn carry_out(state: &mut DecisionState, jobs: Vec<Job>, failed: &OnceLock<String
             });
             let _ = reply.send(done);
         }
-        Some(Job::Install { path, position, reply }) => {
+        Some(Job::Install(Snapshot { path, summary, position }, reply)) => {
             let done = applied.and_then(|()| {
-                state.replace_all(&path, &position).map_err(|error| fail(failed, &error))?;
+                let replaced = state.replace_all(&path, &summary, &position);
+                replaced.map_err(|error| fail(failed, &error))?;
                 load(state)
             });
             let _ = reply.send(done);

@@ -22,6 +22,13 @@ use tokio::time::{Instant, sleep};
 
 pub const EPOCH: u64 = 7;
 
+/// Damages the last pieces of snapshots to a node on their way.
+pub struct Spoil {
+    pub to: NodeId,
+    /// How many more.
+    pub left: u32,
+}
+
 /// What a test may change.
 pub struct State {
     pub nodes: BTreeMap<NodeId, Control>,
@@ -29,6 +36,7 @@ pub struct State {
     pub stalled: BTreeSet<NodeId>,
     pub loss: f64,
     pub delay_ms: (u64, u64),
+    pub spoil: Option<Spoil>,
     rng: fastrand::Rng,
     leaders: BTreeMap<u64, NodeId>,
 }
@@ -71,6 +79,7 @@ impl Cluster {
             stalled: BTreeSet::new(),
             loss: 0.0,
             delay_ms: (1, 4),
+            spoil: None,
             rng: fastrand::Rng::with_seed(seed),
             leaders: BTreeMap::new(),
         };
@@ -222,6 +231,12 @@ impl Cluster {
     }
 }
 
+/// Whether a request carries a piece of a snapshot: its kind stands behind a version and five numbers (`envelope.rs`).
+fn is_snapshot(request: &[u8]) -> bool {
+    let ends = request.iter().enumerate().skip(1).filter(|(_, byte)| **byte < 0x80);
+    ends.map(|(at, _)| at).nth(4).and_then(|end| request.get(end + 1)) == Some(&3)
+}
+
 impl Port {
     /// The time on the way, unless the message is lost.
     fn travel(&self, from: NodeId, to: NodeId) -> Option<Duration> {
@@ -231,6 +246,20 @@ impl Port {
             let loss = state.loss;
             let lost = state.cut.contains(&(from, to)) || state.rng.f64() < loss;
             (!lost).then_some(delay)
+        })
+    }
+
+    /// The request as it arrives. Damage hits the last byte of a snapshot's piece; a flag stands behind it.
+    fn deliver(&self, to: NodeId, request: Bytes) -> Bytes {
+        self.cluster.with(|state| match &mut state.spoil {
+            Some(spoil) if spoil.to == to && spoil.left > 0 && is_snapshot(&request) => {
+                spoil.left -= 1;
+                let mut bytes = request.to_vec();
+                let last = bytes.len() - 2;
+                bytes[last] ^= 1;
+                bytes.into()
+            }
+            _ => request,
         })
     }
 
@@ -257,7 +286,7 @@ impl Transport for Port {
             port.carry(me, node).await;
             let target = port.cluster.with(|state| state.nodes.get(&node).cloned());
             let target = target.ok_or(TransportError::Unreachable(address))?;
-            let answer = target.receive(Some(me), request).await;
+            let answer = target.receive(Some(me), port.deliver(node, request)).await;
             drop(target);
             port.carry(node, me).await;
             Ok(answer)

@@ -33,6 +33,6 @@ pub use entry::{ENTRY_BYTES_MAX, LogEntry, LogHead, LogStep};
 pub use error::{LogError, LogOpenError, SnapshotError, StateError, StateOpenError};
 pub use log::DecisionLog;
 pub use reader::LogReader;
-pub use snapshot::{ROW_BYTES_MAX, SnapshotSummary, SnapshotWriter, inspect_snapshot};
+pub use snapshot::{ROW_BYTES_MAX, SnapshotSummary, SnapshotWriter, inspect_snapshot, inspect_snapshot_file};
 pub use state::{DecisionState, StateWrite};
 pub use writer::{LogHandle, LogReply, LogWriter};

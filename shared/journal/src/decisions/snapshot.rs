@@ -11,7 +11,7 @@
 //! Promise: written and read with memory for one chunk; a file that is cut off, changed or extended is refused.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -118,15 +118,24 @@ fn length(bytes: usize) -> u32 {
 /// # Errors
 /// When it is damaged, too new, or unreadable.
 pub fn inspect_snapshot(path: &Path) -> Result<SnapshotSummary, SnapshotError> {
-    read_snapshot(path, |_, _| Ok(()))
+    inspect_snapshot_file(File::open(path)?)
 }
 
-/// Verifies the snapshot at `path` and calls `visit` with every row of a chunk that verified.
+/// As [`inspect_snapshot`], of a file that is open, from its beginning: whatever gets its name meanwhile.
+///
+/// # Errors
+/// As [`inspect_snapshot`].
+pub fn inspect_snapshot_file(mut file: File) -> Result<SnapshotSummary, SnapshotError> {
+    file.rewind()?;
+    read_snapshot(file, |_, _| Ok(()))
+}
+
+/// Verifies the snapshot that begins here and calls `visit` with every row of a chunk that verified.
 pub(crate) fn read_snapshot(
-    path: &Path,
+    file: File,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), SnapshotError>,
 ) -> Result<SnapshotSummary, SnapshotError> {
-    let mut file = BufReader::new(File::open(path)?);
+    let mut file = BufReader::new(file);
     let position = read_head(&mut file)?;
     let mut chain = Chain::GENESIS.and(&[VERSION]).and(&position);
     let (mut rows, mut bytes) = (0_u64, 0_u64);

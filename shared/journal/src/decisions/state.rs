@@ -5,6 +5,7 @@
 //! only up to a position that a [`DecisionState::checkpoint`] has flushed.
 //! Absent: what rows mean; who decides what is too much (the replicas do, before they ask).
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -167,41 +168,46 @@ impl DecisionState {
         content::checksum(&self.conn)
     }
 
-    /// Replaces everything by the snapshot at `path`, or changes nothing. The state stands at `position` afterwards, which may
-    /// say more than the snapshot's own. The snapshot is read twice: to verify it, and to take it over.
+    /// Replaces everything by the snapshot at `path`, or changes nothing. It must be the one that `expected` tells of
+    /// ([`super::inspect_snapshot`]), its position included: another one is refused, however whole it is. The state stands at
+    /// `position` afterwards, which may say more than the snapshot's own.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`] when it is not what was exported; the others as their names say.
-    pub fn replace_all(&mut self, path: &Path, position: &[u8]) -> Result<SnapshotSummary, SnapshotError> {
+    /// [`SnapshotError::Damaged`] when it is not what was expected; the others as their names say.
+    pub fn replace_all(
+        &mut self,
+        path: &Path,
+        expected: &SnapshotSummary,
+        position: &[u8],
+    ) -> Result<(), SnapshotError> {
         self.is_sound()?;
-        let summary = read_snapshot(path, |_, _| Ok(()))?;
-        if summary.bytes > self.options.budget_bytes {
+        if expected.bytes > self.options.budget_bytes {
             return Err(StateError::Budget {
-                would_bytes: summary.bytes,
+                would_bytes: expected.bytes,
                 budget_bytes: self.options.budget_bytes,
             }
             .into());
         }
-        let replaced = self.take_over(path, &summary, position);
-        match replaced {
+        let file = File::open(path)?;
+        match self.take_over(file, expected, position) {
             Ok(()) => {
-                self.bytes = summary.bytes;
+                self.bytes = expected.bytes;
                 self.applied = Some(Bytes::copy_from_slice(position));
                 self.checkpoint()?;
-                Ok(summary)
+                Ok(())
             }
             Err(Fault::State(StateError::Damaged(what))) => Err(SnapshotError::Damaged(what)),
             Err(fault) => Err(self.explain(fault).into()),
         }
     }
 
-    fn take_over(&mut self, path: &Path, expected: &SnapshotSummary, position: &[u8]) -> Result<(), Fault> {
+    fn take_over(&mut self, file: File, expected: &SnapshotSummary, position: &[u8]) -> Result<(), Fault> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute("DELETE FROM content", [])?;
         let mut failed = None;
         {
             let mut insert = tx.prepare_cached(INSERT)?;
-            let found = read_snapshot(path, |key, value| {
+            let found = read_snapshot(file, |key, value| {
                 insert.execute(params![key, value, check(&[key, value])]).map(|_| ()).map_err(|error| {
                     let what = error.to_string();
                     failed = Some(error);
@@ -211,7 +217,7 @@ impl DecisionState {
             match (failed, found) {
                 (Some(error), _) => return Err(Fault::Sql(error)),
                 (None, Ok(found)) if found == *expected => {}
-                (None, Ok(_)) => return Err(changed("it changed while it was read")),
+                (None, Ok(_)) => return Err(changed("it is another one than was looked at before")),
                 (None, Err(error)) => return Err(changed(&error.to_string())),
             }
         }

@@ -119,6 +119,12 @@ impl LogHandle {
         Self { road: Road::Inline(log) }
     }
 
+    /// Whether each step is made on the thread that asks.
+    #[must_use]
+    pub const fn is_inline(&self) -> bool {
+        matches!(self.road, Road::Inline(_))
+    }
+
     /// Queues steps that get one answer, without waiting: a proof when all were made, else the first failure.
     ///
     /// # Errors
