@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::error::ControlError;
-use super::lease_clock::LeaseClock;
+use super::lease_clock::Leases;
 use super::options::Options;
 use super::proposer::{self, Proposal};
 use super::pulse;
@@ -66,7 +66,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wire: Arc<Wire>,
     pub(crate) contact: Arc<Contact>,
-    pub(crate) leases: Mutex<LeaseClock>,
+    pub(crate) leases: Leases,
     pub(crate) proposals: mpsc::Sender<Proposal>,
     pub(crate) indexes: mpsc::Sender<IndexReply>,
     scribe: Scribe,
@@ -128,7 +128,7 @@ impl Control {
             shared,
             wire,
             contact,
-            leases: Mutex::default(),
+            leases: Leases::default(),
             proposals,
             indexes,
             scribe,

@@ -4,8 +4,6 @@
 //! before it is looked at. What the leader is asked to write is read in full before it is proposed: no bytes enter the log
 //! that a node could not understand.
 
-use std::sync::PoisonError;
-
 use bytes::Bytes;
 use openraft::ServerState;
 use openraft::error::{InstallSnapshotError, RaftError};
@@ -179,7 +177,7 @@ impl Inner {
         let term = self.raft.metrics().borrow().current_term;
         let store = self.shared.store();
         let Some(ttl_ms) = store.lease(lease).map(|lease| lease.ttl_ms) else { return Ok(None) };
-        let mut clock = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.leases.of(&store);
         clock.observe(Some(term), &store, now);
         Ok(clock.renew(lease, ttl_ms, now).then_some(ttl_ms))
     }
@@ -214,6 +212,7 @@ impl Control {
     /// How long a lease has left, as far as this node counts: only the leader does.
     #[must_use]
     pub fn lease_left(&self, lease: u64) -> Option<std::time::Duration> {
-        self.inner.leases.lock().unwrap_or_else(PoisonError::into_inner).left(lease, Instant::now())
+        let store = self.inner.shared.store();
+        self.inner.leases.of(&store).left(lease, Instant::now())
     }
 }
