@@ -21,6 +21,7 @@ use super::options::Options;
 use super::proposer::{self, Proposal};
 use super::pulse;
 use super::reading::{self, IndexReply};
+use super::refusals::Refusals;
 use super::standing::{Metrics, Standing};
 use super::watching::Watcher;
 use crate::kv::{Command, KeyRange, Outcome};
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) wire: Arc<Wire>,
     pub(crate) contact: Arc<Contact>,
     pub(crate) leases: Leases,
+    pub(crate) refusals: Refusals,
     pub(crate) proposals: mpsc::Sender<Proposal>,
     pub(crate) indexes: mpsc::Sender<IndexReply>,
     scribe: Scribe,
@@ -129,6 +131,7 @@ impl Control {
             wire,
             contact,
             leases: Leases::default(),
+            refusals: Refusals::default(),
             proposals,
             indexes,
             scribe,
