@@ -9,10 +9,14 @@
 //! Promise: at most one key holds at any revision; acquiring again with the same lease finds the same place, so that a lost
 //! answer is asked for again. Absent: renewing the lease ([`Control::renew`]); a lock that ends without being asked needs that.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::control::{Control, ControlError, Level};
-use crate::kv::{Command, Compare, KeyRange, KeyValue, Op, Outcome, RangeQuery, Relation, Target, Txn};
+use crate::kv::{
+    Command, Compare, KeyRange, KeyValue, Op, Outcome, RangeQuery, Relation, Store, Target, Txn,
+};
 
 /// Where locks stand among the keys.
 const PREFIX: &str = "lock/";
@@ -50,6 +54,12 @@ fn places(name: &str) -> String {
     format!("{PREFIX}{}/{name}/", name.len())
 }
 
+/// Who holds: the oldest place of a row. Keys stand in the order of leases, which is not that of coming, so all are looked at,
+/// however long the row is.
+fn first<'a>(store: &'a Store, row: &KeyRange) -> Option<&'a Arc<KeyValue>> {
+    store.scan(row).min_by_key(|place| place.create_revision)
+}
+
 impl Control {
     /// Takes a place in the row for the lock `name` and does not wait. Asked again with the same lease, it finds the same place.
     ///
@@ -85,13 +95,13 @@ impl Control {
     pub async fn lock(&self, name: &str, lease: u64, value: Bytes) -> Result<Lock, ControlError> {
         let lock = self.queue_for_lock(name, lease, value).await?;
         loop {
-            let row = RangeQuery { keys_only: true, ..RangeQuery::of(KeyRange::prefix(places(name))) };
-            let read = self
-                .read(Level::Local, |store| store.range(&row, None).map(|row| (row, store.revision())))
-                .await?;
-            let (row, revision) = read.value?;
-            let before = row.entries.iter().filter(|place| place.create_revision < lock.fence);
-            let Some(before) = before.max_by_key(|place| place.create_revision) else {
+            let row = KeyRange::prefix(places(name));
+            let before = |store: &Store| {
+                let before = store.scan(&row).filter(|place| place.create_revision < lock.fence);
+                before.max_by_key(|place| place.create_revision).map(|place| place.key.clone())
+            };
+            let read = self.read(Level::Local, before).await?;
+            let Some(before) = read.value else {
                 // A local look may be late; what it says is true only when the cluster says so too.
                 if self.holds(&lock).await? {
                     return Ok(lock);
@@ -101,7 +111,7 @@ impl Control {
                 }
                 continue;
             };
-            let mut gone = self.watch(KeyRange::one(before.key.clone()), revision + 1);
+            let mut gone = self.watch(KeyRange::one(before), read.revision + 1);
             // However it ends, the row is looked at again.
             let _ = gone.next().await;
         }
@@ -113,11 +123,12 @@ impl Control {
     /// [`ControlError`].
     pub async fn holds(&self, lock: &Lock) -> Result<bool, ControlError> {
         let end = lock.key.len().saturating_sub(16);
-        let name = lock.key.slice(..end);
-        let row = RangeQuery { keys_only: true, ..RangeQuery::of(KeyRange::prefix(name)) };
-        let row = self.range(&row, None, Level::Linearizable).await?.value;
-        let first = row.entries.iter().min_by_key(|place| place.create_revision);
-        Ok(first.is_some_and(|first| first.key == lock.key && first.create_revision == lock.fence))
+        let row = KeyRange::prefix(lock.key.slice(..end));
+        let is_first = |store: &Store| {
+            let first = first(store, &row);
+            first.is_some_and(|first| first.key == lock.key && first.create_revision == lock.fence)
+        };
+        Ok(self.read(Level::Linearizable, is_first).await?.value)
     }
 
     /// Gives a place up; `false` when it was gone already.
@@ -162,7 +173,8 @@ impl Control {
     /// # Errors
     /// As [`Control::read`].
     pub async fn holder(&self, name: &str, level: Level) -> Result<Option<Holder>, ControlError> {
-        let row = self.range(&RangeQuery::of(KeyRange::prefix(places(name))), None, level).await?.value;
-        Ok(row.entries.into_iter().min_by_key(|place| place.create_revision).map(Holder::from))
+        let row = KeyRange::prefix(places(name));
+        let first = |store: &Store| first(store, &row).map(|first| KeyValue::clone(first));
+        Ok(self.read(level, first).await?.value.map(Holder::from))
     }
 }

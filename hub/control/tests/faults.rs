@@ -5,7 +5,6 @@
 //! | a term has one leader | `check_leaders`, every 20 ms |
 //! | nothing acknowledged is lost, reads are linearizable | `History::check` |
 //! | all nodes come to the same state | `agree` |
-//! | a fence is given once and only rises | `the_fence_…` |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,58 +16,16 @@
 
 mod cluster;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster::history::History;
-use cluster::{Cluster, member};
-use millrace_hub_control::kv::{Command, KeyRange, Outcome, RangeQuery, Store};
+use cluster::trouble::trouble;
+use cluster::{Cluster, seconds, seeds};
+use millrace_hub_control::kv::{Command, KeyRange, Op, Outcome, RangeQuery, Txn};
 use millrace_hub_control::{ControlError, Level, OpenError, Options, Role, Seat};
 use tokio::time::{Instant, sleep};
 
 const KEYS: u8 = 4;
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-/// Invariant: the same entries lead to the same state at every node.
-async fn agree(cluster: &Cluster) {
-    cluster.settle().await;
-    let mut states: Vec<Store> = Vec::new();
-    for (_, node) in cluster.nodes() {
-        states.push(node.read(Level::Local, Clone::clone).await.unwrap().value);
-    }
-    assert!(states.windows(2).all(|pair| pair[0] == pair[1]));
-}
-
-/// Breaks something, for a while, again and again until `end`.
-async fn trouble(cluster: Cluster, count: u64, seed: u64, end: Instant) {
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let ids = History::node_ids(count);
-    while Instant::now() + seconds(6) < end {
-        sleep(Duration::from_millis(rng.u64(500..2_500))).await;
-        let victim = rng.choice(&ids).copied().unwrap();
-        let leader = cluster.leader().unwrap_or(victim);
-        let others = |id| ids.iter().copied().filter(|other| *other != id).collect::<Vec<_>>();
-        match rng.u8(..7) {
-            0 => cluster.part(&[leader], &others(leader)),
-            1 => cluster.part(&[victim], &others(victim)),
-            2 => others(leader).into_iter().for_each(|other| cluster.cut_one_way(leader, other)),
-            3 => others(victim).into_iter().for_each(|other| cluster.cut_one_way(other, victim)),
-            4 => cluster.stall(leader),
-            5 => cluster.lose(0.2),
-            _ => {
-                cluster.close(victim).await;
-                sleep(Duration::from_millis(rng.u64(100..3_000))).await;
-                cluster.open(victim).await;
-            }
-        }
-        sleep(Duration::from_millis(rng.u64(500..4_000))).await;
-        cluster.heal();
-    }
-}
 
 async fn survive(seed: u64, count: u64) -> usize {
     // Few entries between snapshots, so that nodes that come back meet them.
@@ -80,7 +37,7 @@ async fn survive(seed: u64, count: u64) -> usize {
     for number in 0..5 {
         clients.spawn(history.clone().client(cluster.clone(), number + 1, seed * 100 + number, KEYS, end));
     }
-    let breaking = tokio::spawn(trouble(cluster.clone(), count, seed, end));
+    let breaking = tokio::spawn(trouble(cluster.clone(), seed, end));
     while Instant::now() < end {
         cluster.check_leaders();
         sleep(Duration::from_millis(20)).await;
@@ -91,15 +48,10 @@ async fn survive(seed: u64, count: u64) -> usize {
     }
     cluster.heal();
     cluster.wait_for_leader().await;
-    agree(&cluster).await;
+    cluster.agree().await;
     history.read_all(&cluster, KEYS).await;
-    agree(&cluster).await;
+    cluster.agree().await;
     history.check()
-}
-
-/// How many seeds a scenario runs under; `MILLRACE_SEEDS` asks for more.
-fn seeds(usual: u64) -> u64 {
-    std::env::var("MILLRACE_SEEDS").map_or(usual, |text| text.parse().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,40 +166,6 @@ async fn a_leader_that_starts_again_does_not_go_on_in_its_term() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_come_as_learners_get_a_vote_and_leave() {
-    let options = Options { snapshot_entries: 50, keep_entries: 5, ..Options::lan() };
-    let cluster = Cluster::founded(4, 1, options).await;
-    for n in 0..200 {
-        cluster.node(1).propose(&Command::put(format!("key{n}"), "x".repeat(200))).await.unwrap();
-    }
-    cluster.wait_for("a purge", || cluster.node(1).metrics().purged.filter(|purged| *purged > 100)).await;
-    for id in 2..=4 {
-        cluster.open(id).await;
-        // Asked of any node that takes part.
-        let asked = if id == 2 { 1 } else { 2 };
-        cluster.node(asked).add_learner(id, member(id)).await.unwrap();
-        assert!(matches!(cluster.node(1).promote(99).await, Err(ControlError::NoMember(99))));
-        cluster.node(asked).promote(id).await.unwrap();
-    }
-    let mut other = member(4);
-    other.incarnation = 5;
-    assert!(matches!(cluster.node(1).add_learner(4, other).await, Err(ControlError::Membership(_))));
-    let members = cluster.node(1).members();
-    assert!(members.len() == 4 && members.iter().all(|member| member.votes));
-    agree(&cluster).await;
-
-    cluster.close(1).await;
-    let leader = cluster.wait_for_leader().await;
-    cluster.node(leader).remove(1).await.unwrap();
-    assert_eq!(cluster.node(leader).members().iter().map(|member| member.id).collect::<Vec<_>>(), [2, 3, 4]);
-    cluster.node(leader).remove(leader).await.unwrap();
-    cluster.close(leader).await;
-    let next = cluster.wait_for_leader().await;
-    let read = cluster.node(next).get(b"key199", Level::Linearizable).await.unwrap();
-    assert!(read.value.is_some());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_log_that_was_cut_off_never_votes_again() {
     let cluster = Cluster::founded(5, 3, Options::lan()).await;
     for n in 0..20 {
@@ -294,26 +212,13 @@ async fn a_state_that_was_lost_is_filled_from_the_snapshot_and_the_log() {
     sleep(seconds(1)).await;
     remove(&seat, "control-state.db");
     cluster.open(2).await;
-    agree(&cluster).await;
+    cluster.agree().await;
     cluster.close(2).await;
     sleep(seconds(1)).await;
     remove(&seat, "control-state.db");
     remove(&seat, "control.snapshot");
     let error = cluster.try_open(seat).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Behind), "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_node_of_another_epoch_gets_nothing_and_no_vote() {
-    let cluster = Cluster::founded(11, 1, Options::lan()).await;
-    let stranger = cluster.try_open(Seat { epoch: 8, ..cluster.seat(2) }).await.unwrap();
-    cluster.with(|state| state.nodes.insert(2, stranger));
-    cluster.node(1).add_learner(2, member(2)).await.unwrap();
-    let refused = cluster.node(1).promote(2).await.unwrap_err();
-    assert!(refused.to_string().contains("holds nothing"), "{refused}");
-    assert_eq!(cluster.node(2).metrics().last_log, None);
-    cluster.node(1).remove(2).await.unwrap();
-    assert_eq!(cluster.node(1).members().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,7 +246,7 @@ async fn nodes_with_threads_of_their_own_keep_everything_over_a_restart() {
         cluster.open(id).await;
     }
     cluster.wait_for_leader().await;
-    agree(&cluster).await;
+    cluster.agree().await;
     let everything = RangeQuery::of(KeyRange::all());
     let read = cluster.node(2).range(&everything, None, Level::Linearizable).await.unwrap();
     assert_eq!((read.value.count, read.revision), (400, 400));
@@ -377,105 +282,39 @@ async fn a_watch_sees_every_change_once_over_a_change_of_the_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_ends_with_its_keys_and_never_early_after_a_change_of_the_leader() {
-    let cluster = Cluster::founded(7, 3, Options::lan()).await;
+async fn one_answer_that_is_too_large_takes_no_other_with_it() {
+    let cluster = Cluster::founded(16, 3, Options::lan()).await;
     let leader = cluster.leader().unwrap();
-    let follower = (1..=3).find(|id| *id != leader).unwrap();
-    let granted = cluster.node(follower).propose(&Command::Grant { ttl_ms: 5_000 }).await.unwrap();
-    let Outcome::Granted { lease, .. } = granted else { panic!("{granted:?}") };
-    cluster.node(follower).queue_for_lock("a", lease, "me".into()).await.unwrap();
-    for _ in 0..5 {
-        sleep(seconds(4)).await;
-        assert_eq!(cluster.node(follower).renew(lease).await.unwrap(), 5_000);
+    let follower = cluster.node(if leader == 1 { 2 } else { 1 });
+    let keys = || (0..6).map(|n| format!("large{n}"));
+    for key in keys() {
+        follower.propose(&Command::put(key, vec![7; 900_000])).await.unwrap();
     }
-    sleep(seconds(4)).await;
+    let then = keys().map(|key| Op::Range(RangeQuery::of(KeyRange::one(key)))).collect();
+    let everything = Command::Txn(Txn { then, ..Txn::default() });
+    let put = Command::put("a", "1");
+    let (large, small) = tokio::join!(follower.propose(&everything), follower.propose(&put));
+    let Err(ControlError::Unknown(why)) = large else { panic!("{large:?}") };
+    assert!(why.contains("it was done") && why.contains("smaller pieces"), "{why}");
+    assert!(matches!(small, Ok(Outcome::Txn { held: true, .. })), "{small:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_not_known_yet_may_follow_and_vote_and_asks_for_nothing() {
+    let cluster = Cluster::founded(17, 3, Options::lan()).await;
+    let leader = cluster.leader().unwrap();
+    let stranger = if leader == 1 { 2 } else { 1 };
+    cluster.with(|state| state.strangers.insert(stranger));
+    let node = cluster.node(stranger);
+    assert!(node.propose(&Command::put("a", "1")).await.is_err());
+    assert!(node.get(b"a", Level::Linearizable).await.is_err());
+    assert!(node.renew(1).await.is_err() && node.remove(leader).await.is_err());
+    cluster.node(leader).propose(&Command::put("b", "1")).await.unwrap();
+    cluster.agree().await;
+    assert_eq!(node.get(b"a", Level::Local).await.unwrap().value, None);
     cluster.close(leader).await;
     let next = cluster.wait_for_leader().await;
-    sleep(Duration::from_millis(4_500)).await;
-    assert!(
-        cluster.node(next).holder("a", Level::Linearizable).await.unwrap().is_some(),
-        "its whole time again"
-    );
-    sleep(seconds(1)).await;
-    assert!(cluster.node(next).holder("a", Level::Linearizable).await.unwrap().is_none());
-    assert!(matches!(cluster.node(next).renew(lease).await, Err(ControlError::Refused(_))));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lock_is_handed_on_in_the_order_of_asking_and_never_early() {
-    let cluster = Cluster::founded(9, 3, Options::lan()).await;
-    let leader = cluster.leader().unwrap();
-    let follower = (1..=3).find(|id| *id != leader).unwrap();
-    let (first, second) = (cluster.node(leader), cluster.node(follower));
-    let mut leases = Vec::new();
-    for _ in 0..3 {
-        let granted = first.propose(&Command::Grant { ttl_ms: 600_000 }).await.unwrap();
-        let Outcome::Granted { lease, .. } = granted else { panic!("{granted:?}") };
-        leases.push(lease);
-    }
-    for _ in 0..20 {
-        let lock = first.lock("a", leases[0], "one".into()).await.unwrap();
-        // What the follower has applied may not even show the first one's place.
-        let (other, lease) = (second.clone(), leases[1]);
-        let mut waiting = tokio::spawn(async move { other.lock("a", lease, "two".into()).await });
-        assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err());
-        let third = second.queue_for_lock("a", leases[2], "three".into()).await.unwrap();
-        assert!(first.holds(&lock).await.unwrap() && !second.holds(&third).await.unwrap());
-        assert!(first.proclaim(&lock, "one and only".into()).await.unwrap());
-        assert_eq!(second.holder("a", Level::Linearizable).await.unwrap().unwrap().value, "one and only");
-        assert!(first.unlock(&lock).await.unwrap() && !first.unlock(&lock).await.unwrap());
-        let next = waiting.await.unwrap().unwrap();
-        assert!(next.fence > lock.fence && third.fence > next.fence);
-        assert!(second.unlock(&next).await.unwrap());
-        assert!(second.holds(&third).await.unwrap() && second.unlock(&third).await.unwrap());
-    }
-}
-
-/// Wants the lock again and again; writes down each fence that it held.
-async fn contender(cluster: Cluster, seed: u64, held: Arc<Mutex<BTreeMap<u64, u64>>>, end: Instant) -> usize {
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let mut count = 0;
-    while Instant::now() < end {
-        sleep(Duration::from_millis(rng.u64(1..200))).await;
-        let nodes = cluster.nodes();
-        let (_, node) = &nodes[rng.usize(..nodes.len())];
-        let Ok(Outcome::Granted { lease, .. }) = node.propose(&Command::Grant { ttl_ms: 2_000 }).await else {
-            continue;
-        };
-        let waited = tokio::time::timeout(seconds(10), node.lock("the lock", lease, "".into())).await;
-        if let Ok(Ok(lock)) = waited {
-            let before = held.lock().unwrap().insert(lock.fence, seed);
-            assert_eq!(before, None, "fence {} was held twice", lock.fence);
-            count += 1;
-            sleep(Duration::from_millis(rng.u64(1..400))).await;
-            let _ = node.unlock(&lock).await;
-        }
-        let _ = node.propose(&Command::Revoke { lease }).await;
-    }
-    count
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_fence_of_a_lock_is_never_held_twice_while_the_leader_is_paused() {
-    let cluster = Cluster::founded(8, 3, Options::lan()).await;
-    let held = Arc::new(Mutex::new(BTreeMap::new()));
-    let end = Instant::now() + seconds(50);
-    let mut contenders = tokio::task::JoinSet::new();
-    for seed in 0..4 {
-        contenders.spawn(contender(cluster.clone(), seed, Arc::clone(&held), end));
-    }
-    sleep(seconds(3)).await;
-    let paused = cluster.leader().unwrap();
-    cluster.stall(paused);
-    sleep(seconds(30)).await;
-    assert_ne!(cluster.leader(), Some(paused));
+    cluster.node(next).propose(&Command::put("b", "2")).await.unwrap();
     cluster.heal();
-    let mut held_by_all = 0;
-    while let Some(count) = contenders.join_next().await {
-        held_by_all += count.unwrap();
-    }
-    assert!(held_by_all > 20, "{held_by_all}");
-    assert_eq!(held.lock().unwrap().len(), held_by_all);
-    assert!(cluster.nodes().iter().all(|(_, node)| node.metrics().role != Role::Stopped));
-    agree(&cluster).await;
+    node.propose(&Command::put("a", "2")).await.unwrap();
 }

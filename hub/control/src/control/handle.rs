@@ -16,11 +16,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::error::ControlError;
-use super::lease_clock::LeaseClock;
+use super::lease_clock::Leases;
 use super::options::Options;
 use super::proposer::{self, Proposal};
 use super::pulse;
 use super::reading::{self, IndexReply};
+use super::refusals::Refusals;
 use super::standing::{Metrics, Standing};
 use super::watching::Watcher;
 use crate::kv::{Command, KeyRange, Outcome};
@@ -66,7 +67,8 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wire: Arc<Wire>,
     pub(crate) contact: Arc<Contact>,
-    pub(crate) leases: Mutex<LeaseClock>,
+    pub(crate) leases: Leases,
+    pub(crate) refusals: Refusals,
     pub(crate) proposals: mpsc::Sender<Proposal>,
     pub(crate) indexes: mpsc::Sender<IndexReply>,
     scribe: Scribe,
@@ -128,7 +130,8 @@ impl Control {
             shared,
             wire,
             contact,
-            leases: Mutex::default(),
+            leases: Leases::default(),
+            refusals: Refusals::default(),
             proposals,
             indexes,
             scribe,

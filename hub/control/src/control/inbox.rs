@@ -1,10 +1,9 @@
 //! What other nodes ask.
 //!
 //! Promise: a message of another cluster, for another node, or of a data directory that the cluster does not know is refused
-//! before it is looked at. What the leader is asked to write is read in full before it is proposed: no bytes enter the log
-//! that a node could not understand.
-
-use std::sync::PoisonError;
+//! before it is looked at. Whose connection this node cannot tell yet, because it was just added or because the other was, may
+//! send what leaders and candidates send, and ask a leader for nothing. What the leader is asked to write is read in full before
+//! it is proposed: no bytes enter the log that a node could not understand, nor more than an entry takes.
 
 use bytes::Bytes;
 use openraft::ServerState;
@@ -24,6 +23,9 @@ use crate::raft::member::NodeId;
 use crate::raft::prevote::{self, Witnessed};
 use crate::raft::transport::MESSAGE_BYTES_MAX;
 
+/// What stands around an answer.
+const ENVELOPE_BYTES: usize = 16;
+
 impl From<CodecError> for Rejection {
     fn from(error: CodecError) -> Self {
         Self::Invalid(error.to_string())
@@ -37,12 +39,21 @@ fn reject(error: ControlError) -> Rejection {
         ControlError::Overloaded => Rejection::Overloaded,
         // A node that stopped may have written it before.
         ControlError::Unknown(why) | ControlError::Stopped(why) => Rejection::Unknown(why),
+        ControlError::Membership(why) => Rejection::Invalid(why),
         other => Rejection::Invalid(other.to_string()),
     }
 }
 
+/// As [`reject`], for what writes nothing: there a node that stopped just leads no more.
+fn reject_reading(error: ControlError) -> Rejection {
+    match error {
+        ControlError::Stopped(_) => Rejection::NotLeader,
+        other => reject(other),
+    }
+}
+
 fn stopped(error: &dyn std::fmt::Display) -> Rejection {
-    Rejection::Invalid(error.to_string())
+    Rejection::Invalid(format!("this node has stopped taking part: {error}"))
 }
 
 impl Inner {
@@ -51,7 +62,9 @@ impl Inner {
             Ok(request) => match self.check(peer, &request) {
                 Ok(()) => self.serve(request).await,
                 Err(rejection) => {
-                    tracing::warn!(from = request.from, %rejection, "a message was refused");
+                    if self.refusals.is_news(request.from, &rejection, Instant::now()) {
+                        tracing::warn!(from = request.from, ?peer, %rejection, "messages are refused");
+                    }
                     Err(rejection)
                 }
             },
@@ -67,8 +80,15 @@ impl Inner {
         if request.to != self.id {
             return Err(Rejection::Node { found: request.to, expected: self.id });
         }
-        if let Some(peer) = peer.filter(|peer| *peer != request.from) {
-            return Err(Rejection::Sender { claimed: request.from, peer });
+        match peer {
+            Some(peer) if peer != request.from => {
+                return Err(Rejection::Sender { claimed: request.from, peer });
+            }
+            // A follower asks again until this node has applied who it is.
+            None if !matches!(request.kind, Kind::Append | Kind::Vote | Kind::Snapshot | Kind::PreVote) => {
+                return Err(Rejection::NotLeader);
+            }
+            Some(_) | None => {}
         }
         let (node, found, expected) = (self.id, request.to_incarnation, self.incarnation);
         if found != expected {
@@ -114,13 +134,13 @@ impl Inner {
             Kind::Propose => self.write_for_follower(body).await,
             Kind::ReadIndex => {
                 self.must_lead()?;
-                let index = reading::lead_index(self).await.map_err(reject)?;
+                let index = reading::lead_index(self).await.map_err(reject_reading)?;
                 Ok(reading::encode_index(index))
             }
             Kind::Renew => {
                 let lease = Decoder::new(body).number("lease")?;
                 self.must_lead()?;
-                let ttl = self.renew_lease(lease).await.map_err(reject)?;
+                let ttl = self.renew_lease(lease).await.map_err(reject_reading)?;
                 Ok(reading::encode_index(ttl.unwrap_or_default()))
             }
             Kind::Membership => {
@@ -153,23 +173,18 @@ impl Inner {
     fn must_lead(&self) -> Result<(), Rejection> {
         match self.standing() {
             Ok(Standing::Lead) => Ok(()),
+            // Who has stopped leads nobody, whatever it last was.
+            Err(ControlError::Stopped(_)) => Err(Rejection::NotLeader),
             Err(_) if self.raft.metrics().borrow().state == ServerState::Leader => Err(Rejection::NoQuorum),
             Ok(Standing::Follow(..)) | Err(_) => Err(Rejection::NotLeader),
         }
     }
 
     async fn write_for_follower(&self, batch: Bytes) -> Result<Bytes, Rejection> {
-        for command in commands::split_batch(batch.clone())? {
-            commands::decode_command(command)?;
-        }
+        commands::check_batch(&batch)?;
         self.must_lead()?;
         let outcomes = proposer::write(self, batch, self.options.patience).await.map_err(reject)?;
-        let answer = commands::encode_outcomes(&outcomes);
-        if answer.len() > MESSAGE_BYTES_MAX {
-            let what = "it was done, but the answer is too large to be passed on: read in smaller pieces";
-            return Err(Rejection::Unknown(what.to_owned()));
-        }
-        Ok(answer)
+        Ok(commands::encode_outcomes(&outcomes, MESSAGE_BYTES_MAX - ENVELOPE_BYTES))
     }
 
     /// Renews a lease as leader; `None` when there is no such lease.
@@ -179,7 +194,7 @@ impl Inner {
         let term = self.raft.metrics().borrow().current_term;
         let store = self.shared.store();
         let Some(ttl_ms) = store.lease(lease).map(|lease| lease.ttl_ms) else { return Ok(None) };
-        let mut clock = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.leases.of(&store);
         clock.observe(Some(term), &store, now);
         Ok(clock.renew(lease, ttl_ms, now).then_some(ttl_ms))
     }
@@ -214,6 +229,7 @@ impl Control {
     /// How long a lease has left, as far as this node counts: only the leader does.
     #[must_use]
     pub fn lease_left(&self, lease: u64) -> Option<std::time::Duration> {
-        self.inner.leases.lock().unwrap_or_else(PoisonError::into_inner).left(lease, Instant::now())
+        let store = self.inner.shared.store();
+        self.inner.leases.of(&store).left(lease, Instant::now())
     }
 }

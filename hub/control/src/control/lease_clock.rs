@@ -2,14 +2,29 @@
 //!
 //! Promise: never early. A leader counts from when it first saw a lease, so a new leader gives every lease its whole time
 //! again; a renewal counts from before it was confirmed that this node still leads. That a lease is over is a command like any
-//! other, and once it is proposed the lease cannot be renewed. Absent: ending leases; the log decides that.
+//! other, and once it is proposed the lease cannot be renewed: as long as this node leads, it may still be decided.
+//! Absent: ending leases; the log decides that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::kv::Store;
+
+/// The clock of a node, locked for whoever has the store at hand. Always in this order: a renewal that had the store and waited
+/// for the clock, and a beat that had the clock and waited for the store, would wait for ever when a command is to be applied
+/// between them.
+#[derive(Debug, Default)]
+pub(crate) struct Leases(Mutex<LeaseClock>);
+
+impl Leases {
+    /// The clock, together with the store that it counts for.
+    pub(crate) fn of(&self, _: &Store) -> MutexGuard<'_, LeaseClock> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Deadlines, while this node leads.
 #[derive(Debug, Default)]
@@ -52,18 +67,12 @@ impl LeaseClock {
         true
     }
 
-    /// Leases that are over and whose end is not proposed yet; from now on it is.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<u64> {
-        let over = self.deadlines.iter().filter(|(_, deadline)| **deadline <= now);
-        let due: Vec<u64> =
-            over.map(|(lease, _)| *lease).filter(|lease| !self.ending.contains(lease)).collect();
+    /// Leases that are over and whose end is not proposed yet, at most so many; from now on it is.
+    pub(crate) fn take_due(&mut self, now: Instant, count_max: usize) -> Vec<u64> {
+        let over = self.deadlines.iter().filter(|(_, deadline)| **deadline <= now).map(|(lease, _)| *lease);
+        let due: Vec<u64> = over.filter(|lease| !self.ending.contains(lease)).take(count_max).collect();
         self.ending.extend(&due);
         due
-    }
-
-    /// The proposal certainly had no effect: it is due again.
-    pub(crate) fn not_ended(&mut self, lease: u64) {
-        self.ending.remove(&lease);
     }
 
     /// How long a lease has left, as this leader counts.
@@ -86,15 +95,17 @@ mod tests {
         let mut clock = LeaseClock::default();
         clock.observe(Some(1), &store, at(0));
         assert!(clock.renew(1, 10_000, at(5)));
-        assert_eq!((clock.take_due(at(14)), clock.left(1, at(14))), (vec![], Some(Duration::from_secs(1))));
+        assert_eq!(
+            (clock.take_due(at(14), 9), clock.left(1, at(14))),
+            (vec![], Some(Duration::from_secs(1)))
+        );
         clock.observe(None, &store, at(14));
-        assert!(clock.take_due(at(99)).is_empty());
+        assert!(clock.take_due(at(99), 9).is_empty());
         clock.observe(Some(3), &store, at(20));
-        assert!(clock.take_due(at(29)).is_empty());
-        assert_eq!((clock.take_due(at(30)), clock.take_due(at(31))), (vec![1], vec![]));
+        assert!(clock.take_due(at(29), 9).is_empty());
+        assert!(clock.take_due(at(30), 0).is_empty());
+        assert_eq!((clock.take_due(at(30), 9), clock.take_due(at(31), 9)), (vec![1], vec![]));
         assert!(!clock.renew(1, 10_000, at(31)), "its end is on its way");
-        clock.not_ended(1);
-        assert_eq!(clock.take_due(at(32)), [1]);
         store.apply(&[Command::Revoke { lease: 1 }]);
         clock.observe(Some(3), &store, at(33));
         assert_eq!(clock.left(1, at(33)), None);

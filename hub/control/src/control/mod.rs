@@ -9,7 +9,7 @@
 //! | `standing` | who leads, and whether a majority follows |
 //! | `lease_clock`, `pulse` | when leases are over; what happens without being asked |
 //! | `membership` | learners, voters, leaving |
-//! | `inbox` | what other nodes ask |
+//! | `inbox`, `refusals` | what other nodes ask; which refusals are told |
 
 pub(crate) mod error;
 pub(crate) mod handle;
@@ -20,6 +20,7 @@ pub(crate) mod options;
 mod proposer;
 mod pulse;
 mod reading;
+mod refusals;
 mod standing;
 mod watching;
 

@@ -16,12 +16,18 @@ use super::error::ControlError;
 use super::handle::Inner;
 use super::standing::Standing;
 use crate::kv::limits::COMMAND_BYTES_MAX;
-use crate::kv::{Command, Outcome, coding};
+use crate::kv::{Command, Outcome, Refusal, coding};
 use crate::raft::consensus::Batch;
 use crate::raft::envelope::{Kind, Rejection};
 use crate::raft::member::{Member, NodeId};
 use crate::raft::network::WireError;
 use crate::raft::transport::TransportError;
+
+// Whatever is gathered here or comes from a follower has room in an entry, with the byte that says what it is.
+const _: () = assert!(coding::BATCH_BYTES_MAX < millrace_journal::decisions::ENTRY_BYTES_MAX);
+
+/// What is said to whoever asked for more than a message takes.
+const LEFT_OUT: &str = "it was done, but the answer is too large to be passed on: read in smaller pieces";
 
 type Reply = oneshot::Sender<Result<Outcome, ControlError>>;
 
@@ -105,7 +111,7 @@ async fn send(inner: &Arc<Inner>, batch: Bytes, replies: Vec<Reply>, room: Owned
                     Err(error) => return answer(replies, Err(ControlError::Stopped(error.to_string()))),
                 };
                 let outcome = match outcome {
-                    Ok(Ok(Ok(written))) => Ok(written.data.0),
+                    Ok(Ok(Ok(written))) => Ok(written.data.0.into_iter().map(Some).collect()),
                     Ok(Ok(Err(error))) => Err(unknown(&error)),
                     Ok(Err(_)) => Err(ControlError::Unknown("this node stopped".to_owned())),
                     Err(_) => Err(ControlError::Unknown("no majority has answered in time".to_owned())),
@@ -130,13 +136,15 @@ fn unknown<N: openraft::NodeId, M: openraft::Node>(error: &ClientWriteError<N, M
     ControlError::Unknown(format!("the leader changed meanwhile ({error})"))
 }
 
-fn answer(replies: Vec<Reply>, outcome: Result<Vec<Outcome>, ControlError>) {
+/// Gives each caller its outcome; none: it was too large for the way here.
+fn answer(replies: Vec<Reply>, outcome: Result<Vec<Option<Outcome>>, ControlError>) {
     match outcome {
         Ok(outcomes) if outcomes.len() == replies.len() => {
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 let outcome = match outcome {
-                    Outcome::Refused(refusal) => Err(refusal.into()),
-                    outcome => Ok(outcome),
+                    Some(Outcome::Refused(refusal)) => Err(refusal.into()),
+                    Some(outcome) => Ok(outcome),
+                    None => Err(ControlError::Unknown(LEFT_OUT.to_owned())),
                 };
                 // A caller that does not wait any more needs no answer.
                 let _ = reply.send(outcome);
@@ -161,7 +169,7 @@ async fn forward(
     mut member: Member,
     batch: Bytes,
     deadline: Instant,
-) -> Result<Vec<Outcome>, ControlError> {
+) -> Result<Vec<Option<Outcome>>, ControlError> {
     loop {
         let call = inner.wire.call(leader, &member, Kind::Propose, batch.clone());
         let refused = match timeout_at(deadline, call).await {
@@ -181,13 +189,18 @@ async fn forward(
             Rejection::NotLeader if Instant::now() < deadline => sleep(inner.options.heartbeat / 4).await,
             Rejection::Overloaded => return Err(ControlError::Overloaded),
             Rejection::Unknown(why) => return Err(ControlError::Unknown(why)),
+            Rejection::Invalid(why) => {
+                let why = format!("the leader, node {leader}, does not take it: {why}");
+                return Err(Refusal::Invalid(why).into());
+            }
             other => return Err(ControlError::NoQuorum { reason: format!("node {leader} says: {other}") }),
         }
         match inner.standing()? {
             Standing::Follow(next, at) => (leader, member) = (next, at),
             // Elected meanwhile: it writes it itself.
             Standing::Lead => {
-                return write(inner, batch, deadline.saturating_duration_since(Instant::now())).await;
+                let left = deadline.saturating_duration_since(Instant::now());
+                return Ok(write(inner, batch, left).await?.into_iter().map(Some).collect());
             }
         }
     }

@@ -3,22 +3,22 @@
 //! Absent: deciding. `raft/prevote.rs` and `lease_clock.rs` decide.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use openraft::ServerState;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::error::ControlError;
 use super::handle::Inner;
 use super::proposer;
-use crate::kv::{Command, Refusal};
+use super::standing::Standing;
+use crate::kv::{Command, coding};
 use crate::raft::consensus::Membership;
 use crate::raft::envelope::Kind;
 use crate::raft::member::NodeId;
 use crate::raft::prevote::{self, Campaign};
 
-/// Ends of leases that are proposed in one beat; the others follow in the next.
+/// Ends of leases that are proposed together, in one beat; the others follow in the next.
 const ENDS_MAX: usize = 1_024;
 
 /// Beats until the node is closed or its consensus has stopped.
@@ -61,25 +61,38 @@ pub(crate) async fn run(inner: Arc<Inner>, seed: u64) {
 fn end_leases(inner: &Arc<Inner>, term: Option<u64>) {
     let now = Instant::now();
     let due = {
-        let mut clock = inner.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.observe(term, &inner.shared.store(), now);
-        if term.is_none() || inner.age() > inner.options.lease {
+        let store = inner.shared.store();
+        let mut clock = inner.leases.of(&store);
+        clock.observe(term, &store, now);
+        if inner.age() > inner.options.lease {
             return;
         }
-        clock.take_due(now)
+        clock.take_due(now, ENDS_MAX)
     };
-    for lease in due.iter().skip(ENDS_MAX) {
-        inner.leases.lock().unwrap_or_else(PoisonError::into_inner).not_ended(*lease);
+    if let Some(term) = term.filter(|_| !due.is_empty()) {
+        tokio::spawn(end(Arc::clone(inner), term, due));
     }
-    for lease in due.into_iter().take(ENDS_MAX) {
-        let inner = Arc::clone(inner);
-        tokio::spawn(async move {
-            match proposer::propose(&inner, &Command::Revoke { lease }).await {
-                // Ended, here or by its holder; or nobody knows, and the next look at the store tells.
-                Ok(_) | Err(ControlError::Refused(Refusal::NoLease(_))) => {}
-                Err(_) => inner.leases.lock().unwrap_or_else(PoisonError::into_inner).not_ended(lease),
+}
+
+/// Ends leases, as the leader of a term. What became of the first try may be unknown, and the end may be decided at any later
+/// moment of the term: it is tried again when a majority follows, which is harmless, and nobody renews them meanwhile. A leader
+/// of another term counts anew, and a leader that was unseated asks nobody else to end what may have been renewed there.
+async fn end(inner: Arc<Inner>, term: u64, leases: Vec<u64>) {
+    let ends = leases.iter().map(|lease| coding::encode_command(&Command::Revoke { lease: *lease }));
+    let batch = coding::encode_batch(&ends.collect::<Vec<_>>());
+    loop {
+        let metrics = inner.raft.metrics().borrow().clone();
+        let leads = metrics.state == ServerState::Leader && metrics.current_term == term;
+        if !leads || metrics.running_state.is_err() {
+            return;
+        }
+        if matches!(inner.standing(), Ok(Standing::Lead)) {
+            match proposer::write(&inner, batch.clone(), inner.options.patience).await {
+                Ok(_) => return,
+                Err(error) => tracing::debug!(%error, "whether leases have ended is unknown"),
             }
-        });
+        }
+        sleep(inner.options.heartbeat).await;
     }
 }
 

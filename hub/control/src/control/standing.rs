@@ -39,6 +39,9 @@ pub struct Metrics {
     pub leader: Option<NodeId>,
     /// How long ago it heard of that leader, or, leading itself, of a majority.
     pub age: Duration,
+    /// Whether a change of the voters is half done: until it is [settled](super::Control::settle), every decision needs a
+    /// majority of the voters before it and one of those after it.
+    pub joint: bool,
     /// Index of the last entry of its log.
     pub last_log: Option<u64>,
     /// Index of the last entry that it applied.
@@ -108,6 +111,18 @@ impl Inner {
         }
     }
 
+    /// Whether a node has answered this leader in its term, and last within the lease.
+    pub(crate) fn answers(&self, node: NodeId) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        // Before a node has answered, contact counts from the election.
+        let in_term = |node| {
+            metrics.replication.as_ref().is_some_and(|known| known.get(node).is_some_and(Option::is_some))
+        };
+        let age = self.contact.quorum_age(&[[node].into()], self.id, Instant::now());
+        node == self.id || (in_term(&node) && age <= self.options.lease)
+    }
+
     pub(crate) fn metrics(&self) -> Metrics {
         let (age, metrics) = (self.age(), self.raft.metrics().borrow().clone());
         let role = match (&metrics.running_state, metrics.state) {
@@ -123,6 +138,7 @@ impl Inner {
             term: metrics.current_term,
             leader: metrics.current_leader.filter(|_| age <= self.options.lease),
             age,
+            joint: metrics.membership_config.membership().get_joint_config().len() > 1,
             last_log: metrics.last_log_index,
             applied: metrics.last_applied.map(|id| id.index),
             snapshot: metrics.snapshot.map(|id| id.index),

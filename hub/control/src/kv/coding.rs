@@ -8,19 +8,21 @@
 use bytes::Bytes;
 
 use super::command::{Command, Compare, Op, RangeQuery, Relation, Target, Txn};
-use super::limits::{COMMAND_BYTES_MAX, KEY_BYTES_MAX, OPS_MAX, RANGE_ROWS_MAX, VALUE_BYTES_MAX};
-use super::outcome::{OpAnswer, Outcome, RangeAnswer, Refusal};
+use super::limits::{COMMAND_BYTES_MAX, KEY_BYTES_MAX, OPS_MAX, VALUE_BYTES_MAX};
 use super::range::KeyRange;
-use super::value::KeyValue;
 use crate::codec::{CodecError, Decoder, Encoder};
+
+mod outcomes;
+
+pub(crate) use outcomes::{decode_outcomes, encode_outcomes};
 
 const VERSION: u8 = 1;
 
 /// Commands in one batch: more never share an entry.
 pub(crate) const BATCH_COMMANDS_MAX: usize = 4_096;
 
-/// Bytes of one outcome: what a read may return, one key beyond it at each operation, and the revisions beside them.
-const OUTCOME_BYTES_MAX: usize = 160 << 20;
+/// Bytes of one batch: commands up to [`COMMAND_BYTES_MAX`] together, and the length before each.
+pub(crate) const BATCH_BYTES_MAX: usize = COMMAND_BYTES_MAX + 4 * BATCH_COMMANDS_MAX + 8;
 
 /// A command in its encoded form.
 pub(crate) fn encode_command(command: &Command) -> Bytes {
@@ -60,6 +62,16 @@ pub(crate) fn encode_batch(commands: &[Bytes]) -> Bytes {
     to.count(commands.len());
     commands.iter().for_each(|command| to.bytes(command));
     to.finish()
+}
+
+/// Whether a batch that somebody else made may be written down: it is as large as one that is made here at most, and every
+/// command is understood.
+pub(crate) fn check_batch(bytes: &Bytes) -> Result<(), CodecError> {
+    if bytes.len() > BATCH_BYTES_MAX {
+        let (found, limit) = (bytes.len() as u64, BATCH_BYTES_MAX as u64);
+        return Err(CodecError::TooMany { what: "bytes of commands", found, limit });
+    }
+    split_batch(bytes.clone())?.into_iter().try_for_each(|command| decode_command(command).map(drop))
 }
 
 /// A batch, still as bytes per command.
@@ -206,163 +218,21 @@ fn take_range(from: &mut Decoder) -> Result<KeyRange, CodecError> {
     }
 }
 
-pub(crate) fn encode_outcomes(outcomes: &[Outcome]) -> Bytes {
-    let mut to = Encoder::with_capacity(outcomes.len() * 8 + 8);
-    to.byte(VERSION);
-    to.count(outcomes.len());
-    for outcome in outcomes {
-        let mut one = Encoder::default();
-        put_outcome(&mut one, outcome);
-        to.bytes(&one.finish());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_no_entry_has_room_for_is_refused() {
+        let put = |bytes: usize| encode_command(&Command::put("a", vec![0; bytes]));
+        assert_eq!(check_batch(&encode_batch(&[put(1 << 20), put(300 << 10)])), Ok(()));
+        let refused = check_batch(&encode_batch(&[put(1 << 20), put(500 << 10)]));
+        assert!(matches!(refused, Err(CodecError::TooMany { .. })), "{refused:?}");
+        let largest = vec![put(10); BATCH_COMMANDS_MAX];
+        assert_eq!(check_batch(&encode_batch(&largest)), Ok(()));
+        assert!(
+            check_batch(&encode_batch(&[Bytes::from_static(&[99])])).is_err(),
+            "nobody knows that command"
+        );
     }
-    to.finish()
-}
-
-pub(crate) fn decode_outcomes(bytes: Bytes) -> Result<Vec<Outcome>, CodecError> {
-    let mut from = versioned(bytes)?;
-    let outcomes = from.list("outcomes", BATCH_COMMANDS_MAX, |from| {
-        let mut one = Decoder::new(from.bytes("an outcome", OUTCOME_BYTES_MAX)?);
-        let outcome = take_outcome(&mut one)?;
-        one.end()?;
-        Ok(outcome)
-    })?;
-    from.end()?;
-    Ok(outcomes)
-}
-
-fn put_outcome(to: &mut Encoder, outcome: &Outcome) {
-    match outcome {
-        Outcome::Txn { held, revision, answers } => {
-            to.byte(1);
-            to.flag(*held);
-            to.number(*revision);
-            to.count(answers.len());
-            answers.iter().for_each(|answer| put_answer(to, answer));
-        }
-        Outcome::Granted { lease, ttl_ms } => {
-            put_number(to, 2, *lease);
-            to.number(*ttl_ms);
-        }
-        Outcome::Revoked { revision, deleted } => {
-            put_number(to, 3, *revision);
-            to.number(*deleted);
-        }
-        Outcome::Compacted { revision } => put_number(to, 4, *revision),
-        Outcome::Budgeted { bytes } => put_number(to, 5, *bytes),
-        Outcome::Refused(refusal) => {
-            to.byte(6);
-            put_refusal(to, refusal);
-        }
-        Outcome::Raised { revision, next_lease } => {
-            put_number(to, 7, *revision);
-            to.number(*next_lease);
-        }
-    }
-}
-
-fn take_outcome(from: &mut Decoder) -> Result<Outcome, CodecError> {
-    Ok(match from.byte("outcome")? {
-        1 => Outcome::Txn {
-            held: from.flag("held")?,
-            revision: from.number("revision")?,
-            answers: from.list("answers", OPS_MAX, take_answer)?,
-        },
-        2 => Outcome::Granted { lease: from.number("lease")?, ttl_ms: from.number("ttl")? },
-        3 => Outcome::Revoked { revision: from.number("revision")?, deleted: from.number("deleted")? },
-        4 => Outcome::Compacted { revision: from.number("revision")? },
-        5 => Outcome::Budgeted { bytes: from.number("budget")? },
-        6 => Outcome::Refused(take_refusal(from)?),
-        7 => Outcome::Raised { revision: from.number("revision")?, next_lease: from.number("next lease")? },
-        found => return Err(CodecError::Unknown { what: "outcome", found: found.into() }),
-    })
-}
-
-fn put_refusal(to: &mut Encoder, refusal: &Refusal) {
-    match refusal {
-        Refusal::Full { used_bytes, budget_bytes } => {
-            put_number(to, 1, *used_bytes);
-            to.number(*budget_bytes);
-        }
-        Refusal::NoLease(lease) => put_number(to, 2, *lease),
-        Refusal::TooManyLeases(count) => put_number(to, 3, *count as u64),
-        Refusal::Compacted { oldest } => put_number(to, 4, *oldest),
-        Refusal::Future { asked, newest } => {
-            put_number(to, 5, *asked);
-            to.number(*newest);
-        }
-        Refusal::Invalid(what) => {
-            to.byte(6);
-            to.bytes(what.as_bytes());
-        }
-    }
-}
-
-fn take_refusal(from: &mut Decoder) -> Result<Refusal, CodecError> {
-    Ok(match from.byte("refusal")? {
-        1 => Refusal::Full { used_bytes: from.number("used")?, budget_bytes: from.number("budget")? },
-        2 => Refusal::NoLease(from.number("lease")?),
-        3 => Refusal::TooManyLeases(from.count("leases", usize::MAX)?),
-        4 => Refusal::Compacted { oldest: from.number("oldest")? },
-        5 => Refusal::Future { asked: from.number("asked")?, newest: from.number("newest")? },
-        6 => Refusal::Invalid(from.text("why", 4_096)?),
-        found => return Err(CodecError::Unknown { what: "refusal", found: found.into() }),
-    })
-}
-
-fn put_answer(to: &mut Encoder, answer: &OpAnswer) {
-    match answer {
-        OpAnswer::Put { previous } => {
-            to.byte(1);
-            put_values(to, previous.as_slice());
-        }
-        OpAnswer::Deleted { count, previous } => {
-            put_number(to, 2, *count);
-            put_values(to, previous);
-        }
-        OpAnswer::Range(range) => {
-            to.byte(3);
-            put_values(to, &range.entries);
-            to.flag(range.more);
-            to.number(range.count);
-            to.number(range.revision);
-        }
-    }
-}
-
-fn take_answer(from: &mut Decoder) -> Result<OpAnswer, CodecError> {
-    Ok(match from.byte("answer")? {
-        1 => OpAnswer::Put { previous: take_values(from)?.pop() },
-        2 => OpAnswer::Deleted { count: from.number("count")?, previous: take_values(from)? },
-        3 => OpAnswer::Range(RangeAnswer {
-            entries: take_values(from)?,
-            more: from.flag("more")?,
-            count: from.number("count")?,
-            revision: from.number("revision")?,
-        }),
-        found => return Err(CodecError::Unknown { what: "answer", found: found.into() }),
-    })
-}
-
-fn put_values(to: &mut Encoder, values: &[KeyValue]) {
-    to.count(values.len());
-    for value in values {
-        to.bytes(&value.key);
-        to.bytes(&value.value);
-        [value.create_revision, value.mod_revision, value.version, value.lease]
-            .iter()
-            .for_each(|number| to.number(*number));
-    }
-}
-
-fn take_values(from: &mut Decoder) -> Result<Vec<KeyValue>, CodecError> {
-    from.list("keys", RANGE_ROWS_MAX, |from| {
-        Ok(KeyValue {
-            key: from.bytes("key", KEY_BYTES_MAX)?,
-            value: from.bytes("value", VALUE_BYTES_MAX)?,
-            create_revision: from.number("create revision")?,
-            mod_revision: from.number("mod revision")?,
-            version: from.number("version")?,
-            lease: from.number("lease")?,
-        })
-    })
 }

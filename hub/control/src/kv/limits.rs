@@ -17,8 +17,15 @@ pub const OPS_MAX: usize = 128;
 /// Rows that one range returns. Where there are more, the answer says so, and goes on behind its last key.
 pub const RANGE_ROWS_MAX: usize = 10_000;
 
-/// Bytes of keys and values that one range returns; as above.
+/// Bytes of keys and values that one range returns, each key with [`KEY_OVERHEAD_BYTES`]; as above.
 pub const RANGE_BYTES_MAX: usize = 4 << 20;
+
+/// Keys that one range counts: nothing is applied meanwhile. Where there are more, it says this number.
+pub const COUNT_MAX: u64 = RANGE_ROWS_MAX as u64;
+
+/// Bytes of keys and values that all reads of one transaction return together, each key with [`KEY_OVERHEAD_BYTES`]: whoever
+/// leads makes the answers of a whole batch at once. One key is returned in any case; the answer says that more follow.
+pub const TXN_READ_BYTES_MAX: usize = 256 << 10;
 
 /// What a key costs beside its bytes: its revisions and its place in memory.
 pub const KEY_OVERHEAD_BYTES: u64 = 128;

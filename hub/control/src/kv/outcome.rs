@@ -77,7 +77,7 @@ pub struct RangeAnswer {
     pub entries: Vec<KeyValue>,
     /// Whether more follow.
     pub more: bool,
-    /// How many there are altogether.
+    /// How many there are altogether; [`COUNT_MAX`](super::limits::COUNT_MAX) stands for so many or more.
     pub count: u64,
     /// The revision that was read.
     pub revision: u64,

@@ -1,15 +1,18 @@
 //! Reading: now, and at an older revision.
 //!
-//! Promise: a read at a revision shows exactly what stood there then, as long as that revision is in the window.
+//! Promise: a read at a revision shows exactly what stood there then, as long as that revision is in the window. However many
+//! keys a range has, a read looks at no more than it returns, what it counts, and the window.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::command::RangeQuery;
-use super::limits::{RANGE_BYTES_MAX, RANGE_ROWS_MAX};
+use super::limits::{COUNT_MAX, KEY_OVERHEAD_BYTES, RANGE_BYTES_MAX, RANGE_ROWS_MAX};
 use super::outcome::{RangeAnswer, Refusal};
+use super::range::KeyRange;
 use super::store::Store;
 use super::value::KeyValue;
 
@@ -38,23 +41,49 @@ impl Store {
     }
 
     pub(crate) fn range_now(&self, query: &RangeQuery, revision: u64, bytes_max: usize) -> RangeAnswer {
-        let values = self.keys.range(query.range.bounds()).map(|(_, slot)| &slot.value);
-        answer(values, query, revision, bytes_max)
+        answer(self.scan(&query.range), query, revision, bytes_max)
+    }
+
+    /// All keys in a range as they stand now, without a limit and without copying them.
+    pub(crate) fn scan<'a>(&'a self, range: &KeyRange) -> impl Iterator<Item = &'a Arc<KeyValue>> + use<'a> {
+        self.keys.range(range.bounds()).map(|(_, slot)| &slot.value)
     }
 
     /// Undoes what came later, newest first.
     fn range_then(&self, query: &RangeQuery, revision: u64) -> RangeAnswer {
-        let now = self.keys.range(query.range.bounds());
-        let mut then: BTreeMap<&Bytes, &Arc<KeyValue>> = now.map(|(key, slot)| (key, &slot.value)).collect();
+        let mut undone: BTreeMap<&Bytes, Option<&Arc<KeyValue>>> = BTreeMap::new();
         for event in self.history.since_in(revision + 1, &query.range).rev() {
-            let key = &event.slot.value.key;
-            match &event.previous {
-                Some(before) => then.insert(key, &before.value),
-                None => then.remove(key),
-            };
+            undone.insert(&event.slot.value.key, event.previous.as_ref().map(|before| &before.value));
         }
-        answer(then.into_values(), query, revision, RANGE_BYTES_MAX)
+        answer(beside(self.scan(&query.range), undone), query, revision, RANGE_BYTES_MAX)
     }
+}
+
+/// The values of now, in the order of their keys, with those put in their place that were others then.
+fn beside<'a>(
+    now: impl Iterator<Item = &'a Arc<KeyValue>>,
+    then: BTreeMap<&'a Bytes, Option<&'a Arc<KeyValue>>>,
+) -> impl Iterator<Item = &'a Arc<KeyValue>> {
+    let (mut now, mut then) = (now.peekable(), then.into_iter().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let other = match (now.peek(), then.peek()) {
+                (Some(value), Some((key, _))) => value.key.cmp(*key),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return None,
+            };
+            if other.is_lt() {
+                return now.next();
+            }
+            if other.is_eq() {
+                now.next();
+            }
+            if let Some((_, Some(value))) = then.next() {
+                return Some(value);
+            }
+        }
+    })
 }
 
 fn answer<'a>(
@@ -67,12 +96,16 @@ fn answer<'a>(
     let mut found = RangeAnswer { revision, ..RangeAnswer::default() };
     let mut bytes = 0;
     for value in values {
+        if found.more && found.count >= COUNT_MAX {
+            break;
+        }
         found.count += 1;
         if found.more {
             continue;
         }
-        let size = value.key.len() + if query.keys_only { 0 } else { value.value.len() };
-        if found.entries.len() >= limit || (bytes + size > bytes_max && !found.entries.is_empty()) {
+        let content = value.key.len() + if query.keys_only { 0 } else { value.value.len() };
+        let size = content as u64 + KEY_OVERHEAD_BYTES;
+        if found.entries.len() >= limit || (bytes + size > bytes_max as u64 && !found.entries.is_empty()) {
             found.more = true;
             continue;
         }
@@ -83,5 +116,30 @@ fn answer<'a>(
         }
         found.entries.push(value);
     }
+    found.count = found.count.min(COUNT_MAX);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Command, Op, Txn};
+
+    #[test]
+    fn one_key_of_many_is_read_without_counting_all() {
+        let mut store = Store::default();
+        for hundred in 0..150_u64 {
+            let puts = (0..100).map(|n| Op::put(format!("{:08}", hundred * 100 + n), "x")).collect();
+            store.apply(&[Command::Txn(Txn { then: puts, ..Txn::default() })]);
+        }
+        let one = RangeQuery { limit: 1, ..RangeQuery::of(KeyRange::all()) };
+        for revision in [None, Some(149)] {
+            let found = store.range(&one, revision).unwrap();
+            assert_eq!((found.entries.len(), found.more, found.count), (1, true, COUNT_MAX));
+        }
+        let all = store.range(&RangeQuery::of(KeyRange::all()), None).unwrap();
+        assert_eq!((all.entries.len(), all.count), (RANGE_ROWS_MAX, COUNT_MAX));
+        let some = RangeQuery { limit: 1, ..RangeQuery::of(KeyRange::prefix("000000")) };
+        assert_eq!(store.range(&some, None).unwrap().count, 100);
+    }
 }

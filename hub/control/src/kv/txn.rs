@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::command::{Compare, Op, Relation, Target, Txn};
 use super::history::Event;
-use super::limits::{RANGE_BYTES_MAX, RANGE_ROWS_MAX};
+use super::limits::TXN_READ_BYTES_MAX;
 use super::outcome::{OpAnswer, Outcome, Refusal};
 use super::range::KeyRange;
 use super::row::{self, Write};
@@ -28,8 +28,8 @@ impl Store {
         let ops = if held { &txn.then } else { &txn.otherwise };
         self.admit(ops)?;
         let mut revision = Revision { number: self.meta.revision + 1, changes: 0, writes };
-        // All answers together stay as large as that of one read.
-        let bytes_max = RANGE_BYTES_MAX / ops.len().max(1);
+        let reads = ops.iter().filter(|op| matches!(op, Op::Range(_) | Op::Delete { previous: true, .. }));
+        let bytes_max = TXN_READ_BYTES_MAX / reads.count().max(1);
         let answers = ops.iter().map(|op| self.operate(op, &mut revision, bytes_max)).collect();
         self.close(&revision);
         Ok(Outcome::Txn { held, revision: self.meta.revision, answers })
@@ -88,10 +88,10 @@ impl Store {
             Op::Delete { range, previous } => {
                 let deleted = self.delete(range, revision);
                 let count = deleted.len() as u64;
-                let mut bytes = 0;
-                let shown = deleted.into_iter().take(RANGE_ROWS_MAX).take_while(|slot| {
-                    bytes += slot.value.key.len() + slot.value.value.len();
-                    *previous && bytes <= bytes_max
+                let (mut bytes, mut first) = (0, true);
+                let shown = deleted.into_iter().take_while(|slot| {
+                    bytes += slot.value.cost_bytes();
+                    *previous && (std::mem::take(&mut first) || bytes <= bytes_max as u64)
                 });
                 OpAnswer::Deleted {
                     count,

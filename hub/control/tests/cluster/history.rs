@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use millrace_hub_control::NodeId;
 use millrace_sim::linear;
 use tokio::time::{Instant, sleep};
 
@@ -52,9 +51,5 @@ impl History {
         let verdict = self.seen.judge();
         assert!(verdict.is_linearizable(), "{verdict}");
         verdict.acknowledged
-    }
-
-    pub fn node_ids(count: u64) -> Vec<NodeId> {
-        (1..=count).collect()
     }
 }

@@ -8,6 +8,7 @@
 pub mod history;
 #[path = "../operating/mod.rs"]
 mod operating;
+pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,8 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use millrace_hub_control::kv::Store;
 use millrace_hub_control::{
-    Call, Control, Member, NodeId, OpenError, Options, Role, Seat, Transport, TransportError,
+    Call, Control, Level, Member, NodeId, OpenError, Options, Role, Seat, Transport, TransportError,
 };
 use tokio::time::{Instant, sleep};
 
@@ -34,7 +36,13 @@ pub struct State {
     pub nodes: BTreeMap<NodeId, Control>,
     pub cut: BTreeSet<(NodeId, NodeId)>,
     pub stalled: BTreeSet<NodeId>,
+    /// Whose connections the others cannot tell from a stranger's.
+    pub strangers: BTreeSet<NodeId>,
     pub loss: f64,
+    /// Requests with more bytes are lost.
+    pub bytes_max: usize,
+    /// Bytes of the largest request.
+    pub bytes_seen: usize,
     pub delay_ms: (u64, u64),
     pub spoil: Option<Spoil>,
     rng: fastrand::Rng,
@@ -62,6 +70,15 @@ fn directory() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// How many seeds a scenario runs under; `MILLRACE_SEEDS` asks for more.
+pub fn seeds(usual: u64) -> u64 {
+    std::env::var("MILLRACE_SEEDS").map_or(usual, |text| text.parse().unwrap())
+}
+
 pub fn member(id: NodeId) -> Member {
     Member {
         incarnation: 1_000 + id,
@@ -77,7 +94,10 @@ impl Cluster {
             nodes: BTreeMap::new(),
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             loss: 0.0,
+            bytes_max: usize::MAX,
+            bytes_seen: 0,
             delay_ms: (1, 4),
             spoil: None,
             rng: fastrand::Rng::with_seed(seed),
@@ -175,7 +195,9 @@ impl Cluster {
         self.with(|state| {
             state.cut.clear();
             state.stalled.clear();
+            state.strangers.clear();
             state.loss = 0.0;
+            state.bytes_max = usize::MAX;
         });
     }
 
@@ -216,6 +238,16 @@ impl Cluster {
             (applied.len() == 1 && one.is_some_and(|(applied, last)| applied == last)).then_some(())
         })
         .await;
+    }
+
+    /// Invariant: the same entries lead to the same state at every node.
+    pub async fn agree(&self) {
+        self.settle().await;
+        let mut states: Vec<Store> = Vec::new();
+        for (_, node) in self.nodes() {
+            states.push(node.read(Level::Local, Clone::clone).await.unwrap().value);
+        }
+        assert!(states.windows(2).all(|pair| pair[0] == pair[1]));
     }
 
     /// Invariant: a term has one leader. Call it often.
@@ -283,10 +315,18 @@ impl Transport for Port {
         // A task of its own: what was sent arrives, also when the sender gives up.
         let task = tokio::spawn(async move {
             let port = Port { cluster, me };
+            let fits = port.cluster.with(|state| {
+                state.bytes_seen = state.bytes_seen.max(request.len());
+                request.len() <= state.bytes_max
+            });
+            if !fits {
+                std::future::pending::<()>().await;
+            }
             port.carry(me, node).await;
             let target = port.cluster.with(|state| state.nodes.get(&node).cloned());
             let target = target.ok_or(TransportError::Unreachable(address))?;
-            let answer = target.receive(Some(me), port.deliver(node, request)).await;
+            let known = port.cluster.with(|state| !state.strangers.contains(&me));
+            let answer = target.receive(known.then_some(me), port.deliver(node, request)).await;
             drop(target);
             port.carry(node, me).await;
             Ok(answer)
