@@ -34,12 +34,9 @@ impl Answer for Answering {
                     Ok(cluster.control().receive(node, body).await)
                 }
                 CallKind::Join => {
-                    let joined =
-                        joining::answer(cluster, registrar.ca(), &from, &body, self.clock.wall()).await;
-                    joined.map_err(|error| {
-                        tracing::warn!(hub = %from.hub, name = from.name, %error, "a hub was not taken in");
-                        error.to_string()
-                    })
+                    let now = self.clock.wall();
+                    let reply = joining::answer(cluster, registrar.ca(), &from, &body, now).await;
+                    reply.map_err(|error| error.to_string())
                 }
                 CallKind::Renew => renewing::answer(cluster, &registrar, &from, &body)
                     .await
