@@ -12,6 +12,7 @@ mod agent;
 mod api;
 mod draining;
 mod enrolment;
+mod locking;
 mod process;
 mod retention;
 mod sessions;

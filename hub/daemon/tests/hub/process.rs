@@ -13,10 +13,10 @@ use serde_json::Value;
 use crate::agent::Agent;
 use crate::world::soon;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace-hub");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace-hub");
 
 /// A hub in a process of its own, killed when dropped.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -26,21 +26,21 @@ impl Drop for Process {
     }
 }
 
-fn call(arguments: &[&str]) -> Output {
+pub fn call(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).env_remove("MILLRACE_HUB_DATA").output().unwrap()
 }
 
-fn answer(arguments: &[&str]) -> String {
+pub fn answer(arguments: &[&str]) -> String {
     let output = call(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn json(arguments: &[&str]) -> Value {
+pub fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&answer(arguments)).unwrap()
 }
 
-async fn run(data: &Path) -> (Process, Runtime) {
+pub async fn run(data: &Path) -> (Process, Runtime) {
     run_as(Command::new(PROGRAM), data).await
 }
 
@@ -74,7 +74,7 @@ fn dialer() -> Dialer {
     Dialer::new(ClientOptions::new(std::sync::Arc::new(move || clock.wall())))
 }
 
-fn signal(process: &Process, name: &str) {
+pub fn signal(process: &Process, name: &str) {
     let pid = process.0.id().to_string();
     assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
