@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_host::Clock;
 use millrace_hub::{Places, Runtime};
+use millrace_journal::decisions::{DecisionLog, LogOptions};
 use millrace_link::{CertificateRequest, ClientOptions, Dialer};
 use millrace_model::Wall;
 use serde_json::Value;
@@ -221,7 +222,14 @@ async fn the_command_line_works_with_and_without_a_running_hub() {
     signal(&process, "TERM");
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
     assert!(!data.join("runtime.json").exists() && !data.join("admin.sock").exists());
+    let decisions = || {
+        let log = DecisionLog::open(&data.join("control/control-log.db"), &LogOptions::default()).unwrap();
+        (log.head(), log.vote())
+    };
+    let before = decisions();
     assert_eq!(json(&["verify", "--data", data_text, "--json"])["clean"], true);
+    assert_eq!(json(&["devices", "--data", data_text, "--json"])["devices"], serde_json::json!([]));
+    assert_eq!(decisions(), before, "whoever only looks takes no part in deciding");
 }
 
 #[tokio::test]
