@@ -46,8 +46,14 @@ use millrace_host::Failure;
 
 /// Jobs that wait for the journal's thread: one commit, and what damage there is to move aside.
 const WRITER_QUEUE_MAX: usize = 256;
-/// Connections beyond the quota that are kept for as long as it takes to say goodbye.
+/// Devices' connections beyond the quota that are kept for as long as it takes the engine to say goodbye in words. Further ones are
+/// closed as soon as their handshake has shown that they are devices.
 const OVER_QUOTA_MAX: usize = 256;
+/// Connections beside those of devices, so that in a storm of agents that come back another hub always finds a place: handshakes
+/// under way, as many that were just turned away and linger for a moment, and eight connections each of 64 hubs.
+const BESIDE_DEVICES_MAX: usize = 2 * millrace_link::limits::HANDSHAKES_MAX + 8 * 64;
+/// Connections to the HTTP API. One more gets `503 busy`.
+const WEB_CONNECTIONS_MAX: usize = 256;
 /// Page cache of a connection that only reads.
 const READER_CACHE_BYTES: u64 = 8 << 20;
 
@@ -220,9 +226,10 @@ impl Hub {
             witness,
         };
         let Doors { listener, web, socket, quic, http } = doors;
+        let devices_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX);
         let mut tasks = vec![
             tokio::spawn(hubs.tell(handle.clone(), shutdown.clone())),
-            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()))),
+            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()), devices_max)),
             serve_web(web, &api, config.http_writable, &shutdown),
             serve_socket(socket, &api, &shutdown),
             tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
@@ -365,8 +372,7 @@ fn listen(
     let wall = clock.clone();
     let mut options = ServerOptions::new(identity, admission, Arc::new(move || wall.wall()));
     options.grace = config.certificate_grace;
-    // Those over the quota are told so by the engine, in words.
-    options.connections_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX);
+    options.connections_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX + BESIDE_DEVICES_MAX);
     Listener::bind(config.quic, options).map_err(|error| {
         Failure::new(Exit::Unavailable, error.to_string()).hint("is another hub running? See `quic.listen`")
     })
@@ -484,7 +490,7 @@ fn serve_web(
     shutdown: &Shutdown,
 ) -> tokio::task::JoinHandle<()> {
     let writing = if writable { api.writing_routes() } else { api.read_only_routes() };
-    let limits = HttpLimits { connections_max: 256, ..HttpLimits::DEFAULTS };
+    let limits = HttpLimits { connections_max: WEB_CONNECTIONS_MAX, ..HttpLimits::DEFAULTS };
     let host = host_routes(api.pulse(), api.metrics());
     tokio::spawn(serve(listener, api.routes().merge(writing).merge(host), limits, shutdown.clone()))
 }

@@ -10,6 +10,7 @@
 
 mod agent;
 mod api;
+mod door;
 mod draining;
 mod enrolment;
 mod locking;
