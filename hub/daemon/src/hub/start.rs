@@ -28,7 +28,7 @@ use crate::cluster::upkeep::Own;
 use crate::config::{Config, Preset};
 use crate::driver::input::Input;
 use crate::driver::{CHECKS_RUNNING_MAX, Driver, DriverHandle, LOADS_RUNNING_MAX, Parts};
-use crate::http::{Api, ApiParts, WATCHERS_MAX};
+use crate::http::{ADMIN_CONNECTIONS_MAX, Api, ApiParts, Limited, WATCHERS_MAX};
 use crate::hubs::Hubs;
 use crate::meters::Meters;
 use crate::opening::{self, StoreError};
@@ -500,7 +500,7 @@ fn serve_socket(listener: UnixListener, api: &Api, shutdown: &Shutdown) -> tokio
     let routes = api.routes().merge(api.writing_routes()).merge(api.admin_routes()).merge(host);
     let shutdown = shutdown.clone();
     let served =
-        axum::serve(listener, routes).with_graceful_shutdown(async move { shutdown.triggered().await });
+        axum::serve(Limited::new(listener, ADMIN_CONNECTIONS_MAX), routes).with_graceful_shutdown(async move { shutdown.triggered().await });
     tokio::spawn(async move {
         if let Err(error) = served.await {
             tracing::error!(%error, "the admin socket is closed");
