@@ -7,6 +7,7 @@ use millrace_host::http::Health;
 use millrace_host::systemd::{Verdict, Watchdog};
 
 use crate::health::commits::Commits;
+use crate::health::draining::Draining;
 
 /// What the parts of the hub say about themselves.
 #[derive(Debug)]
@@ -15,9 +16,10 @@ pub struct Pulse {
     pub watchdog: Watchdog,
     /// When commits were asked for and flushed.
     pub commits: Commits,
+    /// Whether agents are sent elsewhere.
+    pub draining: Draining,
     serving: AtomicBool,
     full: AtomicBool,
-    draining: AtomicBool,
     judged: Mutex<Option<String>>,
     failed: OnceLock<String>,
 }
@@ -29,9 +31,9 @@ impl Pulse {
         Self {
             watchdog,
             commits: Commits::default(),
+            draining: Draining::default(),
             serving: AtomicBool::new(false),
             full: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
             judged: Mutex::default(),
             failed: OnceLock::new(),
         }
@@ -51,17 +53,6 @@ impl Pulse {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
-    }
-
-    /// Whether agents are sent elsewhere.
-    pub fn draining(&self, draining: bool) {
-        self.draining.store(draining, Ordering::Relaxed);
-    }
-
-    /// Whether they are, by an operator's wish.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
     }
 
     /// What the hub finds wrong with itself; see [`crate::health`].
@@ -96,7 +87,7 @@ impl Health for Pulse {
         if !self.serving.load(Ordering::Relaxed) {
             return Err("the hub is starting or stopping".to_owned());
         }
-        if self.draining.load(Ordering::Relaxed) {
+        if self.draining.is_asked() {
             return Err("the hub drains: agents go elsewhere; `millrace-hub drain --off` ends it".to_owned());
         }
         if self.full.load(Ordering::Relaxed) {
@@ -116,8 +107,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn readiness_and_health_name_what_is_missing() {
+    #[tokio::test]
+    async fn readiness_and_health_name_what_is_missing() {
+        let (driver, _inputs) = crate::driver::DriverHandle::fake();
         let (clock, hand) = Clock::manual(Wall(0));
         let pulse = Pulse::new(Watchdog::new(clock));
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("starting"));
@@ -126,9 +118,9 @@ mod tests {
         pulse.full(true);
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("budget"));
         pulse.full(false);
-        pulse.draining(true);
+        pulse.draining.ask(true, &driver).await;
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("--off"));
-        pulse.draining(false);
+        pulse.draining.ask(false, &driver).await;
         pulse.judged(Some("the disk is slow".to_owned()));
         assert_eq!((pulse.healthy(), pulse.ready()), (Ok(()), Err("the disk is slow".to_owned())));
         pulse.judged(None);
