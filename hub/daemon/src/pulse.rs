@@ -1,13 +1,23 @@
 //! The pulse: whether the hub does its work, as `/healthz`, `/readyz` and the watchdog see it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use millrace_host::http::Health;
 use millrace_host::systemd::{Verdict, Watchdog};
 
 use crate::health::commits::Commits;
 use crate::health::draining::Draining;
+
+/// What a hub may lack and must have before it takes agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A place in the table of its cluster.
+    Table,
+    /// A life of its store that counts for something.
+    Life,
+}
 
 /// What the parts of the hub say about themselves.
 #[derive(Debug)]
@@ -20,6 +30,7 @@ pub struct Pulse {
     pub draining: Draining,
     serving: AtomicBool,
     full: AtomicBool,
+    lacking: Mutex<BTreeMap<Need, String>>,
     judged: Mutex<Option<String>>,
     failed: OnceLock<String>,
 }
@@ -34,6 +45,7 @@ impl Pulse {
             draining: Draining::default(),
             serving: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            lacking: Mutex::default(),
             judged: Mutex::default(),
             failed: OnceLock::new(),
         }
@@ -53,6 +65,18 @@ impl Pulse {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// What is lacking, and why; `None`: it is there.
+    pub fn lacks(&self, need: Need, why: Option<String>) {
+        match why {
+            Some(why) => drop(self.lacking().insert(need, why)),
+            None => drop(self.lacking().remove(&need)),
+        }
+    }
+
+    fn lacking(&self) -> MutexGuard<'_, BTreeMap<Need, String>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the hub finds wrong with itself; see [`crate::health`].
@@ -87,6 +111,9 @@ impl Health for Pulse {
         if !self.serving.load(Ordering::Relaxed) {
             return Err("the hub is starting or stopping".to_owned());
         }
+        if let Some(why) = self.lacking().values().next() {
+            return Err(why.clone());
+        }
         if self.draining.is_asked() {
             return Err("the hub drains: agents go elsewhere; `millrace-hub drain --off` ends it".to_owned());
         }
@@ -118,6 +145,9 @@ mod tests {
         pulse.full(true);
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("budget"));
         pulse.full(false);
+        pulse.lacks(Need::Table, Some("not in the table yet".to_owned()));
+        assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("table"));
+        pulse.lacks(Need::Table, None);
         pulse.draining.ask(true, &driver).await;
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("--off"));
         pulse.draining.ask(false, &driver).await;

@@ -226,21 +226,25 @@ impl Hub {
             witness,
         };
         let Doors { listener, web, socket, quic, http } = doors;
+        let mut crew = linked.crew;
+        crew.begin("telling agents of the hubs", hubs.tell(handle.clone(), shutdown.clone()));
         let devices_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX);
-        let mut tasks = vec![
-            tokio::spawn(hubs.tell(handle.clone(), shutdown.clone())),
-            tokio::spawn(reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()), devices_max)),
-            serve_web(web, &api, config.http_writable, &shutdown),
-            serve_socket(socket, &api, &shutdown),
-            tokio::spawn(pulse.watchdog.clone().run(shutdown.clone())),
-            tokio::spawn(cut_revoked(cluster.clone(), handle.clone(), shutdown.clone())),
-        ];
-        tasks.extend(linked.tasks);
+        let receiving = reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()), devices_max);
+        crew.begin("reception", receiving);
+        crew.begin("the HTTP API", serve_web(web, &api, config.http_writable, &shutdown));
+        crew.attempt("the admin socket", serve_socket(socket, &api, &shutdown));
+        let (watchdog, ended) = (pulse.watchdog.clone(), shutdown.clone());
+        crew.begin("the watchdog", async move {
+            watchdog.run(ended.clone()).await;
+            // Where the service manager asks for none, there is nothing to do.
+            ended.triggered().await;
+        });
+        crew.begin("revocations", cut_revoked(cluster.clone(), handle.clone(), shutdown.clone()));
         let shows = Shows { identity: showing, own: linked.own, profile: linked.profile };
         let gossip = linked.gossip;
         #[rustfmt::skip]
         let hub = Self {
-            config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, tasks, quic, http,
+            config, clock, shutdown, listener, registrar, pulse, writer, handle, driver, crew, quic, http,
             schedules, looking, hub, cluster, peers, gossip, shows, rereading: None,
         };
         hub.announce()?;
@@ -488,24 +492,24 @@ fn serve_web(
     api: &Api,
     writable: bool,
     shutdown: &Shutdown,
-) -> tokio::task::JoinHandle<()> {
+) -> impl Future<Output = ()> + use<> {
     let writing = if writable { api.writing_routes() } else { api.read_only_routes() };
     let limits = HttpLimits { connections_max: WEB_CONNECTIONS_MAX, ..HttpLimits::DEFAULTS };
     let host = host_routes(api.pulse(), api.metrics());
-    tokio::spawn(serve(listener, api.routes().merge(writing).merge(host), limits, shutdown.clone()))
+    serve(listener, api.routes().merge(writing).merge(host), limits, shutdown.clone())
 }
 
-fn serve_socket(listener: UnixListener, api: &Api, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
+fn serve_socket(
+    listener: UnixListener,
+    api: &Api,
+    shutdown: &Shutdown,
+) -> impl Future<Output = Result<(), Failure>> + use<> {
     let host = host_routes(api.pulse(), api.metrics());
     let routes = api.routes().merge(api.writing_routes()).merge(api.admin_routes()).merge(host);
     let shutdown = shutdown.clone();
-    let served =
-        axum::serve(Limited::new(listener, ADMIN_CONNECTIONS_MAX), routes).with_graceful_shutdown(async move { shutdown.triggered().await });
-    tokio::spawn(async move {
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the admin socket is closed");
-        }
-    })
+    let served = axum::serve(Limited::new(listener, ADMIN_CONNECTIONS_MAX), routes)
+        .with_graceful_shutdown(async move { shutdown.triggered().await });
+    async move { served.await.map_err(|error| Failure::io("the admin socket is closed", &error)) }
 }
 
 #[cfg(test)]
