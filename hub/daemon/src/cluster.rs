@@ -39,7 +39,7 @@ use millrace_hub_control::kv::{Command, Outcome, Txn};
 use millrace_hub_control::{Control, ControlError};
 use millrace_model::{DeviceId, Incarnation, NodeId};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::registry::book::Book;
 use knowledge::Knowledge;
@@ -60,6 +60,7 @@ struct Parts {
     incarnation: Incarnation,
     knowledge: Knowledge,
     following: Mutex<Option<JoinHandle<()>>>,
+    follower: AbortHandle,
 }
 
 impl Cluster {
@@ -71,8 +72,8 @@ impl Cluster {
         let knowledge = Knowledge::of(&control).await?;
         let me = NodeId(control.id());
         let following = tokio::spawn(knowledge.clone().follow(control.clone()));
-        let following = Mutex::new(Some(following));
-        Ok(Self(Arc::new(Parts { control, me, epoch, incarnation, knowledge, following })))
+        let (follower, following) = (following.abort_handle(), Mutex::new(Some(following)));
+        Ok(Self(Arc::new(Parts { control, me, epoch, incarnation, knowledge, following, follower })))
     }
 
     /// The replicated core.
@@ -140,10 +141,14 @@ impl Cluster {
         self.0.knowledge.caught_up(revision).await;
     }
 
+    /// The task that follows the decisions: when it ends, nothing that is decided is known here any more. For whoever asks first.
+    pub(crate) fn following(&self) -> Option<JoinHandle<()>> {
+        self.0.following.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Stops taking part. What was proposed and not answered is unknown.
     pub async fn close(&self) {
-        let following = self.0.following.lock().unwrap_or_else(PoisonError::into_inner).take();
-        following.inspect(JoinHandle::abort);
+        self.0.follower.abort();
         self.control().close().await;
     }
 }

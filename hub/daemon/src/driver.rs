@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_host::systemd::Progress;
-use millrace_host::{Clock, Shutdown};
+use millrace_host::{Clock, Exit, Shutdown};
 use millrace_hub_engine::{Engine, Event, LinkId, Retained};
 use millrace_journal::WriterHandle;
 use millrace_model::store::Change;
@@ -117,6 +117,16 @@ pub enum Ended {
     /// What the cluster decides can be neither written nor read: the process must end, the next one verifies.
     #[error("this hub's part in its cluster's decisions has ended: {0}")]
     Decisions(String),
+    /// A task that the hub needs has ended too early.
+    #[error("a task that the hub needs has ended: {name}: {why}")]
+    Task {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        why: String,
+        /// What the process is to end with.
+        exit: Exit,
+    },
     /// The journal's thread is gone. A fault in the program.
     #[error("the journal's thread has ended")]
     WriterGone,

@@ -9,21 +9,22 @@
 //!
 //! Promise: a hub that cannot flush leaves by itself: a poisoned store ends the process (`hub`), a commit that is stuck sends the agents
 //! elsewhere, and the watchdog ends a process that does not recover.
-//! Absent: judging other hubs (gossip), draining by an operator.
+//! Absent: judging other hubs (gossip).
 //!
 //! | room | what stands there |
 //! |---|---|
 //! | [`judge`] | the rules, pure, with every threshold and its reason |
 //! | [`commits`] | when commits were asked for and flushed |
+//! | [`draining`] | agents go elsewhere: by this hub's judgement, or an operator's |
 
 pub mod commits;
+pub mod draining;
 pub mod judge;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_host::{Clock, Shutdown};
-use millrace_hub_engine::Event;
 use millrace_hub_engine::membership::Profile;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -91,10 +92,8 @@ async fn run(parts: HealthParts, told: watch::Sender<Judgement>) {
                 None => tracing::info!("this hub is well again"),
             }
         }
-        // While an operator drains, that stays as it is.
-        if judgement.leave != before.leave && (judgement.leave || !parts.pulse.is_draining()) {
-            parts.driver.tell(Input::Event(Event::Drain { on: judgement.leave })).await;
-        }
+        // When the driver has ended, so does the process.
+        parts.pulse.draining.judge(judgement.leave, &parts.driver).await;
     }
     // Gossip says goodbye anyway; until then nobody is to come.
     parts.profile.send_modify(|profile| profile.draining = true);
@@ -131,7 +130,7 @@ fn facts(parts: &HealthParts, lag: Duration) -> Facts {
 fn show(parts: &HealthParts, judgement: &Judgement) {
     parts.pulse.judged(judgement.problem.clone());
     parts.meters.load.set(i64::from(judgement.load_permille));
-    let draining = judgement.leave || parts.pulse.is_draining();
+    let draining = judgement.leave || parts.pulse.draining.is_asked();
     parts.profile.send_if_modified(|profile| {
         let shown = (judgement.load_permille, draining);
         let changed = (profile.load_permille, profile.draining) != shown;
@@ -143,6 +142,7 @@ fn show(parts: &HealthParts, judgement: &Judgement) {
 #[cfg(test)]
 mod tests {
     use millrace_host::systemd::Watchdog;
+    use millrace_hub_engine::Event;
     use millrace_hub_engine::membership::Fullness;
     use millrace_model::{HubId, Moment, Wall};
 

@@ -16,6 +16,7 @@ mod owners;
 mod parameters;
 mod records;
 mod route;
+mod socket;
 mod status;
 mod tail;
 mod watching;
@@ -55,6 +56,9 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Body of a request that changes keys: a whole entry of the log (1.4 MiB), in base 64 as JSON.
 const WRITING_BYTES_MAX: usize = 2 << 20;
+/// Connections to the admin socket: 512 clients of a benchmark that each hold one, and as many for all other tools and watchers of
+/// this machine. One more is answered with `503 busy`.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 1_024;
 /// Watchers of keys at once.
 pub(crate) const WATCHERS_MAX: usize = watching::WATCHERS_MAX;
 
@@ -108,6 +112,7 @@ pub(crate) use admin::{TokenRequest, shown as shown_token};
 pub(crate) use devices::merged as merged_devices;
 pub(crate) use records::for_peer as records_for_peer;
 pub(crate) use route::DrainRequest;
+pub(crate) use socket::Limited;
 
 type Answer = Result<Json<Value>, Problem>;
 

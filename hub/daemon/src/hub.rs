@@ -5,9 +5,11 @@
 //! Absent: the command line, signals.
 
 mod answering;
+mod crew;
 pub mod founding;
 pub(crate) mod identity;
 mod linking;
+mod lives;
 mod start;
 pub mod taking_part;
 
@@ -35,6 +37,7 @@ use crate::peers::Peers;
 use crate::pulse::Pulse;
 use crate::registrar::Registrar;
 use crate::retention::{self, Looking};
+use crew::{Crew, Leaver};
 
 pub(crate) use start::{load_ca, open_sightings, registry_failure, store_failure};
 
@@ -44,6 +47,8 @@ const IDENTITY_CHECK: Duration = Duration::from_secs(1_800);
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// How often it looks whether it still takes part in its cluster's decisions.
 const STOPPED_CHECK: Duration = Duration::from_secs(1);
+/// How long the driver may take to say why it ended, when those who talk to it end first.
+const VERDICT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long callers and the journal's thread may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(6);
 
@@ -58,7 +63,7 @@ pub struct Hub {
     writer: Writer,
     handle: DriverHandle,
     driver: JoinHandle<Ended>,
-    tasks: Vec<JoinHandle<()>>,
+    crew: Crew,
     quic: SocketAddr,
     http: SocketAddr,
     schedules: Schedules,
@@ -66,7 +71,8 @@ pub struct Hub {
     hub: HubId,
     cluster: Cluster,
     peers: Peers,
-    gossip: JoinHandle<()>,
+    /// A crew of its own: its goodbye is waited for before connections are cut.
+    gossip: Crew,
     shows: Shows,
     rereading: Option<Rereading>,
 }
@@ -122,19 +128,36 @@ impl Hub {
         let mut identity = ticks(IDENTITY_CHECK);
         let mut status = ticks(STATUS_EVERY);
         let ended = loop {
-            tokio::select! {
-                ended = &mut self.driver => break ended,
-                () = requested(&mut reload) => self.reload().await,
-                _ = identity.tick() => self.renew_own().await,
-                _ = status.tick() => self.tell_systemd().await,
-                why = stopped(self.cluster.clone()) => break Ok(Ended::Decisions(why)),
+            let left = tokio::select! {
+                ended = &mut self.driver => break driven(ended),
+                left = self.crew.leaver() => left,
+                left = self.gossip.leaver() => left,
+                () = requested(&mut reload) => { self.reload().await; continue }
+                _ = identity.tick() => { self.renew_own().await; continue }
+                _ = status.tick() => { self.tell_systemd().await; continue }
+                why = stopped(self.cluster.clone()) => break Ended::Decisions(why),
+            };
+            if let Some(ended) = self.without(left).await {
+                break ended;
             }
         };
-        let ended = ended.unwrap_or_else(|error| {
-            tracing::error!(%error, "the driver broke: this is a fault in the program");
-            Ended::WriterGone
-        });
         self.end(&ended).await
+    }
+
+    /// What the end of a task means; `None`: it was told to end.
+    async fn without(&mut self, left: Leaver) -> Option<Ended> {
+        if self.shutdown.is_triggered() && left.failure.is_none() {
+            return None;
+        }
+        tracing::error!(name = left.name, why = left.why(), "a task of the hub has ended");
+        // Whoever talked to the driver ends with it, and it says why; likewise with the consensus.
+        if let Ok(ended) = timeout(VERDICT_PATIENCE, &mut self.driver).await {
+            return Some(driven(ended));
+        }
+        if let Err(ControlError::Stopped(why)) = self.cluster.control().quorum() {
+            return Some(Ended::Decisions(why));
+        }
+        Some(Ended::Task { name: left.name, why: left.why(), exit: left.exit() })
     }
 
     async fn end(self, ended: &Ended) -> Exit {
@@ -145,6 +168,7 @@ impl Hub {
             Ended::Poisoned(_) | Ended::Decisions(_) => {
                 (Exit::Io, CloseCode::Internal, "the hub's store failed")
             }
+            Ended::Task { exit, .. } => (*exit, CloseCode::Internal, "the hub failed"),
             Ended::WriterGone => (Exit::Internal, CloseCode::Internal, "the hub failed"),
         };
         if exit != Exit::Ok {
@@ -154,14 +178,9 @@ impl Hub {
         self.shutdown.trigger();
         self.schedules.shutdown().await;
         // The others hear that it leaves before their connections are cut.
-        if timeout(END_PATIENCE, self.gossip).await.is_err() {
-            tracing::warn!("gossip does not end: the others notice by themselves");
-        }
+        self.gossip.end(END_PATIENCE).await;
         self.listener.close(code, text).await;
-        for task in self.tasks {
-            // What has not ended by then is cut with the process.
-            let _ = timeout(END_PATIENCE, task).await;
-        }
+        self.crew.end(END_PATIENCE).await;
         let writer = self.writer;
         self.peers.close(code, text).await;
         if timeout(END_PATIENCE, self.cluster.close()).await.is_err() {
@@ -262,6 +281,13 @@ impl Hub {
     }
 }
 
+fn driven(ended: Result<Ended, tokio::task::JoinError>) -> Ended {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(%error, "the driver broke: this is a fault in the program");
+        Ended::WriterGone
+    })
+}
+
 /// Waits until this hub has stopped taking part in its cluster's decisions: its disk failed.
 async fn stopped(cluster: Cluster) -> String {
     let mut look = ticks(STOPPED_CHECK);
@@ -283,5 +309,42 @@ async fn requested(reload: &mut Option<Reload>) {
     match reload {
         Some(reload) => reload.requested().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::About;
+
+    async fn hub(dir: &tempfile::TempDir) -> Hub {
+        let clock = Clock::system();
+        let about =
+            About { name: "hub-1".into(), region: "north".into(), addresses: vec!["127.0.0.1:0".into()] };
+        founding::found(dir.path(), &about, None, clock.wall()).unwrap();
+        let mut config = crate::config::defaults(dir.path()).unwrap();
+        let here: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        (config.quic, config.http) = (here, here);
+        Hub::start(config, clock, Shutdown::manual()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_has_lost_a_task_ends_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut hub = hub(&dir).await;
+        let pulse = Arc::clone(&hub.pulse);
+        hub.crew.begin("a task of the test", async { panic!("a fault") });
+        assert_eq!(hub.run(None).await, Exit::Internal);
+        let said = millrace_host::http::Health::healthy(pulse.as_ref()).unwrap_err();
+        assert!(said.contains("a task of the test") && said.contains("a fault"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_is_told_to_stop_waits_for_nobody_who_does_not_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = hub(&dir).await;
+        hub.shutdown.trigger();
+        // One task that does not end would take all of it.
+        assert_eq!(timeout(END_PATIENCE, hub.run(None)).await, Ok(Exit::Ok));
     }
 }

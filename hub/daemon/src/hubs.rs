@@ -108,12 +108,6 @@ impl Hubs {
         self.change(|view| view.draining = on)
     }
 
-    /// Whether this hub drains: gossip should say so.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.0.borrow().draining
-    }
-
     /// Everything, as of now.
     #[must_use]
     pub fn view(&self) -> View {

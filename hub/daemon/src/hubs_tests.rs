@@ -65,7 +65,7 @@ fn a_hub_that_drains_says_so_of_itself_before_gossip_does() {
     let own = endpoints(&[listed(1)], &BTreeMap::new()).remove(0);
     let hubs = Hubs::alone(&own);
     assert_eq!(hubs.view().endpoints(), std::slice::from_ref(&own));
-    assert!(hubs.drain(true) && !hubs.drain(true) && hubs.is_draining());
+    assert!(hubs.drain(true) && !hubs.drain(true) && hubs.view().draining);
     hubs.decided(NodeId(2), vec![listed(1), listed(2)], Placement::default());
     hubs.heard(BTreeMap::from([(NodeId(1), WELL), (NodeId(2), WELL)]));
     let draining: Vec<bool> = hubs.view().endpoints().iter().map(|hub| hub.draining).collect();

@@ -1,12 +1,23 @@
 //! The pulse: whether the hub does its work, as `/healthz`, `/readyz` and the watchdog see it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use millrace_host::http::Health;
 use millrace_host::systemd::{Verdict, Watchdog};
 
 use crate::health::commits::Commits;
+use crate::health::draining::Draining;
+
+/// What a hub may lack and must have before it takes agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A place in the table of its cluster.
+    Table,
+    /// A life of its store that counts for something.
+    Life,
+}
 
 /// What the parts of the hub say about themselves.
 #[derive(Debug)]
@@ -15,9 +26,11 @@ pub struct Pulse {
     pub watchdog: Watchdog,
     /// When commits were asked for and flushed.
     pub commits: Commits,
+    /// Whether agents are sent elsewhere.
+    pub draining: Draining,
     serving: AtomicBool,
     full: AtomicBool,
-    draining: AtomicBool,
+    lacking: Mutex<BTreeMap<Need, String>>,
     judged: Mutex<Option<String>>,
     failed: OnceLock<String>,
 }
@@ -29,9 +42,10 @@ impl Pulse {
         Self {
             watchdog,
             commits: Commits::default(),
+            draining: Draining::default(),
             serving: AtomicBool::new(false),
             full: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
+            lacking: Mutex::default(),
             judged: Mutex::default(),
             failed: OnceLock::new(),
         }
@@ -53,15 +67,16 @@ impl Pulse {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Whether agents are sent elsewhere.
-    pub fn draining(&self, draining: bool) {
-        self.draining.store(draining, Ordering::Relaxed);
+    /// What is lacking, and why; `None`: it is there.
+    pub fn lacks(&self, need: Need, why: Option<String>) {
+        match why {
+            Some(why) => drop(self.lacking().insert(need, why)),
+            None => drop(self.lacking().remove(&need)),
+        }
     }
 
-    /// Whether they are, by an operator's wish.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    fn lacking(&self) -> MutexGuard<'_, BTreeMap<Need, String>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the hub finds wrong with itself; see [`crate::health`].
@@ -96,7 +111,10 @@ impl Health for Pulse {
         if !self.serving.load(Ordering::Relaxed) {
             return Err("the hub is starting or stopping".to_owned());
         }
-        if self.draining.load(Ordering::Relaxed) {
+        if let Some(why) = self.lacking().values().next() {
+            return Err(why.clone());
+        }
+        if self.draining.is_asked() {
             return Err("the hub drains: agents go elsewhere; `millrace-hub drain --off` ends it".to_owned());
         }
         if self.full.load(Ordering::Relaxed) {
@@ -116,8 +134,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn readiness_and_health_name_what_is_missing() {
+    #[tokio::test]
+    async fn readiness_and_health_name_what_is_missing() {
+        let (driver, _inputs) = crate::driver::DriverHandle::fake();
         let (clock, hand) = Clock::manual(Wall(0));
         let pulse = Pulse::new(Watchdog::new(clock));
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("starting"));
@@ -126,9 +145,12 @@ mod tests {
         pulse.full(true);
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("budget"));
         pulse.full(false);
-        pulse.draining(true);
+        pulse.lacks(Need::Table, Some("not in the table yet".to_owned()));
+        assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("table"));
+        pulse.lacks(Need::Table, None);
+        pulse.draining.ask(true, &driver).await;
         assert!(pulse.healthy().is_ok() && pulse.ready().unwrap_err().contains("--off"));
-        pulse.draining(false);
+        pulse.draining.ask(false, &driver).await;
         pulse.judged(Some("the disk is slow".to_owned()));
         assert_eq!((pulse.healthy(), pulse.ready()), (Ok(()), Err("the disk is slow".to_owned())));
         pulse.judged(None);

@@ -1,12 +1,13 @@
 //! Reception: takes whoever passed the listener's door to where they belong.
 //!
-//! Promise: sessions and enrolments each have their own task; enrolments are few at a time and refused beyond that.
+//! Promise: sessions and enrolments each have their own task; enrolments are few at a time and refused beyond that; however many
+//! agents come, hubs are served.
 //! Absent: who passes the door (the registry), what is said behind it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use millrace_link::{Accepted, EnrolmentConnection, EnrolmentRefusal, Listener};
+use millrace_link::{Accepted, CloseCode, EnrolmentConnection, EnrolmentRefusal, Listener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -26,8 +27,10 @@ pub(crate) fn next_link() -> u64 {
 }
 
 /// Takes connections until the listener is closed, then waits for those that are open.
-/// Hubs are served by `peers`; without those they are turned away like everybody who is no device.
-pub async fn receive(listener: Arc<Listener>, sessions: Sessions, peers: Option<Peers>) {
+/// Hubs are served by `peers`; without those they are turned away like everybody who is no device. Of devices so many are kept at
+/// once; one more is closed, so that their number leaves places for hubs.
+pub async fn receive(listener: Arc<Listener>, sessions: Sessions, peers: Option<Peers>, devices_max: usize) {
+    let devices = Arc::new(Semaphore::new(devices_max.min(Semaphore::MAX_PERMITS)));
     let enrolments = Arc::new(Semaphore::new(ENROLMENTS_MAX));
     let mut tasks = JoinSet::new();
     loop {
@@ -41,9 +44,21 @@ pub async fn receive(listener: Arc<Listener>, sessions: Sessions, peers: Option<
                 Some(peers) if connection.peer().hub().is_some() => {
                     tasks.spawn(async move { peers.serve(connection).await });
                 }
-                _ => {
-                    tasks.spawn(sessions.clone().serve(next_link(), connection));
-                }
+                _ => match Arc::clone(&devices).try_acquire_owned() {
+                    Ok(place) => {
+                        let session = sessions.clone().serve(next_link(), connection);
+                        tasks.spawn(async move {
+                            session.await;
+                            drop(place);
+                        });
+                    }
+                    Err(_) => {
+                        connection.close(
+                            CloseCode::Shutdown,
+                            "this hub has as many agents as it takes: try another",
+                        );
+                    }
+                },
             },
             Some(Accepted::Enrolment(connection)) => {
                 tasks.spawn(enrol(connection, sessions.clone(), Arc::clone(&enrolments)));

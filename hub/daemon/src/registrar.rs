@@ -90,6 +90,8 @@ pub struct TokenOrder {
     pub hub: bool,
     /// The hub whose place it takes.
     pub replace: Option<String>,
+    /// Whether the hub only votes: with this token a witness joins, and without only a hub that keeps readings.
+    pub witness: bool,
 }
 
 /// Issues what the registry allows.
@@ -249,8 +251,8 @@ impl Registrar {
             name.ok_or_else(|| refused(EnrolmentRefusal::NotPermitted, "a hub needs a name: give --name"))?;
         let issued = self.issue(&request.csr_der, Role::Hub(hub), &name);
         let (pem, certificate) = issued.map_err(|error| not_issued(&error))?;
-        let replace = token.replace.clone();
-        let record = EnrolledRecord { key: certificate.key, name: name.clone(), replace, at: now };
+        let (replace, witness) = (token.replace.clone(), token.witness);
+        let record = EnrolledRecord { key: certificate.key, name: name.clone(), replace, witness, at: now };
         let enrolled = self.registry.enrol_hub(hub, &record, &token.fingerprint).await;
         enrolled.map_err(|error| not_enrolled(&error))?;
         tracing::info!(%hub, name, "a hub is enrolled");
@@ -354,6 +356,7 @@ pub async fn make_token(
         used_by: Vec::new(),
         hub: order.hub,
         replace: order.replace,
+        witness: order.hub.then_some(order.witness),
     };
     registry.add_token(remembered, now).await?;
     Ok(token)

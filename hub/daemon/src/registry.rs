@@ -144,14 +144,8 @@ impl Registry {
         joined.or_else(|| table.enrolled.get(hub).map(|enrolled| enrolled.name.clone()))
     }
 
-    fn seen_here(&self, mut device: Device) -> Device {
-        if let Some(seen) = self.sightings.of(&device.id) {
-            (device.last_seen, device.software) = (Some(seen.at), seen.software);
-            if device.newest_key() == Some(seen.key) {
-                device.key = seen.key;
-            }
-        }
-        device
+    fn seen_here(&self, device: Device) -> Device {
+        self.sightings.added_to(device)
     }
 
     /// Remembers a new join token.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Which;
 use super::look::{number, shown, text};
-use super::offline::Offline;
+use super::offline::{Look, Offline};
 use crate::client::encoded;
 use crate::http::merged_devices;
 use crate::hub;
@@ -57,11 +57,10 @@ impl Devices {
         if let Some(DevicesCommand::Revoke(revoke)) = self.command {
             return revoke.perform().await;
         }
-        let answer = match Offline::unless_running(&self.which).await? {
+        let answer = match Look::unless_running(&self.which).await? {
             None => self.which.client()?.get("/v1/devices").await?,
-            Some(offline) => {
-                let devices = offline.registry().devices();
-                offline.close().await;
+            Some(look) => {
+                let devices = look.devices();
                 json!({ "devices": merged_devices(devices, held(&self.which)?, Clock::system().wall()) })
             }
         };

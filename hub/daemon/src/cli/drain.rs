@@ -6,7 +6,7 @@ use clap::Args;
 use millrace_host::config::Span;
 use millrace_host::terminal::{note, say, say_json};
 use millrace_host::{Exit, Failure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Which;
@@ -45,6 +45,7 @@ impl Drain {
         if !self.off && others == 0 && !self.which.json {
             note("there is no other hub that takes agents: they come back to this one until it stops");
         }
+        let draining = answer.get("draining") == Some(&Value::Bool(true));
         let deadline = Instant::now() + self.wait.map(Span::duration).unwrap_or_default();
         while !self.off && left > 0 && Instant::now() < deadline {
             sleep(LOOK_AGAIN).await;
@@ -55,17 +56,21 @@ impl Drain {
             left = now;
         }
         if self.which.json {
-            say_json(&json!({ "draining": !self.off, "sessions": left, "others": others }))?;
+            say_json(&json!({ "draining": draining, "sessions": left, "others": others }))?;
         } else {
-            say(&format!("{}\n", sentence(self.off, left)))?;
+            say(&format!("{}\n", sentence(self.off, draining, left)))?;
         }
         let waited_in_vain = self.wait.is_some() && left > 0;
         Ok(if waited_in_vain { Exit::Temporary } else { Exit::Ok })
     }
 }
 
-fn sentence(off: bool, left: u64) -> String {
+fn sentence(off: bool, draining: bool, left: u64) -> String {
     match (off, left) {
+        (true, _) if draining => {
+            "nobody asks it to drain any more, but the hub is not well and takes no agents: see `millrace-hub status`"
+                .to_owned()
+        }
         (true, left) => format!("the hub takes agents again; {left} sessions"),
         (false, 0) => "the hub drains, and no session is left".to_owned(),
         (false, left) => format!("the hub drains; {left} sessions left"),
@@ -78,9 +83,10 @@ mod tests {
 
     #[test]
     fn the_answer_says_how_many_are_left() {
-        assert_eq!(sentence(false, 3), "the hub drains; 3 sessions left");
-        assert_eq!(sentence(false, 0), "the hub drains, and no session is left");
-        assert!(sentence(true, 0).contains("again"));
+        assert_eq!(sentence(false, true, 3), "the hub drains; 3 sessions left");
+        assert_eq!(sentence(false, true, 0), "the hub drains, and no session is left");
+        assert!(sentence(true, false, 0).contains("again"));
+        assert!(sentence(true, true, 0).contains("not well"));
         assert_eq!(json!(DrainRequest { on: true }), json!({ "on": true }));
     }
 }

@@ -36,7 +36,8 @@ pub(super) struct Join {
     /// Where agents and other hubs reach it, as HOST:PORT in the order to be tried.
     #[arg(long = "address", value_name = "HOST:PORT", value_delimiter = ',', required = true)]
     addresses: Vec<String>,
-    /// Only vote: a third voice for two sites. It keeps no readings, takes no agents and has no CA.
+    /// Only vote: a third voice for two sites. It keeps no readings, takes no agents and has no CA. The token must have been
+    /// made with --witness.
     #[arg(long)]
     witness: bool,
     /// Answer in JSON.

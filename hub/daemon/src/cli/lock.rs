@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  grant a lease ──▶ wait in the row ──▶ held: fence ──▶ run the command, or wait ──▶ give up, end the lease
-//!        └── renew it every third of its life ──▶ not heard for a whole life: lost ──▶ kill the command, exit 75
+//!        └── renew it every third of its life ──▶ not heard for a whole life: lost ──▶ end the command, exit 75
 //! ```
 //!
-//! Promise: the command is killed before the lease is over, counted from when its last renewal was asked for. Whatever the lock
-//! protects must refuse a fence below the highest that it has seen: a process can be paused between looking and doing.
+//! Promise: the command, with everything that it started, is gone before the lease is over, counted from when its last renewal was
+//! asked for; at once when the hub says that the lease is over already. Whatever the lock protects must refuse a fence below the
+//! highest that it has seen: a process can be paused between looking and doing.
 
-use std::process::{ExitStatus, Stdio};
+mod group;
+
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,25 +19,31 @@ use millrace_host::Exit;
 use millrace_host::config::Span;
 use millrace_host::terminal::{say, say_json_line};
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Which;
 use super::look::number;
 use crate::client::{Client, encoded};
+use group::Group;
 use millrace_host::Failure;
 
 /// How often a lease is renewed within its life.
 const RENEWALS: u32 = 3;
 /// What is left of a lease's life when it counts as lost: the command must be gone before it is over.
 const MARGIN: u32 = 10;
+/// The part of a lease's life that a command gets to end by itself once the lock is lost: half of what is left then.
+const GRACE: u32 = 2 * MARGIN;
+/// How long a command may take to end when nothing is lost and this process was told to end: its lease lives on meanwhile, and so
+/// at most until the lease would count as lost.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// Shortest pause between two tries to renew.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// Hold a lock while a command runs, or until this process is told to end.
 ///
 /// The fence is printed, and the command finds it in MILLRACE_FENCE: hand it on with everything that the lock protects. When
-/// the lock is lost the command is killed and the exit code is 75; otherwise it is the command's own.
+/// the lock is lost the command and everything that it started get SIGTERM, and SIGKILL a twentieth of --ttl later; the exit code is
+/// then 75, and otherwise the command's own. The command runs in a process group of its own and cannot read from a terminal.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  millrace-hub lock nightly-report -- ./report.sh\n  millrace-hub lock line-2 --ttl 30s"
@@ -125,6 +134,16 @@ impl Keeping {
         }
     }
 
+    /// How long a command may take to end by itself.
+    fn grace(&self, lost: bool) -> Duration {
+        let short = self.ttl / GRACE;
+        if lost {
+            return short;
+        }
+        let safe = self.over.saturating_duration_since(Instant::now()).saturating_sub(self.ttl / MARGIN);
+        FAREWELL.min(safe).max(short)
+    }
+
     async fn end(&self, name: &str) {
         // What is not given up ends with the lease.
         let _ = self.client.delete(&format!("/v1/locks/{}?lease={}", encoded(name), self.lease)).await;
@@ -154,6 +173,8 @@ enum Held {
     Told,
     /// The command has ended.
     Ran(ExitStatus),
+    /// The lease is over, or about to be: there is nothing to give up.
+    Lost(Failure),
 }
 
 async fn told_to_end() -> Result<(), Failure> {
@@ -176,44 +197,52 @@ async fn hold(
     command: &[String],
 ) -> Result<Held, Failure> {
     let mut keeping = Keeping::begin(client.clone(), ttl).await?;
-    let lease = keeping.lease;
-    let held = async {
-        let held = acquire(&client, name, lease, value, wait).await?;
-        let fence = number(&held, "fence");
-        if which.json {
-            say_json_line(&held)?;
-        } else {
-            say(&format!("{name} is held, fence {fence}\n"))?;
-        }
-        match command.split_first() {
-            Some((program, arguments)) => run(program, arguments, fence).await.map(Held::Ran),
-            None => std::future::pending().await,
-        }
+    let held = tokio::select! {
+        held = acquire(&client, name, keeping.lease, value, wait) => held.map(Some),
+        lost = keeping.keep() => return Err(lost),
+        told = told_to_end() => told.map(|()| None),
     };
-    // Dropped with the others, the command is killed.
-    let ended = tokio::select! {
-        held = held => held,
-        lost = keeping.keep() => Err(lost),
-        told = told_to_end() => told.map(|()| Held::Told),
+    let ended = match held {
+        Ok(Some(held)) => work(which, (name, &held), &mut keeping, command).await,
+        Ok(None) => Ok(Held::Told),
+        Err(failure) => Err(failure),
     };
-    if !matches!(&ended, Err(failure) if failure.message.starts_with("the lock is lost")) {
-        keeping.end(name).await;
+    match ended {
+        Ok(Held::Lost(failure)) => Err(failure),
+        ended => {
+            keeping.end(name).await;
+            ended
+        }
     }
-    ended
 }
 
-async fn run(program: &str, arguments: &[String], fence: u64) -> Result<ExitStatus, Failure> {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("MILLRACE_FENCE", fence.to_string())
-        .kill_on_drop(true)
-        .stdin(Stdio::inherit());
-    let spawned: Result<Child, _> = command.spawn();
-    let mut child = spawned.map_err(|error| {
-        Failure::new(Exit::Usage, format!("`{program}` does not start: {error}")).hint("check its name")
-    })?;
-    child.wait().await.map_err(|error| Failure::internal(&error))
+/// Says that the lock is held, and runs the command.
+async fn work(
+    which: &Which,
+    (name, held): (&str, &Value),
+    keeping: &mut Keeping,
+    command: &[String],
+) -> Result<Held, Failure> {
+    let fence = number(held, "fence");
+    if which.json {
+        say_json_line(held)?;
+    } else {
+        say(&format!("{name} is held, fence {fence}\n"))?;
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        return tokio::select! {
+            lost = keeping.keep() => Ok(Held::Lost(lost)),
+            told = told_to_end() => told.map(|()| Held::Told),
+        };
+    };
+    let mut group = Group::start(program, arguments, fence)?;
+    let ended = tokio::select! {
+        status = group.wait() => return status.map(Held::Ran),
+        lost = keeping.keep() => Ok(Held::Lost(lost)),
+        told = told_to_end() => told.map(|()| Held::Told),
+    };
+    group.end(keeping.grace(matches!(ended, Ok(Held::Lost(_))))).await;
+    ended
 }
 
 impl Lock {
@@ -222,6 +251,7 @@ impl Lock {
         let (who, how) = ((self.name.as_str(), self.value.as_str()), (self.ttl, !self.try_once));
         match hold(client, &self.which, who, how, &self.command).await? {
             Held::Told => Ok(Exit::Ok),
+            Held::Lost(failure) => Err(failure),
             Held::Ran(status) if status.success() => Ok(Exit::Ok),
             // The command's own code, as a shell would give it.
             Held::Ran(status) => {

@@ -34,7 +34,7 @@ enum TokenCommand {
 /// Whoever has the token may enrol one machine. The hub keeps only a fingerprint of it, so it cannot be shown again.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  millrace-hub token create --name press-7 --label site=north --label line=2\n  TOKEN=$(millrace-hub token create --data ./hub)\n  millrace-hub token create --uses 20 --expires 7days --json\n  millrace-hub token create --hub --name hub-2\n  millrace-hub token create --hub --replace hub-2"
+    after_help = "Examples:\n  millrace-hub token create --name press-7 --label site=north --label line=2\n  TOKEN=$(millrace-hub token create --data ./hub)\n  millrace-hub token create --uses 20 --expires 7days --json\n  millrace-hub token create --hub --name hub-2\n  millrace-hub token create --hub --replace hub-2\n  millrace-hub token create --hub --witness --name hub-3"
 )]
 struct Create {
     #[command(flatten)]
@@ -60,6 +60,10 @@ struct Create {
     /// The hub whose place the new one takes: it is let go when the new one joins. Means --hub.
     #[arg(long, value_name = "NAME", conflicts_with = "labels")]
     replace: Option<String>,
+    /// Make a witness of it, which only votes, with `millrace-hub join --witness`. Means --hub; without it the token makes no
+    /// witness.
+    #[arg(long, conflicts_with = "labels")]
+    witness: bool,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -92,8 +96,9 @@ impl Create {
             expires: self.expires,
             uses: self.uses,
             addresses: self.addresses.clone(),
-            hub: self.hub || self.replace.is_some(),
+            hub: self.hub || self.witness || self.replace.is_some(),
             replace: self.replace.clone(),
+            witness: self.witness,
         }
     }
 
@@ -115,13 +120,14 @@ impl Create {
         let ca = hub::load_ca(&config)?;
         let now = Clock::system().wall();
         let known = places.read_about().map(|about| about.addresses).unwrap_or_default();
-        let TokenRequest { name, labels, expires, uses, addresses, hub, replace } = self.request();
+        let TokenRequest { name, labels, expires, uses, addresses, hub, replace, witness } = self.request();
         let addresses = if addresses.is_empty() { known } else { addresses };
         if addresses.iter().any(|address| address.ends_with(":0")) {
             let failure = Failure::new(Exit::Usage, "the hub's port is known only while it runs");
             return Err(failure.hint("start the hub first, or give --address HOST:PORT"));
         }
-        let order = TokenOrder { name, labels, uses, life: expires.duration(), addresses, hub, replace };
+        let life = expires.duration();
+        let order = TokenOrder { name, labels, uses, life, addresses, hub, replace, witness };
         let made = make_token(offline.deciding()?, &ca, order, now).await.map_err(|error| match error {
             TokenMakingError::Registry(error) => hub::registry_failure(&error),
             error => Failure::new(Exit::Usage, error.to_string()),

@@ -11,7 +11,7 @@ use millrace_model::SeqRange;
 use serde_json::json;
 
 use super::DATA_DEFAULT;
-use super::offline::Offline;
+use super::offline::Look;
 use crate::config::defaults;
 use crate::places::Places;
 use crate::{hub, opening};
@@ -47,8 +47,8 @@ impl Verify {
             Exit::Temporary => failure.hint("stop the hub first: `systemctl stop millrace-hub`"),
             _ => failure,
         };
-        let offline = Offline::open(&places).await.map_err(stopped)?;
-        let devices = offline.registry().counts().0;
+        let look = Look::open(&places).map_err(stopped)?;
+        let devices = look.devices().len();
         let options = opening::options(config.store_budget_bytes);
         let store = opening::open(&places.journal(), &options);
         let store = store.map_err(|error| stopped(hub::store_failure(&error)))?;
@@ -65,7 +65,7 @@ impl Verify {
             let _ = write!(std::io::stderr(), "\r\u{1b}[K");
         }
         let report = report.map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
-        offline.close().await;
+        drop(look);
         self.answer(&report, devices)?;
         Ok(if report.is_clean() { Exit::Ok } else { Exit::Data })
     }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Promise: a number is given once. Asked again by the same life of the same hub, the answer is the same; another life of it
-//! gets another number, and the old one is let go. The CA's key goes to hubs that keep readings, never to a witness.
+//! gets another number, and the old one is let go; one that was removed needs a token. The CA's key goes to hubs that keep
+//! readings, never to a witness, and which of the two a hub is its token decides, once.
 //! Absent: who may connect at all (the registry's admission), adding it to the consensus ([`super::steward`]).
 
 use bytes::Bytes;
@@ -55,6 +56,36 @@ pub struct Joined {
     pub ca_key: Option<String>,
 }
 
+/// Why a hub is not taken in, for its program. Ones that are not known here came from a newer hub.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCode {
+    /// What it asks for cannot be granted, now or later.
+    Refused,
+    /// This hub cannot take it in; another one may.
+    AskAnother,
+    /// Nothing was decided, or nobody knows whether it was: asked again, the answer is the same or better.
+    TryAgain,
+    /// A code of a newer hub.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a hub that asks to join is answered. A number stands there, or a refusal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum JoinReply {
+    /// It is taken in.
+    Joined(Joined),
+    /// It is not.
+    Refused {
+        /// Why, for its program.
+        code: RefusalCode,
+        /// Why, for its operator.
+        text: String,
+    },
+}
+
 /// Why a hub is not taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinRefusal {
@@ -67,6 +98,23 @@ pub enum JoinRefusal {
     /// Nobody enrolled it here.
     #[error("this hub was not enrolled here: join with a token of `millrace-hub token create --hub`")]
     Stranger,
+    /// An operator let it go.
+    #[error(
+        "this hub was removed from the cluster: join with an empty directory and a token of \
+         `millrace-hub token create --hub`"
+    )]
+    Removed,
+    /// It was let in as a witness, and asks for more.
+    #[error(
+        "this hub was let in as a witness: join with --witness, or with a token of `millrace-hub token create --hub`"
+    )]
+    OnlyWitness,
+    /// It was let in to keep readings.
+    #[error(
+        "this hub was let in to keep readings: join without --witness, or with a token of \
+         `millrace-hub token create --hub --witness`"
+    )]
+    NoWitness,
     /// Another hub has its name.
     #[error(
         "the name `{name}` belongs to hub {node}: join under another, or with a token of \
@@ -89,17 +137,47 @@ pub enum JoinRefusal {
     Record(#[from] RegistryError),
 }
 
-/// Takes a hub in.
+impl JoinRefusal {
+    const fn code(&self) -> RefusalCode {
+        match self {
+            Self::Witness => RefusalCode::AskAnother,
+            Self::Undecided(ControlError::Refused(_) | ControlError::TooLarge { .. }) => RefusalCode::Refused,
+            Self::Undecided(_) | Self::Record(RegistryError::Contended | RegistryError::Control(_)) => {
+                RefusalCode::TryAgain
+            }
+            _ => RefusalCode::Refused,
+        }
+    }
+}
+
+/// Takes a hub in, or says why not: a [`JoinReply`] as JSON.
 ///
 /// # Errors
-/// [`JoinRefusal`], in words for the new hub's operator.
+/// When the reply cannot be written: a fault in the program.
 pub async fn answer(
     cluster: &Cluster,
     ca: Option<&CertificateAuthority>,
     caller: &Caller,
     body: &[u8],
     now: Wall,
-) -> Result<Bytes, JoinRefusal> {
+) -> Result<Bytes, serde_json::Error> {
+    let reply = match decide(cluster, ca, caller, body, now).await {
+        Ok(joined) => JoinReply::Joined(joined),
+        Err(refusal) => {
+            tracing::warn!(hub = %caller.hub, name = caller.name, %refusal, "a hub was not taken in");
+            JoinReply::Refused { code: refusal.code(), text: refusal.to_string() }
+        }
+    };
+    serde_json::to_vec(&reply).map(Bytes::from)
+}
+
+async fn decide(
+    cluster: &Cluster,
+    ca: Option<&CertificateAuthority>,
+    caller: &Caller,
+    body: &[u8],
+    now: Wall,
+) -> Result<Joined, JoinRefusal> {
     let question: Question =
         serde_json::from_slice(body).map_err(|error| JoinRefusal::Malformed(error.to_string()))?;
     if ca.is_none() && !question.witness {
@@ -108,9 +186,8 @@ pub async fn answer(
     let node = take_in(cluster, caller, &question, now).await?;
     let ca_key = ca.filter(|_| !question.witness).map(CertificateAuthority::key_pem);
     let seeds = cluster.table().seeds(node);
-    let joined = Joined { node, epoch: cluster.epoch(), seeds, ca_key };
     tracing::info!(%node, hub = %caller.hub, name = question.name, region = question.region, "a hub joins");
-    serde_json::to_vec(&joined).map(Bytes::from).map_err(|error| JoinRefusal::Malformed(error.to_string()))
+    Ok(Joined { node, epoch: cluster.epoch(), seeds, ca_key })
 }
 
 async fn take_in(
@@ -153,15 +230,23 @@ fn plan(
     now: Wall,
 ) -> Result<Plan, JoinRefusal> {
     check(caller, question)?;
-    let own = || table.hubs.values().filter(|record| record.value.hub == caller.hub);
-    let same = own()
-        .find(|record| record.value.control == question.control && record.value.state != HubState::Leaving);
-    if let Some(same) = same {
-        return Ok(Plan::Known(same.value.node));
-    }
+    let own = || table.records().filter(|record| record.hub == caller.hub);
+    let staying = || own().filter(|record| record.state != HubState::Leaving);
     let enrolled = table.enrolled.get(&caller.hub);
-    if enrolled.is_none() && own().next().is_none() {
-        return Err(JoinRefusal::Stranger);
+    // What it is was decided when it was let in: a witness that asks as another is not to get the CA's key.
+    let former = staying().next().map(|record| record.witness);
+    let kind = enrolled.and_then(|enrolled| enrolled.witness).or(former);
+    match kind {
+        Some(true) if !question.witness => return Err(JoinRefusal::OnlyWitness),
+        Some(false) if question.witness => return Err(JoinRefusal::NoWitness),
+        _ => {}
+    }
+    if let Some(same) = staying().find(|record| record.control == question.control) {
+        return Ok(Plan::Known(same.node));
+    }
+    if enrolled.is_none() && former.is_none() {
+        // One that leaves was removed by an operator, and its certificate is good for a while still.
+        return Err(if own().next().is_some() { JoinRefusal::Removed } else { JoinRefusal::Stranger });
     }
     let replace = enrolled.and_then(|enrolled| enrolled.replace.as_deref());
     let mut txn = Txn {
@@ -218,105 +303,4 @@ fn check(caller: &Caller, question: &Question) -> Result<(), JoinRefusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use millrace_link::KeyHash;
-    use millrace_model::HubId;
-
-    use super::*;
-    use crate::cluster::record::EnrolledRecord;
-
-    const NOW: Wall = Wall(1_800_000_000_000_000);
-
-    fn caller(number: u8, name: &str) -> Caller {
-        let (hub, key) = (HubId::from_bytes([number; 16]), KeyHash::from_bytes([number; 32]));
-        Caller { hub, node: None, key, name: name.into() }
-    }
-
-    fn question(name: &str, control: u64) -> Question {
-        Question {
-            name: name.into(),
-            region: "south".into(),
-            addresses: vec!["hub-2:7443".into()],
-            witness: false,
-            control: Incarnation::new(control),
-        }
-    }
-
-    /// What a plan leads to.
-    fn carry_out(table: &mut Table, caller: &Caller, question: &Question, number: u64) -> NodeId {
-        let plan = plan(table, caller, question, (NodeId(number), number), NOW).unwrap();
-        let Plan::New(txn) = plan else { panic!("a new number was due") };
-        for op in txn.then {
-            match op {
-                Op::Put { key, value, .. } => {
-                    if let Some(key) = keys::Key::of(&key) {
-                        table.take_in(&key, Some(&value), number);
-                    }
-                }
-                Op::Delete { range: KeyRange::One(key), .. } => {
-                    table.take_in(&keys::Key::of(&key).unwrap(), None, number);
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        NodeId(number)
-    }
-
-    fn enrol(table: &mut Table, caller: &Caller, replace: Option<&str>) {
-        let record = EnrolledRecord {
-            key: caller.key,
-            name: caller.name.clone(),
-            replace: replace.map(str::to_owned),
-            at: NOW,
-        };
-        table.enrolled.insert(caller.hub, record);
-    }
-
-    #[test]
-    fn a_hub_gets_a_number_once_and_another_life_of_it_gets_another() {
-        let mut table = Table::default();
-        let hub = caller(2, "hub-2");
-        let asked =
-            |table: &Table, control| plan(table, &hub, &question("hub-2", control), (NodeId(7), 7), NOW);
-        assert!(matches!(asked(&table, 1), Err(JoinRefusal::Stranger)));
-        enrol(&mut table, &hub, None);
-        assert_eq!(carry_out(&mut table, &hub, &question("hub-2", 1), 2), NodeId(2));
-        assert!(table.enrolled.is_empty());
-        assert_eq!(table.hub(NodeId(2)).unwrap().state, HubState::Joining);
-        assert!(matches!(asked(&table, 1), Ok(Plan::Known(NodeId(2)))), "the answer was lost");
-        carry_out(&mut table, &hub, &question("hub-2", 9), 3);
-        assert_eq!(table.hub(NodeId(2)).unwrap().state, HubState::Leaving);
-        assert_eq!((table.node_of(&hub.hub), table.was_removed(&hub.hub)), (Some(NodeId(3)), false));
-    }
-
-    #[test]
-    fn a_taken_name_needs_a_token_that_replaces_its_holder() {
-        let mut table = Table::default();
-        let (old, new) = (caller(2, "hub-2"), caller(3, "hub-2"));
-        enrol(&mut table, &old, None);
-        carry_out(&mut table, &old, &question("hub-2", 1), 2);
-        enrol(&mut table, &new, None);
-        let refused = plan(&table, &new, &question("hub-2", 5), (NodeId(3), 3), NOW);
-        assert!(matches!(refused, Err(JoinRefusal::Taken { node: NodeId(2), .. })));
-        enrol(&mut table, &new, Some("hub-2"));
-        carry_out(&mut table, &new, &question("hub-2", 5), 3);
-        assert_eq!(table.hub(NodeId(2)).unwrap().state, HubState::Leaving);
-        assert_eq!(table.named("hub-2").unwrap().node, NodeId(3));
-    }
-
-    #[test]
-    fn what_a_hub_says_of_itself_has_to_make_sense() {
-        let mut table = Table::default();
-        let hub = caller(2, "hub-2");
-        enrol(&mut table, &hub, None);
-        for wrong in [
-            question("hub-3", 1),
-            Question { region: String::new(), ..question("hub-2", 1) },
-            Question { addresses: vec![], ..question("hub-2", 1) },
-            Question { addresses: vec!["hub-2:0".into()], ..question("hub-2", 1) },
-        ] {
-            let refused = plan(&table, &hub, &wrong, (NodeId(2), 2), NOW);
-            assert!(matches!(refused, Err(JoinRefusal::Unfit(_))), "{wrong:?}");
-        }
-    }
-}
+mod tests;

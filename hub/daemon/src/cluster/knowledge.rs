@@ -46,17 +46,21 @@ impl Knowledge {
     /// Reads what this node has applied.
     pub(crate) async fn of(control: &Control) -> Result<Self, ControlError> {
         let everything = control.read(Level::Local, all).await?;
-        let knowledge = Self(Arc::new(Parts {
+        let knowledge = Self::empty();
+        knowledge.begin_again(&everything.value, everything.revision);
+        // Who was revoked before this process began has no session in it.
+        knowledge.take_revoked();
+        Ok(knowledge)
+    }
+
+    fn empty() -> Self {
+        Self(Arc::new(Parts {
             book: RwLock::default(),
             table: watch::Sender::new(Arc::default()),
             through: watch::Sender::new(0),
             revoked: Mutex::default(),
             has_revoked: Notify::new(),
-        }));
-        knowledge.begin_again(&everything.value, everything.revision);
-        // Who was revoked before this process began has no session in it.
-        knowledge.take_revoked();
-        Ok(knowledge)
+        }))
     }
 
     /// Keeps it current, for as long as the task is not aborted.
@@ -83,11 +87,18 @@ impl Knowledge {
     fn begin_again(&self, entries: &[KeyValue], revision: u64) {
         let revoked = |book: &Book| -> Vec<DeviceId> { book.revoked().map(|device| device.id).collect() };
         let before = revoked(&self.book());
+        // Known here, and the driver has not heard of them yet.
+        let waiting = self.take_revoked();
         let entries = entries.iter().map(|value| (&value.key, standing(value), value.mod_revision));
         self.take_in(Some(Table::default()), entries);
         self.0.through.send_replace(revision);
         // Those that were known to be revoked need not be told again.
-        self.revoked().retain(|device, _| !before.contains(device));
+        let mut revoked = self.revoked();
+        revoked.retain(|device, _| !before.contains(device));
+        revoked.extend(waiting);
+        if !revoked.is_empty() {
+            self.0.has_revoked.notify_one();
+        }
     }
 
     /// Takes changes in; with a `table` to begin from, they are everything there is.
@@ -196,5 +207,51 @@ fn all(store: &Store) -> Vec<KeyValue> {
         let start = Bytes::from([&last.key[..], b"\0"].concat());
         let KeyRange::Between { end, .. } = range else { return found };
         range = KeyRange::Between { start, end };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_link::KeyHash;
+    use millrace_model::Wall;
+
+    use super::*;
+    use crate::cluster::keys;
+    use crate::registry::{Device, Revocation};
+
+    /// A device as it stands under its key since `revision`; revoked when there is a reason.
+    fn device(number: u8, reason: Option<&str>, revision: u64) -> KeyValue {
+        let id = DeviceId::from_bytes([number; 16]);
+        let device = Device {
+            id,
+            name: format!("press-{number}"),
+            labels: BTreeMap::new(),
+            key: KeyHash::from_bytes([number; 32]),
+            certificates: Vec::new(),
+            enrolled_at: Wall(0),
+            last_seen: None,
+            software: String::new(),
+            revoked: reason.map(|reason| Revocation { at: Wall(0), reason: reason.to_owned() }),
+        };
+        KeyValue {
+            key: keys::device(&id),
+            value: serde_json::to_vec(&device).unwrap().into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revocation_that_nobody_took_yet_outlives_reading_everything_again() {
+        let knowledge = Knowledge::empty();
+        knowledge.begin_again(&[device(1, None, 1), device(2, None, 1), device(3, Some("sold"), 1)], 1);
+        assert_eq!(knowledge.next_revoked().await.into_keys().next(), Some(DeviceId::from_bytes([3; 16])));
+        let stolen = device(1, Some("stolen"), 2);
+        knowledge.take_in(None, std::iter::once((&stolen.key, standing(&stolen), 2)));
+        knowledge.begin_again(&[stolen, device(2, Some("lost"), 3), device(3, Some("sold"), 1)], 3);
+        let revoked: Vec<String> = knowledge.next_revoked().await.into_values().collect();
+        assert_eq!(revoked, ["stolen", "lost"], "and who was told of before is not told of again");
     }
 }

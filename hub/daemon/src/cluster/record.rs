@@ -115,6 +115,9 @@ pub struct EnrolledRecord {
     /// The hub whose place it may take.
     #[serde(default)]
     pub replace: Option<String>,
+    /// Whether it may only join as a witness, or only as a hub that keeps readings; `None`: a token of before left that open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<bool>,
     /// When.
     pub at: Wall,
 }

@@ -40,6 +40,9 @@ pub(crate) struct TokenRequest {
     /// The hub whose place the new one takes.
     #[serde(default)]
     pub(crate) replace: Option<String>,
+    /// Whether it makes a hub that only votes.
+    #[serde(default)]
+    pub(crate) witness: bool,
 }
 
 /// What a revocation says.
@@ -69,8 +72,9 @@ pub(super) async fn make_token(State(api): State<Api>, Json(asked): Json<TokenRe
         uses: asked.uses,
         life: asked.expires.duration(),
         addresses,
-        hub: asked.hub,
+        hub: asked.hub || asked.witness,
         replace: asked.replace,
+        witness: asked.witness,
     };
     match api.0.registrar.make_token(order).await {
         Ok(token) => Ok(Json(shown(&token))),

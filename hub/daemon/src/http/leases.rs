@@ -91,13 +91,14 @@ pub(super) async fn take(
     check(&name)?;
     let failed = |error: ControlError| undecided(&error);
     let (control, value) = (api.control(), asked.value.into_bytes());
-    let lock = control.queue_for_lock(&name, asked.lease, value.clone().into()).await.map_err(failed)?;
     if asked.wait {
-        let waiting = control.lock(&name, asked.lease, value.into());
+        let waiting = control.lock(&name, asked.lease, value.clone().into());
         if let Ok(held) = tokio::time::timeout(WAIT_MAX, waiting).await {
             return Ok(Json(shown(&name, &held.map_err(failed)?, true)));
         }
     }
+    // Finds the place that waiting left in the row.
+    let lock = control.queue_for_lock(&name, asked.lease, value.into()).await.map_err(failed)?;
     let held = control.holds(&lock).await.map_err(failed)?;
     Ok(Json(shown(&name, &lock, held)))
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::admin::{of_registry, undecided};
 use super::{Answer, Api};
 use crate::cluster::record::{HubRecord, HubState, Settings};
-use crate::cluster::{Cluster, TRIES_MAX, Table, keys};
+use crate::cluster::{Cluster, Dated, TRIES_MAX, Table, keys};
 use crate::registry::put;
 
 /// Where this hub stands in the consensus, for `status` and `members`.
@@ -141,24 +141,37 @@ fn find<'a>(table: &'a Table, name: &str) -> Result<&'a HubRecord, Problem> {
 pub(super) async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Answer {
     let cluster = api.0.registry.cluster();
     for _ in 0..TRIES_MAX {
-        let table = cluster.table();
-        let record = find(&table, &name)?;
-        let stays = |other: &&HubRecord| {
-            other.node != record.node && other.state == HubState::Member && !other.witness
-        };
-        if !record.witness && table.records().find(stays).is_none() {
-            let message = format!("`{name}` is the only hub that keeps readings");
-            let hint = "let another hub join first; `millrace-hub members` shows when it is a member";
-            return Err(Problem::new(StatusCode::CONFLICT, "conflict", message, hint));
-        }
-        let leaving = |record| HubRecord { state: HubState::Leaving, ..record };
-        let altered = crate::cluster::steward::alter(cluster, &table, record.node, leaving).await;
-        if altered.map_err(|error| of_registry(&error))? {
+        let (record, txn) = removal(&cluster.table(), &name)?;
+        if cluster.decide(txn).await.map_err(|error| undecided(&error))? {
             tracing::warn!(name, node = %record.node, "a hub is let go");
             return Ok(Json(json!({ "node": record.node, "name": record.name, "state": "leaving" })));
         }
     }
     Err(Problem::unavailable("too many changes came together", "try again"))
+}
+
+/// The hub that is called `name`, and how it is let go: only while another one that keeps readings stays, so that of two
+/// removals at once the second finds the first.
+fn removal(table: &Table, name: &str) -> Result<(HubRecord, Txn), Problem> {
+    let record = find(table, name)?;
+    let stays = |other: &&Dated<HubRecord>| {
+        let other = &other.value;
+        other.node != record.node && other.state == HubState::Member && !other.witness
+    };
+    let mut compares = Vec::new();
+    if !record.witness {
+        let Some(staying) = table.hubs.values().find(stays) else {
+            let message = format!("`{name}` is the only hub that keeps readings");
+            let hint = "let another hub join first; `millrace-hub members` shows when it is a member";
+            return Err(Problem::new(StatusCode::CONFLICT, "conflict", message, hint));
+        };
+        compares.push(Compare::unchanged(keys::hub(staying.value.node), staying.revision));
+    }
+    let revision = table.hubs.get(&record.node).map_or(0, |dated| dated.revision);
+    compares.push(Compare::unchanged(keys::hub(record.node), revision));
+    let leaving = HubRecord { state: HubState::Leaving, ..record.clone() };
+    let then = vec![put(keys::hub(record.node), &leaving).map_err(|error| of_registry(&error))?];
+    Ok((record.clone(), Txn { compares, then, otherwise: Vec::new() }))
 }
 
 pub(super) async fn placement(State(api): State<Api>) -> Answer {
@@ -293,4 +306,57 @@ pub(super) async fn set(State(api): State<Api>, Json(asked): Json<SettingsReques
         }
     }
     Err(Problem::unavailable("too many changes came together", "try again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_hub_control::kv::{Command, Outcome, Store};
+    use millrace_link::KeyHash;
+    use millrace_model::{HubId, Incarnation, Wall};
+
+    use super::*;
+
+    fn record(node: u64, witness: bool) -> HubRecord {
+        HubRecord {
+            node: NodeId(node),
+            hub: HubId::from_bytes([u8::try_from(node).unwrap(); 16]),
+            name: format!("hub-{node}"),
+            region: "north".into(),
+            addresses: vec![format!("hub-{node}:7443")],
+            witness,
+            control: Incarnation::new(node),
+            store: None,
+            state: HubState::Member,
+            joined_at: Wall(0),
+            key: KeyHash::from_bytes([7; 32]),
+        }
+    }
+
+    /// These hubs in a store, and the table that whoever reads it has.
+    fn decided(records: &[HubRecord]) -> (Store, Table) {
+        let (mut store, mut table) = (Store::default(), Table::default());
+        for record in records {
+            let then = vec![put(keys::hub(record.node), record).unwrap()];
+            let outcome = store.apply(&[Command::Txn(Txn { then, ..Txn::default() })]).0.remove(0);
+            let Outcome::Txn { revision, .. } = outcome else { panic!("{outcome:?}") };
+            table.hubs.insert(record.node, Dated { value: record.clone(), revision });
+        }
+        (store, table)
+    }
+
+    #[test]
+    fn of_two_removals_at_once_one_leaves_the_last_hub_that_keeps_readings() {
+        let (mut store, table) = decided(&[record(1, false), record(2, false), record(3, true)]);
+        let mut holds = |name: &str| {
+            let (_, txn) = removal(&table, name).unwrap();
+            let outcome = store.apply(&[Command::Txn(txn)]).0.remove(0);
+            matches!(outcome, Outcome::Txn { held: true, .. })
+        };
+        assert!(holds("hub-3"), "a witness may go at any time");
+        assert!(holds("hub-1"));
+        assert!(!holds("hub-2"), "what it was decided from has changed");
+        let (_, table) =
+            decided(&[HubRecord { state: HubState::Leaving, ..record(1, false) }, record(2, false)]);
+        assert!(removal(&table, "hub-2").is_err(), "and then it is the only one");
+    }
 }

@@ -100,15 +100,16 @@ pub(super) async fn drain(State(api): State<Api>, Json(asked): Json<DrainRequest
     if api.hubs.drain(asked.on) {
         tracing::info!(on = asked.on, "draining: agents go elsewhere while it is on");
     }
-    api.pulse.draining(asked.on);
     let hubs = api.hubs.view().endpoints();
     api.driver.tell(Input::Event(Event::Hubs { hubs })).await;
-    if !api.driver.tell(Input::Event(Event::Drain { on: asked.on })).await {
+    if !api.pulse.draining.ask(asked.on, &api.driver).await {
         return Err(stopping());
     }
     let now = api.driver.snapshot().await.ok_or_else(stopping)?;
     let others = api.hubs.view().endpoints().iter().filter(|hub| !hub.draining).count();
-    Ok(Json(json!({ "draining": asked.on, "sessions": now.sessions, "others": others })))
+    // What the hub itself finds is not the operator's to end.
+    let draining = api.pulse.draining.is_on();
+    Ok(Json(json!({ "draining": draining, "sessions": now.sessions, "others": others })))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "http": api.http.to_string(),
         "healthy": api.pulse.healthy().is_ok(),
         "ready": api.pulse.ready().is_ok(),
-        "draining": api.hubs.is_draining(),
+        "draining": api.pulse.draining.is_on(),
         "problem": api.pulse.ready().err(),
         "sessions": now.sessions,
         "devices": {

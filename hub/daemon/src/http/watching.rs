@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! event: began      data: {"revision": 41}              changes from this revision on follow
-//! id: 42            data: {"type": "put", "key": …}     one change; resume with ?revision=43
+//!                   data: {"type": "put", "key": …}     one change of several in revision 42
+//! id: 42            data: {"type": "put", "key": …}     the last one of revision 42; resume with ?revision=43
 //! event: compacted  data: {"oldest": 90}                too far behind: read, and watch again
 //! ```
 //! A watcher that does not read costs no memory: it is a place in the window of past changes.
@@ -80,7 +81,7 @@ async fn pass_on(mut watch: Watcher, pieces: mpsc::Sender<Bytes>) {
         }
         text = match tokio::time::timeout(ALIVE_EVERY, watch.next()).await {
             Err(_) => ": alive\n\n".to_owned(),
-            Ok(Ok(batch)) => batch.changes.iter().map(event).collect(),
+            Ok(Ok(batch)) => events(&batch.changes),
             Ok(Err(compacted)) => {
                 let told = json!({ "oldest": compacted.oldest });
                 // Whoever has gone need not know.
@@ -91,10 +92,48 @@ async fn pass_on(mut watch: Watcher, pieces: mpsc::Sender<Bytes>) {
     }
 }
 
-fn event(change: &Change) -> String {
-    let mut shown = kv::shown(&change.current, change.is_delete());
-    if let Some(shown) = shown.as_object_mut() {
-        shown.insert("type".to_owned(), if change.is_delete() { "delete" } else { "put" }.into());
+/// Changes as events, whole revisions at a time. Only the last event of a revision has an `id`: whoever is cut off before it
+/// resumes behind the revision before.
+fn events(changes: &[Change]) -> String {
+    let revision = |change: &Change| change.current.mod_revision;
+    let mut text = String::new();
+    for (place, change) in changes.iter().enumerate() {
+        let next = changes.get(place + 1).map(revision);
+        if next != Some(revision(change)) {
+            text.push_str(&format!("id: {}\n", revision(change)));
+        }
+        let mut shown = kv::shown(&change.current, change.is_delete());
+        if let Some(shown) = shown.as_object_mut() {
+            shown.insert("type".to_owned(), if change.is_delete() { "delete" } else { "put" }.into());
+        }
+        text.push_str(&format!("data: {shown}\n\n"));
     }
-    format!("id: {}\ndata: {shown}\n\n", change.current.mod_revision)
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_hub_control::kv::KeyValue;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_cut_off_within_a_revision_resumes_before_it() {
+        let change = |key: &str, revision| Change {
+            current: Arc::new(KeyValue {
+                key: Bytes::copy_from_slice(key.as_bytes()),
+                value: Bytes::from("1"),
+                create_revision: revision,
+                mod_revision: revision,
+                version: 1,
+                lease: 0,
+            }),
+            previous: None,
+        };
+        let text = events(&[change("a", 7), change("b", 8), change("c", 8), change("d", 8), change("e", 9)]);
+        let ids = text.split("\n\n").filter(|event| !event.is_empty()).map(|event| {
+            event.lines().find_map(|line| line.strip_prefix("id: ")).unwrap_or_default().to_owned()
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), ["7", "", "", "8", "9"]);
+    }
 }

@@ -15,27 +15,26 @@ use millrace_hub_control::Role;
 use millrace_hub_engine::membership::{Fullness, Liveness, Peer, Preset as GossipPreset, Profile};
 use millrace_journal::WriterHandle;
 use millrace_link::Road;
-use millrace_model::store::Change;
 use millrace_model::{HubId, Incarnation, Partition};
 use millrace_wire::HubEndpoint;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 
 use super::answering::Answering;
+use super::crew::Crew;
+use super::lives::Lives;
 use crate::cluster::record::{HubRecord, HubState};
 use crate::cluster::upkeep::{self, Own, Synced};
-use crate::cluster::{Cluster, Table, placed, seat, steward};
+use crate::cluster::{Cluster, Table, placed, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
 use crate::health::{self, HealthParts};
 use crate::http::ApiParts;
 use crate::hubs::{Heard, Hubs, Listed};
 use crate::meters::Meters;
-use crate::opening;
 use crate::peers::gossip::{self, GossipMeters, GossipParts, Roster};
 use crate::peers::{Attendants, PeerAddress, Peers};
 use crate::places::Places;
-use crate::pulse::Pulse;
+use crate::pulse::{Need, Pulse};
 use crate::registrar::Registrar;
 
 /// Reports of the engine that wait; further ones are said again.
@@ -43,8 +42,8 @@ const SYNCED_WAITING_MAX: usize = 16;
 
 /// What the driver has to say to the cluster, and where it comes out.
 pub(super) struct FromDriver {
-    synced: mpsc::Receiver<Vec<Partition>>,
-    relive: mpsc::Receiver<String>,
+    pub(super) synced: mpsc::Receiver<Vec<Partition>>,
+    pub(super) relive: mpsc::Receiver<String>,
 }
 
 /// Both ends.
@@ -89,8 +88,8 @@ pub(super) struct Linked {
     /// Who seems alive: a hint.
     pub(super) roster: watch::Receiver<Arc<Roster>>,
     /// Ends when goodbye is said.
-    pub(super) gossip: JoinHandle<()>,
-    pub(super) tasks: Vec<JoinHandle<()>>,
+    pub(super) gossip: Crew,
+    pub(super) crew: Crew,
 }
 
 /// The road between hubs that are so far from each other.
@@ -106,6 +105,7 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     let LinkingParts { cluster, peers, driver, clock, shutdown, .. } = &parts;
     let meters = GossipMeters::new(&parts.meters.metrics).map_err(|error| Failure::internal(&error))?;
     let store = parts.own.store;
+    let seed = entropy::seed_u64().map_err(|error| Failure::internal(&error))?;
     let profile = Arc::new(watch::Sender::new(profile(&parts.endpoint, &cluster.table(), cluster)));
     let life = u64::try_from(clock.wall().0).unwrap_or(1);
     let gossip = gossip::start(GossipParts {
@@ -116,7 +116,7 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
             Preset::Lan => GossipPreset::Lan,
             Preset::Wan => GossipPreset::Wan,
         },
-        seed: entropy::seed_u64().map_err(|error| Failure::internal(&error))?,
+        seed,
         profile: profile.subscribe(),
         meters,
         shutdown: shutdown.clone(),
@@ -135,19 +135,28 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     let own = watch::Sender::new(parts.own.clone());
     let synced = Synced::default();
     let (places, halt) = (parts.places.clone(), || shutdown.clone());
-    let mut tasks = vec![
-        tokio::spawn(expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt())),
-        tokio::spawn(upkeep::run(cluster.clone(), own.subscribe(), synced.clone(), places, halt())),
-        tokio::spawn(steward::run(cluster.clone(), clock.clone(), halt())),
-        tokio::spawn(describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt())),
-        tokio::spawn(list(
-            parts.hubs.clone(),
-            cluster.clone(),
-            gossip.roster.clone(),
-            profile.subscribe(),
-            halt(),
-        )),
-    ];
+    let mut crew = Crew::default();
+    if let Some(following) = cluster.following() {
+        let stopping = halt();
+        crew.attempt("following the decisions", async move {
+            tokio::select! {
+                ended = following => ended.map_err(|error| Failure::internal(&error)),
+                // It goes on until the cluster is closed: what is decided until then is known.
+                () = stopping.triggered() => Ok(()),
+            }
+        });
+    }
+    note_place(&parts.pulse, cluster, &cluster.table());
+    crew.begin("expecting other hubs", expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt()));
+    crew.begin("upkeep", upkeep::run(cluster.clone(), own.subscribe(), synced.clone(), places, halt()));
+    crew.begin("steward", steward::run(cluster.clone(), clock.clone(), halt()));
+    let described = describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt());
+    crew.begin("describing this hub", described);
+    let told = (parts.hubs.clone(), Arc::clone(&parts.pulse));
+    crew.begin(
+        "listing the hubs",
+        list(told, cluster.clone(), gossip.roster.clone(), profile.subscribe(), halt()),
+    );
     let control = cluster.control().clone();
     let (_, judging) = health::start(HealthParts {
         clock: clock.clone(),
@@ -163,12 +172,22 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         profile: Arc::clone(&profile),
         shutdown: halt(),
     });
-    tasks.push(judging);
+    crew.take_in("health", judging);
     if store.is_some() {
-        tasks.push(tokio::spawn(placed::run(cluster.clone(), own.subscribe(), driver.clone(), halt())));
+        crew.begin("placement", placed::run(cluster.clone(), own.subscribe(), driver.clone(), halt()));
     }
-    tasks.push(tokio::spawn(hear(parts.from_driver, synced, own.clone(), parts.writer, parts.shutdown)));
-    Ok(Linked { own, profile, roster: gossip.roster, gossip: gossip.task, tasks })
+    let mut goodbye = Crew::default();
+    goodbye.take_in("gossip", gossip.task);
+    let lives = Lives { pulse: parts.pulse, own: own.clone(), writer: parts.writer, seed };
+    crew.attempt("the store's life", lives.hear(parts.from_driver, synced, parts.shutdown));
+    Ok(Linked { own, profile, roster: gossip.roster, gossip: goodbye, crew })
+}
+
+/// Says whether this hub is in the table of its cluster. Before, it knows of no device, and every one would be refused.
+fn note_place(pulse: &Pulse, cluster: &Cluster, table: &Table) {
+    let why = "this hub is not in the table of its cluster yet: the others take it in when a majority of them is reached \
+               from here; `millrace-hub members` at one of them shows how far it is";
+    pulse.lacks(Need::Table, table.hub(cluster.me()).is_none().then(|| why.to_owned()));
 }
 
 /// Has the peers be connected with the hubs of the table.
@@ -192,7 +211,7 @@ async fn expect(cluster: Cluster, peers: Peers, roads: BTreeMap<String, Vec<Stri
 
 /// Keeps the list that agents are told of true: the committed table, and what gossip hints at.
 async fn list(
-    hubs: Hubs,
+    (hubs, pulse): (Hubs, Arc<Pulse>),
     cluster: Cluster,
     mut roster: watch::Receiver<Arc<Roster>>,
     mut own: watch::Receiver<Profile>,
@@ -201,6 +220,7 @@ async fn list(
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
+        note_place(&pulse, &cluster, &table);
         // A hub that was not taken in yet knows of itself alone.
         if table.hub(cluster.me()).is_some() {
             let listed = table
@@ -238,48 +258,6 @@ fn listed_as(record: &HubRecord) -> Listed {
         witness: record.witness,
         member: record.state == HubState::Member,
     }
-}
-
-/// Takes what the engine says of its store.
-async fn hear(
-    mut from: FromDriver,
-    synced: Synced,
-    own: watch::Sender<Own>,
-    writer: WriterHandle,
-    shutdown: Shutdown,
-) {
-    loop {
-        tokio::select! {
-            Some(partitions) = from.synced.recv() => synced.report(partitions),
-            Some(reason) = from.relive.recv() => {
-                // What was synced was synced by the life that is over.
-                synced.forget();
-                match new_life(&writer).await {
-                    Ok(life) => {
-                        tracing::warn!(%life, reason, "the store begins a new life, and is filled by the other hubs");
-                        own.send_modify(|own| own.store = Some(life));
-                    }
-                    Err(failure) => tracing::error!(%failure, "the store cannot begin a new life"),
-                }
-            }
-            () = shutdown.triggered() => return,
-            else => return,
-        }
-    }
-}
-
-async fn new_life(writer: &WriterHandle) -> Result<Incarnation, Failure> {
-    let life = seat::fresh_incarnation()?;
-    let (send, done) = oneshot::channel();
-    let asked = writer.visit(move |store| {
-        let change = Change::Remember { name: opening::LIFE, value: life.bits().to_be_bytes().to_vec() };
-        // Fails only when nobody waits any more.
-        let _ = send.send(store.commit(0, &[change]).map(|_| ()));
-    });
-    asked.map_err(|error| Failure::internal(&error))?;
-    let written = done.await.map_err(|error| Failure::internal(&error))?;
-    written.map_err(|error| Failure::internal(&error))?;
-    Ok(life)
 }
 
 /// What this hub says of itself in gossip, as far as the table knows it.

@@ -24,10 +24,10 @@ use millrace_model::Wall;
 use millrace_wire::CallKind;
 use tokio::sync::watch;
 
-use crate::cluster::joining::{Joined, Question};
+use crate::cluster::joining::{JoinReply, Joined, Question, RefusalCode};
 use crate::cluster::seat;
 use crate::config::valid_address;
-use crate::peers::{CallError, Peers, PeersParts};
+use crate::peers::{Peers, PeersParts};
 use crate::places::{About, Places, SeatFile};
 use crate::registrar::HUB_LABEL;
 
@@ -273,14 +273,13 @@ impl Asking<'_> {
             let Some(address) = self.addresses.get(turn % self.addresses.len().max(1)) else { break };
             let address = [address.clone()];
             match self.peers.call_at(&address, CallKind::Join, body.clone(), PATIENCE).await {
-                Ok(answer) => {
-                    return serde_json::from_slice(&answer).map_err(|error| {
-                        Failure::new(Exit::Data, format!("the hub's answer cannot be read: {error}"))
-                    });
-                }
-                Err(CallError::Refused(why)) if !passing(&why) => {
-                    return Err(Failure::new(Exit::Permission, format!("the cluster refuses: {why}")));
-                }
+                Ok(answer) => match read(&answer)? {
+                    JoinReply::Joined(joined) => return Ok(joined),
+                    JoinReply::Refused { code: RefusalCode::Refused, text } => {
+                        return Err(Failure::new(Exit::Permission, format!("the cluster refuses: {text}")));
+                    }
+                    JoinReply::Refused { text, .. } => last = Failure::new(Exit::Unavailable, text),
+                },
                 // Asked again with the same question, the number is the same.
                 Err(error) => last = Failure::new(Exit::Unavailable, error.to_string()),
             }
@@ -290,9 +289,9 @@ impl Asking<'_> {
     }
 }
 
-/// Whether a refusal is of the moment: another hub, or the next try, may say something else.
-fn passing(why: &str) -> bool {
-    ["no quorum", "witness", "starting", "try again", "unknown"].iter().any(|word| why.contains(word))
+fn read(answer: &[u8]) -> Result<JoinReply, Failure> {
+    serde_json::from_slice(answer)
+        .map_err(|error| Failure::new(Exit::Data, format!("the hub's answer cannot be read: {error}")))
 }
 
 fn keep_ca(places: &Places, identity: &Identity, joined: &Joined) -> Result<(), Failure> {

@@ -34,6 +34,7 @@ fn order(uses: u32) -> TokenOrder {
         addresses,
         hub: false,
         replace: None,
+        witness: false,
     }
 }
 

@@ -108,6 +108,9 @@ pub struct Token {
     /// The hub whose place the new one takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace: Option<String>,
+    /// For a hub: whether it only votes. `None`: a token of before, which leaves that to the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<bool>,
 }
 
 impl Token {

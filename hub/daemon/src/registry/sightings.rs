@@ -12,7 +12,7 @@ use millrace_link::KeyHash;
 use millrace_model::{DeviceId, Wall};
 
 use super::RegistryError;
-use super::entry::Entry;
+use super::entry::{Device, Entry};
 use super::log::Log;
 
 /// A device that keeps coming back is noted at most this often: µs. Its software and key are noted at once.
@@ -78,6 +78,17 @@ impl Sightings {
 
     pub(crate) fn of(&self, device: &DeviceId) -> Option<Sighting> {
         self.read().get(device).cloned()
+    }
+
+    /// A device, with when it was last here and the key that it came with then.
+    pub(crate) fn added_to(&self, mut device: Device) -> Device {
+        if let Some(seen) = self.of(&device.id) {
+            (device.last_seen, device.software) = (Some(seen.at), seen.software);
+            if device.newest_key() == Some(seen.key) {
+                device.key = seen.key;
+            }
+        }
+        device
     }
 
     /// The key that a device came with last.

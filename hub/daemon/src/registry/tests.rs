@@ -69,6 +69,7 @@ fn token(fingerprint: &str, uses: u32) -> Token {
         used_by: Vec::new(),
         hub: false,
         replace: None,
+        witness: None,
     }
 }
 

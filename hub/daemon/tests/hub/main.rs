@@ -10,8 +10,10 @@
 
 mod agent;
 mod api;
+mod door;
 mod draining;
 mod enrolment;
+mod locking;
 mod process;
 mod retention;
 mod sessions;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_host::Clock;
 use millrace_hub::{Places, Runtime};
+use millrace_journal::decisions::{DecisionLog, LogOptions};
 use millrace_link::{CertificateRequest, ClientOptions, Dialer};
 use millrace_model::Wall;
 use serde_json::Value;
@@ -13,10 +14,10 @@ use serde_json::Value;
 use crate::agent::Agent;
 use crate::world::soon;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace-hub");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace-hub");
 
 /// A hub in a process of its own, killed when dropped.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -26,21 +27,21 @@ impl Drop for Process {
     }
 }
 
-fn call(arguments: &[&str]) -> Output {
+pub fn call(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).env_remove("MILLRACE_HUB_DATA").output().unwrap()
 }
 
-fn answer(arguments: &[&str]) -> String {
+pub fn answer(arguments: &[&str]) -> String {
     let output = call(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn json(arguments: &[&str]) -> Value {
+pub fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&answer(arguments)).unwrap()
 }
 
-async fn run(data: &Path) -> (Process, Runtime) {
+pub async fn run(data: &Path) -> (Process, Runtime) {
     run_as(Command::new(PROGRAM), data).await
 }
 
@@ -74,7 +75,7 @@ fn dialer() -> Dialer {
     Dialer::new(ClientOptions::new(std::sync::Arc::new(move || clock.wall())))
 }
 
-fn signal(process: &Process, name: &str) {
+pub fn signal(process: &Process, name: &str) {
     let pid = process.0.id().to_string();
     assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
@@ -221,7 +222,14 @@ async fn the_command_line_works_with_and_without_a_running_hub() {
     signal(&process, "TERM");
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
     assert!(!data.join("runtime.json").exists() && !data.join("admin.sock").exists());
+    let decisions = || {
+        let log = DecisionLog::open(&data.join("control/control-log.db"), &LogOptions::default()).unwrap();
+        (log.head(), log.vote())
+    };
+    let before = decisions();
     assert_eq!(json(&["verify", "--data", data_text, "--json"])["clean"], true);
+    assert_eq!(json(&["devices", "--data", data_text, "--json"])["devices"], serde_json::json!([]));
+    assert_eq!(decisions(), before, "whoever only looks takes no part in deciding");
 }
 
 #[tokio::test]
