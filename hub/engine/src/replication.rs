@@ -241,6 +241,7 @@ impl Replication {
         let life = self.placed.as_ref().map(|placed| placed.store);
         let news = life.is_some() && self.regressed != life;
         self.regressed = life;
+        self.weigh();
         news
     }
 

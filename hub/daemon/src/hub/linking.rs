@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_host::{Clock, Failure, Shutdown, entropy};
 use millrace_hub_control::Role;
+use millrace_hub_engine::Synced;
 use millrace_hub_engine::membership::{Fullness, Liveness, Peer, Preset as GossipPreset, Profile};
 use millrace_journal::WriterHandle;
 use millrace_link::Road;
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use super::answering::Answering;
 use crate::cluster::record::{HubRecord, HubState};
-use crate::cluster::upkeep::{self, Own, Synced};
+use crate::cluster::upkeep::{self, Own, Reported};
 use crate::cluster::{Cluster, Table, placed, seat, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
@@ -133,11 +134,11 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         node_of: Arc::new(move |hub: &HubId| tables.borrow().node_of(hub)),
     });
     let own = watch::Sender::new(parts.own.clone());
-    let synced = Synced::default();
+    let reported = Reported::default();
     let (places, halt) = (parts.places.clone(), || shutdown.clone());
     let mut tasks = vec![
         tokio::spawn(expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt())),
-        tokio::spawn(upkeep::run(cluster.clone(), own.subscribe(), synced.clone(), places, halt())),
+        tokio::spawn(upkeep::run(cluster.clone(), own.subscribe(), reported.clone(), places, halt())),
         tokio::spawn(steward::run(cluster.clone(), clock.clone(), halt())),
         tokio::spawn(describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt())),
         tokio::spawn(list(
@@ -167,7 +168,9 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     if store.is_some() {
         tasks.push(tokio::spawn(placed::run(cluster.clone(), own.subscribe(), driver.clone(), halt())));
     }
-    tasks.push(tokio::spawn(hear(parts.from_driver, synced, own.clone(), parts.writer, parts.shutdown)));
+    let cluster = cluster.clone();
+    let heard = hear(parts.from_driver, cluster, reported, own.clone(), parts.writer, parts.shutdown);
+    tasks.push(tokio::spawn(heard));
     Ok(Linked { own, profile, roster: gossip.roster, gossip: gossip.task, tasks })
 }
 
@@ -243,17 +246,23 @@ fn listed_as(record: &HubRecord) -> Listed {
 /// Takes what the engine says of its store.
 async fn hear(
     mut from: FromDriver,
-    synced: Synced,
+    cluster: Cluster,
+    reported: Reported,
     own: watch::Sender<Own>,
     writer: WriterHandle,
     shutdown: Shutdown,
 ) {
     loop {
         tokio::select! {
-            Some(partitions) = from.synced.recv() => synced.report(partitions),
+            Some(partitions) = from.synced.recv() => {
+                let store = own.borrow().store.unwrap_or(Incarnation::new(0));
+                reported.report(assigned(partitions, store, &cluster.table()));
+            }
             Some(reason) = from.relive.recv() => {
-                // What was synced was synced by the life that is over.
-                synced.forget();
+                // What was synced was synced by the life that is over, also what waits to be heard. The engine reports nothing more until
+                // it lives the next one.
+                while from.synced.try_recv().is_ok() {}
+                reported.forget();
                 match new_life(&writer).await {
                     Ok(life) => {
                         tracing::warn!(%life, reason, "the store begins a new life, and is filled by the other hubs");
@@ -266,6 +275,12 @@ async fn hear(
             else => return,
         }
     }
+}
+
+/// What the engine has synced, as the table assigns it.
+fn assigned(partitions: Vec<Partition>, store: Incarnation, table: &Table) -> Synced {
+    let since = |partition: Partition| Some((partition, table.placement.value.of(partition)?.since));
+    Synced { store, partitions: partitions.into_iter().filter_map(since).collect() }
 }
 
 async fn new_life(writer: &WriterHandle) -> Result<Incarnation, Failure> {
