@@ -178,6 +178,7 @@ impl Engine {
             (dial.filter(|_| may_dial), WakeReason::Dial),
             (greeting, WakeReason::GreetingOverdue),
             (self.answer_due(), WakeReason::AnswerOverdue),
+            (self.renewal_due(), WakeReason::Renewal),
             (self.tokens_ready(), WakeReason::Tokens),
             (self.linger_over(), WakeReason::Linger),
             (self.acks_due.filter(|_| idle(Purpose::Acknowledge)), WakeReason::WriteAcks),

@@ -2,13 +2,19 @@
 //!
 //! ```text
 //!  Welcome.epoch = the one remembered   whatever this hub lacks, other hubs have: nothing is taken back
-//!                > the one remembered   what is kept here and lacking there is not acknowledged any more, and goes again;
+//!                > the one remembered
+//!                  by a complete hub    what is kept here and lacking there is not acknowledged any more, and goes again;
 //!                                       what is not kept here and lacking there is declared as lost
-//!                < the one remembered   a hub that was left behind: it is left, too
+//!                  by another hub       what it lacks the hubs may have: nothing is decided, and without need nothing trimmed,
+//!                                       until a complete hub is met. After a while the session is given up to look for one
+//!                < the one remembered,  a hub that was left behind: it is left, too
+//!                  or than one heard of
 //! ```
 //!
 //! Promise: an epoch is remembered in the same commit in which its consequences are written down, so they happen once. A hub that
 //! merely lags behind, in the same epoch, leads to none of this: replication brings it what it lacks.
+
+use std::time::Duration;
 
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::Change;
@@ -24,17 +30,33 @@ pub const EPOCH_NAME: &str = "cluster-epoch";
 /// The first epoch: what an agent assumes that remembers none.
 const FIRST: u64 = 1;
 
+/// How long a session stays with a hub that cannot say what the hubs of a new epoch hold: long enough to deliver what waits, and for a
+/// hub that fills itself to come further; short beside the grace of what was acknowledged.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Which epoch of the cluster the agent has seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Epoch {
+    /// The one whose consequences are written down.
     seen: u64,
+    /// The newest that any hub said since the process began.
+    heard: u64,
+    /// When the session is given up to look for a complete hub.
+    until: Option<Moment>,
     /// All journals are named in the next Hello, those too that wait for nothing: the hubs may have lost them.
     pub(crate) names_all: bool,
 }
 
 impl Default for Epoch {
     fn default() -> Self {
-        Self { seen: FIRST, names_all: false }
+        Self { seen: FIRST, heard: FIRST, until: None, names_all: false }
+    }
+}
+
+impl Epoch {
+    /// Whether the hubs were made anew, and none of them could say yet what they still hold.
+    pub(crate) const fn is_unsettled(&self) -> bool {
+        self.seen < self.heard
     }
 }
 
@@ -43,21 +65,34 @@ impl Engine {
     pub fn recall_epoch(&mut self, value: &[u8]) {
         if let Ok(bytes) = value.try_into() {
             self.epoch.seen = u64::from_be_bytes(bytes).max(FIRST);
+            self.epoch.heard = self.epoch.seen;
         }
+    }
+
+    /// When a session that settles nothing is given up.
+    pub(crate) fn renewal_due(&self) -> Option<Moment> {
+        self.epoch.until.filter(|_| self.session.is_open())
     }
 
     /// Looks at the epoch of a Welcome. `false` when the session ends because of it.
     pub(crate) fn epoch_fits(&mut self, welcome: &Welcome, now: Moment) -> bool {
         // A hub that knows no epochs says 0.
-        let (theirs, seen) = (welcome.epoch.max(FIRST), self.epoch.seen);
-        if theirs < seen {
+        let (theirs, seen, heard) = (welcome.epoch.max(FIRST), self.epoch.seen, self.epoch.heard);
+        self.epoch.until = None;
+        if theirs < heard {
             let reason =
-                format!("hub {} is of cluster epoch {theirs}, which {seen} has replaced", welcome.name);
+                format!("hub {} is of cluster epoch {theirs}, which {heard} has replaced", welcome.name);
             self.session.trouble = Some(reason);
             self.close("the hub was left behind by its cluster");
             return false;
         }
+        self.epoch.heard = theirs;
         if theirs == seen {
+            return true;
+        }
+        // An agent of which the hubs never had anything can lose nothing with them.
+        if !welcome.complete && self.shelves.values().any(crate::shelf::Shelf::was_acked) {
+            self.epoch.until = Some(now + PATIENCE);
             return true;
         }
         let named = |shelf: &crate::shelf::Shelf| {
@@ -76,7 +111,7 @@ impl Engine {
 
     /// The hubs were made anew: takes back what they lost.
     fn renew(&mut self, epoch: u64, welcome: &Welcome, now: Moment) {
-        self.epoch = Epoch { seen: epoch, names_all: false };
+        self.epoch = Epoch { seen: epoch, heard: epoch, until: None, names_all: false };
         let (mut again, mut lost) = (0_u64, 0_u64);
         for holding in &welcome.holdings {
             let journal =

@@ -134,6 +134,8 @@ pub enum WakeReason {
     GreetingOverdue,
     /// The hub acknowledged nothing of what was sent in time.
     AnswerOverdue,
+    /// The hubs were made anew, and the present one cannot say what they hold: look for another.
+    Renewal,
     /// There are tokens again for the backlog.
     Tokens,
     /// Live records have lingered long enough.

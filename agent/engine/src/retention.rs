@@ -3,7 +3,8 @@
 //! Acknowledged records go first, oldest first, whatever their lane. Then each lane's policy decides, `bulk` before
 //! `normal` before `urgent`. What is evicted is declared as a gap by the store, in the same commit.
 //!
-//! Promise (P3): without need, nothing is trimmed before it is acked and its grace period is over.
+//! Promise (P3): without need, nothing is trimmed before it is acked and its grace period is over, and nothing at all while it is not
+//! known what hubs that were made anew still hold ([`crate::epoch`]).
 //! Absent: deleting. The store drops whole segments.
 
 use std::collections::BTreeMap;
@@ -78,7 +79,8 @@ impl Engine {
     pub(crate) fn surveyed(&mut self, segments: &[SegmentInfo], now: Moment) {
         self.retention.surveying = false;
         self.renew_seals(segments);
-        let mut cuts = self.past_grace(segments, now);
+        // What hubs that were made anew lost can be sent again as long as it is here.
+        let mut cuts = if self.epoch.is_unsettled() { Cuts::new() } else { self.past_grace(segments, now) };
         // A journal whose whole list goes may have more to give: do not wait for the next interval.
         let all_of =
             |cut: &JournalId| segments.iter().filter(|s| s.journal == *cut && cut_covers(&cuts, s)).count();

@@ -101,6 +101,9 @@ impl Engine {
             State::Open if self.answer_due().is_some_and(|at| at <= now) => {
                 self.close("the hub acknowledged nothing of what was sent in time");
             }
+            State::Open if self.renewal_due().is_some_and(|at| at <= now) => {
+                self.close("the hubs were made anew, and this one cannot say yet what they hold");
+            }
             State::Greeting { deadline } if deadline <= now => {
                 self.close("the hub did not answer the greeting in time");
             }

@@ -18,7 +18,7 @@ use crate::reception::Reception;
 use crate::replication::Replication;
 use crate::retention::Retention;
 use crate::shelf::Shelf;
-use crate::{Alarm, Command, Config, Debt, Event, Fullness, LinkId, WakeReason};
+use crate::{Alarm, Command, Config, Debt, Event, Fullness, LinkId, Synced, WakeReason};
 
 /// How long an agent that is turned away should wait.
 const COME_BACK_MS: u64 = 5_000;
@@ -250,6 +250,13 @@ impl Engine {
     #[must_use]
     pub fn replication(&self) -> Vec<Debt> {
         self.replication.debts()
+    }
+
+    /// What this hub has synced, as [`Command::Synced`] last said, as far as that still holds. Ask when that command comes: it says
+    /// for which life of the store and under which assignments.
+    #[must_use]
+    pub const fn synced(&self) -> &Synced {
+        self.replication.synced()
     }
 
     /// How much of what this hub should hold it knows to hold.

@@ -214,6 +214,7 @@ impl Engine {
             credit,
             hubs: self.hubs_for(device),
             epoch: self.config.epoch,
+            complete: self.replication.is_complete(&device),
         };
         self.send(id, Frame::Welcome(Box::new(welcome)));
         let software = greeting.hello.software;
@@ -343,6 +344,7 @@ mod tests {
             credit: u64::MAX,
             hubs: Vec::new(),
             epoch: u64::MAX,
+            complete: true,
         };
         let bytes = millrace_wire::encode(&Frame::Welcome(Box::new(welcome))).unwrap();
         assert!(millrace_wire::decode(&bytes).is_ok(), "{:?}", millrace_wire::decode(&bytes).err());

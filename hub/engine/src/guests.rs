@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// Greets those who came before this hub knew its own place.
-    pub(crate) fn greet_guests(&mut self, _now: Moment) {
+    pub(crate) fn greet_guests(&mut self) {
         let waiting = self.guests.iter().filter(|(_, guest)| guest.offer.is_some());
         let waiting: Vec<LinkId> = waiting.map(|(id, _)| *id).collect();
         waiting.into_iter().for_each(|id| self.greet_guest(id));
@@ -102,7 +102,8 @@ impl Engine {
             let (node, reason) = (offer.node, "its store began another life".to_owned());
             self.commands.push_back(Command::Part { node, reason });
         }
-        let held: Ranges = self.shelves.iter().map(|(journal, shelf)| (*journal, shelf.held())).collect();
+        let had = self.shelves.iter().map(|(journal, shelf)| (*journal, shelf.had()));
+        let held: Ranges = had.filter(|(_, had)| !had.is_empty()).collect();
         each_frame(held, |held| self.answer(id, PeerFrame::Holds(Holds { held })));
         self.answer(id, PeerFrame::Told(told));
     }

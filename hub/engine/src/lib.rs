@@ -32,6 +32,7 @@
 //! | [`retention`] | which records go |
 //! | [`placed`] | what the cluster has committed about its hubs |
 //! | [`placement`] | which hubs keep which partition |
+//! | [`upkeep`] | what this hub may say of its own store in the table |
 //! | [`membership`] | which hubs seem to be alive, by gossip: beside the engine, with its own inputs and outputs |
 //! | [`replication`] | what replicas are owed, and which acks what they have allows |
 //! | [`owing`] | the streams to other hubs: what is told and read for them |
@@ -60,6 +61,7 @@ pub mod reception;
 pub mod replication;
 pub mod retention;
 pub mod shelf;
+pub mod upkeep;
 
 pub use command::{Alarm, Command};
 pub use config::Config;
@@ -68,3 +70,4 @@ pub use event::{Event, LinkId, WakeReason};
 pub use placed::{Fullness, HubStanding, Placed};
 pub use replication::Debt;
 pub use retention::{Arrival, Memory, Retained, WhenFull};
+pub use upkeep::Synced;

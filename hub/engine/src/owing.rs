@@ -34,7 +34,7 @@ impl Engine {
         if known != Some(version) {
             self.tell_version();
         }
-        self.greet_guests(now);
+        self.greet_guests();
         let nodes: Vec<NodeId> = self.replication.peers.keys().copied().collect();
         for node in nodes {
             self.offer(node);

@@ -55,13 +55,12 @@ impl Assignment {
         self.replicas.iter().chain(newcomers).copied()
     }
 
-    /// Whether what these hubs have flushed is safe: it is on more than half of the replicas and, while the partition
-    /// moves, on more than half of the replicas to be. So nothing that was acked depends on the day of the switch (joint
-    /// consensus: Ongaro and Ousterhout, "In search of an understandable consensus algorithm", 2014, section 6).
-    #[must_use]
-    pub fn is_quorum(&self, flushed: &BTreeSet<NodeId>) -> bool {
-        let majority = |of: &[NodeId]| of.iter().filter(|node| flushed.contains(node)).count() > of.len() / 2;
-        majority(&self.replicas) && (self.target.is_empty() || majority(&self.target))
+    /// Who must have flushed what is to be safe: of each of these lists of hubs, at least so many. More than half of the replicas and,
+    /// while the partition moves, more than half of the replicas to be. So nothing that was acked depends on the day of the switch
+    /// (joint consensus: Ongaro and Ousterhout, "In search of an understandable consensus algorithm", 2014, section 6).
+    pub fn quorums(&self) -> impl Iterator<Item = (&[NodeId], usize)> {
+        let to_be = Some(self.target.as_slice()).filter(|target| !target.is_empty());
+        std::iter::once(self.replicas.as_slice()).chain(to_be).map(|of| (of, of.len() / 2 + 1))
     }
 }
 

@@ -346,7 +346,6 @@ impl Engine {
         if declared.range_count() < ranges_max {
             declared.insert(range);
         }
-        self.replication.came(journal, &range.into());
     }
 
     /// Flushed here: that is what a hub that is alone can say, and what level hub means.

@@ -34,7 +34,9 @@ pub mod syncing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Incarnation, JournalId, Lane, Moment, NodeId, Partition, RangeSet, Seq, SeqRange};
+use millrace_model::{
+    DeviceId, Incarnation, JournalId, Lane, Moment, NodeId, Partition, RangeSet, Seq, SeqRange,
+};
 
 use crate::placement::Assignment;
 use crate::shelf::Shelf;
@@ -241,6 +243,7 @@ impl Replication {
         let life = self.placed.as_ref().map(|placed| placed.store);
         let news = life.is_some() && self.regressed != life;
         self.regressed = life;
+        self.weigh();
         news
     }
 
@@ -269,6 +272,14 @@ impl Replication {
         let partitions = all.filter(|(_, of)| of.recipients().any(|node| node == placed.me)).count();
         let (unsynced, lacking) = self.syncing.left();
         Fullness { partitions, synced: partitions.saturating_sub(unsynced), lacking }
+    }
+
+    /// Whether what this hub holds of a device is what the hubs hold of it: it is alone, or a replica whose store is full.
+    pub(crate) fn is_complete(&self, device: &DeviceId) -> bool {
+        let Some(placed) = &self.placed else { return true };
+        let assignment = placed.placement.of(Partition::of(device));
+        let keeps = assignment.is_some_and(|assignment| assignment.replicas.contains(&placed.me));
+        keeps && self.regressed.is_none() && placed.is_full(placed.me, placed.store)
     }
 
     /// Whether the store life `life` of `node` counts in a partition. A hub that comes counts among the replicas to be for what it has

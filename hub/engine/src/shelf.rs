@@ -10,7 +10,7 @@ pub struct Shelf {
     pub present: RangeSet,
     /// What its author declared as lost.
     pub declared: RangeSet,
-    /// What other hubs let go before it came here: it is waited for no more.
+    /// What other hubs let go before it came here: it is waited for no more. Known to this process alone, so others are not told of it.
     pub passed: RangeSet,
     /// Records that its gap records declare as lost before they had a number.
     pub unnumbered: u64,
@@ -75,12 +75,20 @@ impl Shelf {
     /// What the author need not send: here, trimmed here, or declared lost.
     #[must_use]
     pub fn held(&self) -> RangeSet {
-        let mut held = self.present.clone();
+        let mut held = self.had();
         held.extend(&self.declared);
         held.extend(&self.passed);
-        if let Some(below) = self.floor.checked_sub(1).and_then(|last| SeqRange::new(1, last)) {
-            held.insert(below);
-        }
         held
+    }
+
+    /// What this disk has, or had and let go: what other hubs are told. What the author declared as lost is not among it, and neither
+    /// is what others let go: a hub that has it all the same is to bring it here.
+    #[must_use]
+    pub fn had(&self) -> RangeSet {
+        let mut had = self.present.clone();
+        if let Some(below) = self.floor.checked_sub(1).and_then(|last| SeqRange::new(1, last)) {
+            had.insert(below);
+        }
+        had
     }
 }

@@ -42,5 +42,5 @@ pub mod world;
 pub use cluster::{ClusterFault, ClusterPlan, ClusterWorld};
 pub use invariants::Violation;
 pub use plan::Plan;
-pub use sabotage::Sabotage;
+pub use sabotage::{ClusterSabotage, Sabotage};
 pub use world::{Report, World};

@@ -39,3 +39,32 @@ impl Sabotage {
         Self::BlindHub,
     ];
 }
+
+/// What a world of several hubs breaks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum ClusterSabotage {
+    /// Nothing.
+    #[default]
+    None,
+    /// Hubs are told that every store is full.
+    GullibleHubs,
+    /// Hubs' disks forget a run now and then, and say that they flushed it.
+    ForgetfulDisks,
+    /// A hub says for ever that it has synced what it once synced: partitions switch before the sync.
+    RememberedSync,
+    /// One replica drops a record now and then that it says it holds.
+    DroppedRecords,
+    /// What hubs say that they flushed gets lost between them.
+    LostAnswers,
+}
+
+impl ClusterSabotage {
+    /// Everything that can be broken.
+    pub const ALL: [Self; 5] = [
+        Self::GullibleHubs,
+        Self::ForgetfulDisks,
+        Self::RememberedSync,
+        Self::DroppedRecords,
+        Self::LostAnswers,
+    ];
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_hub_fleet::fault::Fault;
 use millrace_hub_fleet::{
-    ClusterFault, ClusterPlan, ClusterWorld, Plan, Report, Sabotage, World, scenario, swarm,
+    ClusterFault, ClusterPlan, ClusterSabotage, ClusterWorld, Plan, Report, Sabotage, World, scenario, swarm,
 };
 
 fn kept(name: &str, report: &Report) {
@@ -112,21 +112,50 @@ fn a_hub_that_overlooks_a_rollback_is_seen() {
 }
 
 /// The invariant that sees a broken promise among several hubs.
-fn seen_among_hubs(gullible: bool, forgetful: bool) -> Option<&'static str> {
-    let mut plan = ClusterPlan::quiet(2, 3).with(6_000, ClusterFault::Wipe { hub: 0 });
-    (plan.gullible, plan.forgetful) = (gullible, forgetful);
-    ClusterWorld::new(plan, false).run().violation.map(|violation| violation.invariant)
+fn seen_among(plan: ClusterPlan, sabotage: ClusterSabotage) -> &'static str {
+    let honest = ClusterWorld::new(plan.clone(), false).run();
+    kept("the same without sabotage", &honest);
+    let report = ClusterWorld::new(plan.sabotaged(sabotage), false).run();
+    report.violation.unwrap_or_else(|| panic!("nobody saw {sabotage:?}")).invariant
+}
+
+fn wiped() -> ClusterPlan {
+    ClusterPlan::quiet(2, 3).with(6_000, ClusterFault::Wipe { hub: 0 })
 }
 
 #[test]
 fn hubs_that_count_an_empty_store_are_seen() {
-    assert_eq!(seen_among_hubs(true, false), Some("quorum"));
+    assert_eq!(seen_among(wiped(), ClusterSabotage::GullibleHubs), "quorum");
 }
 
 #[test]
 fn hubs_that_say_they_flushed_and_did_not_are_seen() {
-    assert_eq!(seen_among_hubs(false, true), Some("quorum"));
-    assert_eq!(seen_among_hubs(false, false), None);
+    assert_eq!(seen_among(wiped(), ClusterSabotage::ForgetfulDisks), "quorum");
+}
+
+#[test]
+fn a_hub_that_stays_without_having_synced_is_seen_when_the_next_disk_is_lost() {
+    // Hub 3 joins and syncs. Then it is cut off from the others, though not from control, and hub 2 leaves: what is on hubs 1 and 2 must
+    // come to hub 3 before.
+    let span = Duration::from_secs(60);
+    let cut = |a| ClusterFault::Cut { a, b: 2, both: true, times: 1, span };
+    let plan = ClusterPlan::quiet(2, 2)
+        .with(2_000, ClusterFault::Join)
+        .with(8_000, cut(0))
+        .with(8_000, cut(1))
+        .with(12_000, ClusterFault::Leave { hub: 1 })
+        .with(17_000, ClusterFault::Wipe { hub: 0 });
+    assert_eq!(seen_among(plan, ClusterSabotage::RememberedSync), "loss");
+}
+
+#[test]
+fn a_replica_that_drops_records_is_seen() {
+    assert_eq!(seen_among(ClusterPlan::quiet(2, 3), ClusterSabotage::DroppedRecords), "replicas");
+}
+
+#[test]
+fn hubs_that_do_not_hear_each_other_are_seen() {
+    assert_eq!(seen_among(ClusterPlan::quiet(2, 3), ClusterSabotage::LostAnswers), "convergence");
 }
 
 #[test]
@@ -145,6 +174,9 @@ fn cut_off() -> Plan {
 fn every_way_to_break_a_promise_has_its_test() {
     let here = include_str!("fleet.rs");
     for sabotage in Sabotage::ALL {
-        assert!(here.contains(&format!("Sabotage::{sabotage:?})")), "{sabotage:?}");
+        assert!(here.contains(&format!(" Sabotage::{sabotage:?})")), "{sabotage:?}");
+    }
+    for sabotage in ClusterSabotage::ALL {
+        assert!(here.contains(&format!(" ClusterSabotage::{sabotage:?})")), "{sabotage:?}");
     }
 }

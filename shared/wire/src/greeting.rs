@@ -51,9 +51,13 @@ pub struct Welcome {
     /// All hubs that the agent may turn to.
     pub hubs: Vec<HubEndpoint>,
     /// How often the cluster was made anew after a disaster. A higher one than the agent has seen: the hubs may have lost what
-    /// they acknowledged, and the holdings say what.
+    /// they acknowledged, and the holdings of a hub that is `complete` say what.
     #[serde(default)]
     pub epoch: u64,
+    /// Whether the holdings are what the hubs hold: this one keeps the readings of the device, and its store is full. What another one
+    /// lacks the hubs may have all the same.
+    #[serde(default)]
+    pub complete: bool,
 }
 
 /// What a hub holds of one journal.

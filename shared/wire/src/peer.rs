@@ -79,7 +79,7 @@ pub struct Holds {
 pub struct Held {
     /// Which journal.
     pub journal: JournalId,
-    /// Which records: flushed, trimmed by retention, or declared lost.
+    /// Which records: flushed, or flushed once and trimmed by retention.
     pub ranges: RangeSet,
 }
 

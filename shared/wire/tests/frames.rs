@@ -64,6 +64,7 @@ fn one_of_each() -> Vec<Frame> {
                 replica: true,
             }],
             epoch: 1,
+            complete: true,
         })),
         Frame::Goodbye(Goodbye { code: GoodbyeCode::Moved, reason: "draining".into(), retry_after_ms: 500 }),
         Frame::Run(RunFrame {

@@ -349,9 +349,12 @@ impl Uplink {
         let mut present = self.present();
         let Some(present) = present.as_mut() else { return };
         match frame {
-            Frame::Welcome(_) => {
+            Frame::Welcome(welcome) => {
                 present.welcomed = true;
-                self.hubs().welcomed();
+                // Whoever looks for a complete hub goes on with the round when this one is left.
+                if welcome.complete {
+                    self.hubs().welcomed();
+                }
             }
             Frame::Acks(_) => {
                 if let Some(hub) = present.hub {

@@ -167,6 +167,7 @@ impl Desk {
             credit: 1 << 30,
             hubs,
             epoch: 1,
+            complete: true,
         };
         let mut out = vec![Frame::Welcome(Box::new(welcome))];
         let (acks, mut acked) = tokio::sync::mpsc::channel(16);

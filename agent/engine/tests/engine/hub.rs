@@ -51,6 +51,7 @@ pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
                 credit: last,
                 hubs: Vec::new(),
                 epoch: 1,
+                complete: true,
             }))
         }
     }
@@ -145,6 +146,7 @@ impl Hub {
             credit: self.window,
             hubs: Vec::new(),
             epoch: 1,
+            complete: true,
         }
     }
 

@@ -10,7 +10,7 @@
 //! | `flush`, `refuse` | the commit under way was flushed; the disk was full |
 //! | `read` | every read that was asked for is answered, in order |
 //! | `connected`, `lost` | the transport |
-//! | `welcome [credit=BYTES] [epoch=N] [LANE:RANGES[:VERDICT[:SAFE]]]…` | the hub answers; a verdict is `same`, `other`, `rolled-back` or `forked` |
+//! | `welcome [credit=BYTES] [epoch=N] [incomplete] [LANE:RANGES[:VERDICT[:SAFE]]]…` | the hub answers; a verdict is `same`, `other`, `rolled-back` or `forked` |
 //! | `hubs N` | the hubs have changed |
 //! | `acks`, `conflict`, `decline` `LANE RANGES`; `compared LANE RANGE equal=RANGES`; `credit`, `goodbye` | frames |
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
@@ -344,6 +344,7 @@ impl Script {
             credit: number(words, "credit").unwrap_or(1 << 20),
             hubs: Vec::new(),
             epoch: number(words, "epoch").unwrap_or(1),
+            complete: !words.contains(&"incomplete"),
         }
     }
 }

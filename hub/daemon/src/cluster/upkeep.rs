@@ -7,19 +7,20 @@
 //!     └───────────────────── the store is lost: a new life ◀───────────────┘
 //! ```
 //!
-//! Promise: a store counts as full only after the engine said that it has synced every partition of this hub, or when nobody else
-//! has any of them. What was said in vain, because there was no quorum or somebody changed the same, is said again.
-//! Absent: syncing (the engine).
+//! Promise: a store counts as full only after the engine said that it has synced every partition of this hub, as they are assigned now,
+//! or when nobody else has or gets any of them. What was said in vain, because there was no quorum or somebody changed the same, is
+//! said again.
+//! Absent: syncing, and what of it counts (the engine).
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_host::Shutdown;
 use millrace_hub_control::kv::{Compare, Txn};
 use millrace_hub_engine::placement::Placement;
+use millrace_hub_engine::{Synced, upkeep};
 use millrace_link::KeyHash;
-use millrace_model::{Incarnation, NodeId, Partition};
+use millrace_model::{Incarnation, NodeId};
 use tokio::sync::{Notify, watch};
 
 use super::record::{HubRecord, HubState, StoreRecord};
@@ -45,41 +46,25 @@ pub struct Own {
     pub store: Option<Incarnation>,
 }
 
-/// Partitions that the engine has synced. Cheap to clone; at most one entry for each partition.
+/// What the engine last said that it has synced. Cheap to clone; at most one entry for each partition.
 #[derive(Clone, Default, Debug)]
-pub struct Synced(Arc<(Mutex<BTreeSet<Partition>>, Notify)>);
+pub struct Reported(Arc<(Mutex<Synced>, Notify)>);
 
-impl Synced {
-    /// The engine says that it holds everything that enough replicas of these partitions held.
-    pub fn report(&self, partitions: impl IntoIterator<Item = Partition>) {
-        self.partitions().extend(partitions);
+impl Reported {
+    /// The engine says what it has synced: that, and no more. What it said before is over.
+    pub fn report(&self, synced: Synced) {
+        *self.last() = synced;
         self.0.1.notify_one();
     }
 
     /// The store is another one.
     pub fn forget(&self) {
-        self.partitions().clear();
+        *self.last() = Synced::default();
     }
 
-    fn partitions(&self) -> std::sync::MutexGuard<'_, BTreeSet<Partition>> {
+    fn last(&self) -> std::sync::MutexGuard<'_, Synced> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// What counts under this placement: a partition that was given up has to be synced anew.
-    fn of(&self, placement: &Placement, me: NodeId) -> BTreeSet<Partition> {
-        let mine = shares(placement, me);
-        let mut synced = self.partitions();
-        synced.retain(|partition| mine.contains(partition));
-        synced.clone()
-    }
-}
-
-/// The partitions that a hub keeps, or is about to.
-#[must_use]
-pub fn shares(placement: &Placement, node: NodeId) -> BTreeSet<Partition> {
-    let has =
-        placement.assignments().filter(|(_, assignment)| assignment.recipients().any(|one| one == node));
-    has.map(|(partition, _)| partition).collect()
 }
 
 /// What is to be said next.
@@ -93,13 +78,20 @@ pub enum Due {
 
 /// What this hub has to say, if the table does not know it yet.
 #[must_use]
-pub fn due(table: &Table, me: NodeId, own: &Own, synced: &BTreeSet<Partition>) -> Option<Due> {
+pub fn due(table: &Table, me: NodeId, own: &Own, synced: &Synced) -> Option<Due> {
     let known = table.hub(me)?;
+    let placement = &table.placement.value;
+    let store = own.store.map(|incarnation| {
+        let was_full = known.store == Some(StoreRecord { incarnation, full: true });
+        let settled = known.state == HubState::Member;
+        let counting = synced.counting(placement, me, incarnation);
+        StoreRecord { incarnation, full: was_full || upkeep::is_full(placement, me, &counting, settled) }
+    });
     let mut record = HubRecord {
         region: own.region.clone(),
         addresses: own.addresses.clone(),
         key: own.key,
-        store: own.store.map(|store| standing(table, known, store, synced)),
+        store,
         ..known.clone()
     };
     if table.named(&own.name).is_none() {
@@ -108,43 +100,15 @@ pub fn due(table: &Table, me: NodeId, own: &Own, synced: &BTreeSet<Partition>) -
     if record != *known {
         return Some(Due::Record(Box::new(record)));
     }
-    let mut placement = table.placement.value.clone();
-    let mut changed = false;
-    for partition in synced {
-        changed |= placement.joined(*partition, me);
-    }
-    changed.then_some(Due::Placement(placement))
-}
-
-/// How this hub's store stands.
-fn standing(
-    table: &Table,
-    known: &HubRecord,
-    incarnation: Incarnation,
-    synced: &BTreeSet<Partition>,
-) -> StoreRecord {
-    let was_full = known.store.is_some_and(|store| store.full && store.incarnation == incarnation);
-    if was_full {
-        return StoreRecord { incarnation, full: true };
-    }
-    let placement = &table.placement.value;
-    let mine = shares(placement, known.node);
-    let others = |partition: &Partition| {
-        let assignment = placement.of(*partition);
-        assignment.is_some_and(|assignment| assignment.replicas.iter().any(|node| *node != known.node))
-    };
-    let nobody_else = !mine.is_empty() && !mine.iter().any(others);
-    // A member that keeps nothing has nothing to wait for.
-    let settled = known.state == HubState::Member && placement.version > 0 && placement.moving() == 0;
-    let has_all = if mine.is_empty() { settled } else { mine.is_subset(synced) };
-    StoreRecord { incarnation, full: nobody_else || has_all }
+    let counting = synced.counting(placement, me, own.store?);
+    upkeep::joined(placement, me, &counting).map(Due::Placement)
 }
 
 /// Says it, until the shutdown.
 pub async fn run(
     cluster: Cluster,
     mut own: watch::Receiver<Own>,
-    synced: Synced,
+    synced: Reported,
     places: Places,
     shutdown: Shutdown,
 ) {
@@ -154,7 +118,7 @@ pub async fn run(
         let table = Arc::clone(&tables.borrow_and_update());
         let now = own.borrow_and_update().clone();
         keep_seeds(&places, &table, cluster.me(), &mut seeds).await;
-        let has = synced.of(&table.placement.value, cluster.me());
+        let has = synced.last().clone();
         let again = match due(&table, cluster.me(), &now, &has) {
             None => false,
             Some(due) => {
@@ -264,7 +228,7 @@ mod tests {
     }
 
     /// Says everything that is due; how the store stands then.
-    fn said(table: &mut Table, own: &Own, synced: &BTreeSet<Partition>) -> StoreRecord {
+    fn said(table: &mut Table, own: &Own, synced: &Synced) -> StoreRecord {
         while let Some(due) = due(table, ME, own, synced) {
             match due {
                 Due::Record(record) => table.hubs.get_mut(&ME).unwrap().value = *record,
@@ -274,29 +238,45 @@ mod tests {
         table.hub(ME).unwrap().store.unwrap()
     }
 
+    /// What an engine says that has synced the first `count` partitions, as they are assigned now.
+    fn synced(table: &Table, store: u64, count: usize) -> Synced {
+        let all = table.placement.value.assignments();
+        let partitions = all.take(count).map(|(partition, assignment)| (partition, assignment.since));
+        Synced { store: Incarnation::new(store), partitions: partitions.collect() }
+    }
+
+    fn nothing() -> Synced {
+        Synced::default()
+    }
+
     #[test]
     fn the_store_of_a_hub_that_is_alone_is_full_also_after_it_was_lost() {
         let mut table = table(&[2]);
-        let none = BTreeSet::new();
-        assert!(said(&mut table, &own(7), &none).full);
-        let lost = said(&mut table, &own(8), &none);
+        assert!(said(&mut table, &own(7), &nothing()).full);
+        let lost = said(&mut table, &own(8), &nothing());
         assert_eq!(lost, StoreRecord { incarnation: Incarnation::new(8), full: true });
+    }
+
+    #[test]
+    fn a_hub_that_was_alone_and_is_wiped_while_another_joins_it_learns_from_that_one_first() {
+        let mut table = table(&[2]);
+        assert!(said(&mut table, &own(7), &nothing()).full);
+        table.placement.value.begin(&target(&sites_of(&[1, 2]), 3));
+        assert!(!said(&mut table, &own(8), &nothing()).full, "what was acked since is on the other one, too");
+        let all = synced(&table, 8, 256);
+        assert!(said(&mut table, &own(8), &all).full);
     }
 
     #[test]
     fn a_lost_store_counts_again_when_every_partition_is_synced() {
         let mut table = table(&[1, 2]);
-        let mut synced = BTreeSet::new();
-        assert!(!said(&mut table, &own(7), &synced).full);
-        synced.extend(Partition::all().take(255));
-        assert!(!said(&mut table, &own(7), &synced).full);
-        synced.extend(Partition::all());
-        assert!(said(&mut table, &own(7), &synced).full);
-        assert!(
-            said(&mut table, &own(7), &BTreeSet::new()).full,
-            "it stays full when the process starts again"
-        );
-        assert!(!said(&mut table, &own(8), &BTreeSet::new()).full, "another life is another store");
+        assert!(!said(&mut table, &own(7), &nothing()).full);
+        let most = synced(&table, 7, 255);
+        assert!(!said(&mut table, &own(7), &most).full);
+        let all = synced(&table, 7, 256);
+        assert!(said(&mut table, &own(7), &all).full);
+        assert!(said(&mut table, &own(7), &nothing()).full, "it stays full when the process starts again");
+        assert!(!said(&mut table, &own(8), &all).full, "what another life synced is not on this store");
     }
 
     #[test]
@@ -304,32 +284,52 @@ mod tests {
         let mut table = table(&[1]);
         let newcomer = HubRecord { node: ME, name: "hub-2".into(), ..table.hub(NodeId(1)).unwrap().clone() };
         table.hubs.insert(ME, Dated { value: newcomer, revision: 2 });
-        assert!(said(&mut table, &own(7), &BTreeSet::new()).full, "nothing is placed here, nothing moves");
+        assert!(said(&mut table, &own(7), &nothing()).full, "nothing is placed here, nothing moves");
         table.hubs.get_mut(&ME).unwrap().value.store = None;
         table.placement.value.begin(&target(&sites_of(&[1, 2]), 3));
-        assert!(!said(&mut table, &own(7), &BTreeSet::new()).full);
-        let all: BTreeSet<Partition> = Partition::all().collect();
+        assert!(!said(&mut table, &own(7), &nothing()).full);
+        let all = synced(&table, 7, 256);
         assert!(said(&mut table, &own(7), &all).full);
         assert_eq!(table.placement.value.moving(), 0);
-        let reported = Synced::default();
-        reported.report(all.clone());
-        assert_eq!(reported.of(&table.placement.value, ME), all);
-        assert_eq!(reported.of(&Placement::default(), ME), BTreeSet::new());
-        assert_eq!(
-            reported.of(&table.placement.value, ME),
-            BTreeSet::new(),
-            "what was given up is synced anew"
-        );
+    }
+
+    #[test]
+    fn what_was_synced_when_a_hub_joined_is_not_said_again_when_the_partition_shrinks() {
+        let mut table = table(&[1, 3]);
+        let newcomer = HubRecord { node: ME, ..table.hub(NodeId(1)).unwrap().clone() };
+        table.hubs.insert(ME, Dated { value: newcomer, revision: 2 });
+        table.placement.value.begin(&target(&sites_of(&[1, 2, 3]), 3));
+        let once = synced(&table, 7, 256);
+        assert!(said(&mut table, &own(7), &once).full);
+        assert_eq!(table.placement.value.moving(), 0, "it joined");
+        // Hub 3 leaves: what is on it and on hub 1 alone has to come here first.
+        table.placement.value.begin(&target(&sites_of(&[1, 2]), 3));
+        assert_eq!(due(&table, ME, &own(7), &once), None, "it has not synced since");
+        let anew = synced(&table, 7, 256);
+        said(&mut table, &own(7), &anew);
+        let joining = table.placement.value.assignments().map(|(_, of)| of.joining.clone());
+        assert!(joining.into_iter().all(|joining| joining == [NodeId(1)].into()), "now it has");
+    }
+
+    #[test]
+    fn a_report_of_the_engine_takes_the_place_of_the_one_before() {
+        let table = table(&[1, 2]);
+        let reported = Reported::default();
+        reported.report(synced(&table, 7, 256));
+        reported.report(synced(&table, 7, 3));
+        assert_eq!(*reported.last(), synced(&table, 7, 3));
+        reported.forget();
+        assert_eq!(*reported.last(), nothing());
     }
 
     #[test]
     fn a_name_that_another_hub_has_is_not_taken() {
         let mut table = table(&[1, 2]);
         let renamed = Own { name: "hub-1".into(), ..own(7) };
-        said(&mut table, &renamed, &BTreeSet::new());
+        said(&mut table, &renamed, &nothing());
         assert_eq!(table.hub(ME).unwrap().name, "hub-2");
         let renamed = Own { name: "hub-9".into(), ..own(7) };
-        said(&mut table, &renamed, &BTreeSet::new());
+        said(&mut table, &renamed, &nothing());
         assert_eq!(table.hub(ME).unwrap().name, "hub-9");
     }
 }

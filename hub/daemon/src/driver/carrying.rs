@@ -50,7 +50,7 @@ impl Driver {
                 }
                 Command::Part { node, reason } => self.part(node, &reason),
                 Command::Dismiss { guest, reason } => self.dismiss(guest, &reason),
-                Command::Synced { partitions } => self.synced(partitions),
+                Command::Synced { .. } => self.synced(self.parts.engine.synced().clone()),
                 Command::Relive { reason } => self.relive(reason),
             }
         }

@@ -4,9 +4,9 @@
 //! damage that it finds is moved aside and reads as "not here".
 //! Absent: decisions (the engine), streams (`peers`).
 
-use millrace_hub_engine::{Event, LinkId};
+use millrace_hub_engine::{Event, LinkId, Synced};
 use millrace_journal::{ReadError, Reader};
-use millrace_model::{JournalId, NodeId, Partition, Run, SeqRange};
+use millrace_model::{JournalId, NodeId, Run, SeqRange};
 use millrace_wire::PeerFrame;
 use tokio::sync::mpsc;
 
@@ -21,8 +21,8 @@ const DAMAGE_AROUND_MAX: usize = 64;
 /// How the driver speaks to the room that speaks to control.
 #[derive(Debug, Clone)]
 pub struct ToCluster {
-    /// This hub holds everything that enough replicas of these partitions held. Dropped when full: it is said again.
-    pub synced: mpsc::Sender<Vec<Partition>>,
+    /// What this hub has synced. Dropped when full: it is said again.
+    pub synced: mpsc::Sender<Synced>,
     /// This store is not what it was, and needs a new incarnation; why, for people. Dropped when full: one is enough.
     pub relive: mpsc::Sender<String>,
 }
@@ -87,9 +87,9 @@ impl Driver {
         }
     }
 
-    pub(super) fn synced(&self, partitions: Vec<Partition>) {
+    pub(super) fn synced(&self, synced: Synced) {
         // Full: it is said again. Closed: there is no cluster to tell.
-        let _ = self.parts.cluster.synced.try_send(partitions);
+        let _ = self.parts.cluster.synced.try_send(synced);
     }
 
     pub(super) fn relive(&self, reason: String) {
@@ -175,7 +175,7 @@ mod tests {
     use bytes::Bytes;
     use millrace_journal::{Options, Store, Writer};
     use millrace_model::store::Change;
-    use millrace_model::{DeviceId, Encoding, Incarnation, Lane, Record, Topic, Wall, block};
+    use millrace_model::{DeviceId, Encoding, Incarnation, Lane, Partition, Record, Topic, Wall, block};
 
     use super::*;
     use crate::driver::input::Input;
@@ -312,10 +312,11 @@ mod tests {
         assert_eq!(end.ended().await, "it broke the protocol");
         driver.take(Input::Event(Event::GuestDown { guest: 7 }));
         assert!(driver.guests.is_empty());
-        driver.synced(vec![Partition(3)]);
-        driver.synced(vec![Partition(4)]);
+        let has = |partition| Synced { partitions: [(Partition(partition), 1)].into(), ..Synced::default() };
+        driver.synced(has(3));
+        driver.synced(has(4));
         driver.relive("an old copy".to_owned());
-        assert_eq!(heard.recv().await, Some(vec![Partition(3)]));
+        assert_eq!(heard.recv().await, Some(has(3)));
         assert!(heard.try_recv().is_err(), "the second did not fit, and is said again by the engine");
         assert_eq!(lives.recv().await.as_deref(), Some("an old copy"));
         drop(writer.stop());

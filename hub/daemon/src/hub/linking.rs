@@ -12,10 +12,11 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_host::{Clock, Failure, Shutdown, entropy};
 use millrace_hub_control::Role;
+use millrace_hub_engine::Synced;
 use millrace_hub_engine::membership::{Fullness, Liveness, Peer, Preset as GossipPreset, Profile};
 use millrace_journal::WriterHandle;
 use millrace_link::Road;
-use millrace_model::{HubId, Incarnation, Partition};
+use millrace_model::{HubId, Incarnation};
 use millrace_wire::HubEndpoint;
 use tokio::sync::{mpsc, watch};
 
@@ -23,7 +24,7 @@ use super::answering::Answering;
 use super::crew::Crew;
 use super::lives::Lives;
 use crate::cluster::record::{HubRecord, HubState};
-use crate::cluster::upkeep::{self, Own, Synced};
+use crate::cluster::upkeep::{self, Own, Reported};
 use crate::cluster::{Cluster, Table, placed, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
@@ -42,7 +43,7 @@ const SYNCED_WAITING_MAX: usize = 16;
 
 /// What the driver has to say to the cluster, and where it comes out.
 pub(super) struct FromDriver {
-    pub(super) synced: mpsc::Receiver<Vec<Partition>>,
+    pub(super) synced: mpsc::Receiver<Synced>,
     pub(super) relive: mpsc::Receiver<String>,
 }
 
@@ -133,7 +134,7 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         node_of: Arc::new(move |hub: &HubId| tables.borrow().node_of(hub)),
     });
     let own = watch::Sender::new(parts.own.clone());
-    let synced = Synced::default();
+    let reported = Reported::default();
     let (places, halt) = (parts.places.clone(), || shutdown.clone());
     let mut crew = Crew::default();
     if let Some(following) = cluster.following() {
@@ -148,7 +149,7 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     }
     note_place(&parts.pulse, cluster, &cluster.table());
     crew.begin("expecting other hubs", expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt()));
-    crew.begin("upkeep", upkeep::run(cluster.clone(), own.subscribe(), synced.clone(), places, halt()));
+    crew.begin("upkeep", upkeep::run(cluster.clone(), own.subscribe(), reported.clone(), places, halt()));
     crew.begin("steward", steward::run(cluster.clone(), clock.clone(), halt()));
     let described = describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt());
     crew.begin("describing this hub", described);
@@ -179,7 +180,7 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     let mut goodbye = Crew::default();
     goodbye.take_in("gossip", gossip.task);
     let lives = Lives { pulse: parts.pulse, own: own.clone(), writer: parts.writer, seed };
-    crew.attempt("the store's life", lives.hear(parts.from_driver, synced, parts.shutdown));
+    crew.attempt("the store's life", lives.hear(parts.from_driver, reported, parts.shutdown));
     Ok(Linked { own, profile, roster: gossip.roster, gossip: goodbye, crew })
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::linking::FromDriver;
 use crate::cluster::seat;
-use crate::cluster::upkeep::{Own, Synced};
+use crate::cluster::upkeep::{Own, Reported};
 use crate::opening;
 use crate::pulse::{Need, Pulse};
 
@@ -41,15 +41,16 @@ impl Lives {
     pub(super) async fn hear(
         self,
         mut from: FromDriver,
-        synced: Synced,
+        reported: Reported,
         shutdown: Shutdown,
     ) -> Result<(), Failure> {
         loop {
             tokio::select! {
-                Some(partitions) = from.synced.recv() => synced.report(partitions),
+                Some(synced) = from.synced.recv() => reported.report(synced),
                 Some(reason) = from.relive.recv() => {
-                    // What was synced was synced by the life that is over.
-                    synced.forget();
+                    // What was synced was synced by the life that is over, also what waits to be heard.
+                    while from.synced.try_recv().is_ok() {}
+                    reported.forget();
                     let backoff = Backoff::new(AGAIN_FIRST, AGAIN_CAP, self.seed);
                     let began = tokio::select! {
                         began = begun(&self.pulse, backoff, || new_life(&self.writer)) => began?,

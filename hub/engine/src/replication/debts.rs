@@ -218,7 +218,7 @@ impl Replication {
             if !missing.is_empty() {
                 owed.insert((journal.lane, *journal), missing);
             }
-            let let_go = shelf.held().difference(&shelf.present);
+            let let_go = shelf.had().difference(&shelf.present);
             let let_go =
                 peer.held.get(journal).map_or_else(|| let_go.clone(), |held| let_go.difference(held));
             if !let_go.is_empty() {

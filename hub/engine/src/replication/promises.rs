@@ -1,8 +1,7 @@
 //! Promises: what is safe at which level, and who waits to hear so.
 //!
 //! Promise: safe at level quorum is what a majority of the replicas has flushed, of the replicas to be as well while a partition
-//! moves (Ongaro and Ousterhout, "In search of an understandable consensus algorithm", 2014, section 6), and only by stores that
-//! count. A replica that knows a newer placement than this hub does not count here until this hub knows it, too: so whoever was
+//! moves ([`Assignment::quorums`]), and only by stores that count. A replica that knows a newer placement than this hub does not count here until this hub knows it, too: so whoever was
 //! heard by a hub that joins is in no majority that does not ask that hub.
 
 use std::collections::BTreeSet;
@@ -102,9 +101,8 @@ impl Replication {
             nodes.retain(|node| *node != placed.me);
             return if nodes.is_empty() { mine } else { common(&nodes, nodes.len()).intersection(&mine) };
         }
-        let majority = |nodes: &[NodeId]| common(nodes, nodes.len() / 2 + 1);
-        let safe = majority(&assignment.replicas);
-        if assignment.target.is_empty() { safe } else { safe.intersection(&majority(&assignment.target)) }
+        let each = assignment.quorums().map(|(nodes, at_least)| common(nodes, at_least));
+        each.reduce(|safe, other| safe.intersection(&other)).unwrap_or_default()
     }
 
     /// Which of `asked` can never be safe at `level` under their names: a replica has another history there.

@@ -12,9 +12,9 @@
 //! When a partition shrinks, those that stay have to sync, too: what was on one of them and on one that leaves must be on more of them
 //! before the others go. A replica that has lost nothing counts itself as heard, so n − q others are enough for it.
 //!
-//! Special cases. A replica that is not full itself counts as heard only when all others were heard as well: then there is nobody
-//! left to learn from. One that was removed from the table will never tell, and its loss was accepted by whoever removed it. A hub
-//! that is the only replica has nobody to hear, and is synced at once.
+//! Special cases. A replica that is not full itself counts as heard only when all others were heard as well, those to be among them:
+//! then there is nobody left to learn from. One that was removed from the table will never tell, and its loss was accepted by
+//! whoever removed it. A hub that is the only replica has nobody to hear, and is synced at once.
 //!
 //! Promise: range sets of what is lacking, nothing else; reported once for each change, and again when nothing comes of it.
 
@@ -24,8 +24,8 @@ use std::time::Duration;
 use millrace_model::{Incarnation, JournalId, Moment, NodeId, Partition, RangeSet};
 
 use super::{Ranges, Replication, Shelves};
-use crate::Placed;
 use crate::placement::Assignment;
+use crate::{Placed, Synced};
 
 /// Between two reports of what is synced: a large store is synced a partition at a time.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
@@ -44,8 +44,9 @@ pub(crate) struct Syncing {
     gone: BTreeMap<NodeId, Ranges>,
     /// The life of this hub's store, and the placement with which it was first seen in the table.
     born: Option<(Incarnation, u64)>,
-    ready: BTreeSet<Partition>,
-    said: BTreeSet<Partition>,
+    /// Partitions that are synced, with the assignment under which they are.
+    ready: BTreeMap<Partition, u64>,
+    said: Synced,
     said_at: Option<Moment>,
 }
 
@@ -109,7 +110,7 @@ impl Syncing {
         if self.ready.is_empty() {
             return None;
         }
-        let pause = if self.ready == self.said { REPORT_AGAIN } else { REPORT_PAUSE };
+        let pause = if self.ready == self.said.partitions { REPORT_AGAIN } else { REPORT_PAUSE };
         Some(self.said_at.map_or(Moment(0), |at| at + pause))
     }
 }
@@ -146,7 +147,7 @@ impl Replication {
         for lacking in syncing.lacking.values_mut() {
             lacking.retain(|partition, _| wanted.contains_key(partition) && kept(partition));
         }
-        syncing.said.retain(|partition| wanted.contains_key(partition) && kept(partition));
+        syncing.said.partitions.retain(|partition, _| wanted.contains_key(partition) && kept(partition));
         syncing.lacking.retain(|_, lacking| !lacking.is_empty());
         if syncing.wanted != wanted {
             syncing.wanted = wanted;
@@ -180,7 +181,7 @@ impl Replication {
                 continue;
             }
             let mut lacking = match shelves.get(journal) {
-                Some(shelf) => held.difference(&shelf.held()),
+                Some(shelf) => held.difference(&shelf.had()),
                 None => held.clone(),
             };
             if let Some(gone) = gone.and_then(|gone| gone.get(journal)) {
@@ -229,28 +230,30 @@ impl Replication {
         passed
     }
 
-    /// Looks which partitions are synced.
+    /// Looks which partitions are synced. A store that is not what it was has synced nothing until it begins another life.
     pub(crate) fn weigh(&mut self) {
         let Some(placed) = &self.placed else { return };
         let synced = |partition: &Partition| {
-            let Some(assignment) = placed.placement.of(*partition) else { return false };
-            self.is_synced(placed, assignment, *partition)
+            let assignment = placed.placement.of(*partition)?;
+            self.is_synced(placed, assignment, *partition).then_some((*partition, assignment.since))
         };
-        self.syncing.ready = self.syncing.wanted.keys().copied().filter(synced).collect();
+        let wanted = self.syncing.wanted.keys().filter(|_| self.regressed.is_none());
+        self.syncing.ready = wanted.filter_map(synced).collect();
     }
 
     fn is_synced(&self, placed: &Placed, assignment: &Assignment, partition: Partition) -> bool {
         let replicas = assignment.replicas.len();
         let quorum = replicas / 2 + 1;
-        let others = assignment.replicas.iter().filter(|node| **node != placed.me);
-        let others: Vec<NodeId> = others.copied().filter(|node| placed.hubs.contains_key(node)).collect();
+        let others = assignment.recipients().filter(|node| *node != placed.me);
+        let others: Vec<NodeId> = others.filter(|node| placed.hubs.contains_key(node)).collect();
         let heard: Vec<NodeId> =
             others.iter().copied().filter(|node| self.syncing.has_heard(*node, partition)).collect();
         let is_full = |node: &NodeId| {
             let life = self.peers.get(node).and_then(|peer| peer.life);
             life.is_some_and(|life| placed.is_full(*node, life))
         };
-        let full = heard.iter().filter(|node| is_full(node)).count();
+        // Every quorum is a majority of the replicas, whatever those to be have flushed as well.
+        let full = heard.iter().filter(|node| assignment.replicas.contains(node) && is_full(node)).count();
         // A replica that has lost nothing is one of those itself.
         let mine = assignment.replicas.contains(&placed.me)
             && self.regressed.is_none()
@@ -261,8 +264,14 @@ impl Replication {
     /// What is to be reported now.
     pub(crate) fn report(&mut self, now: Moment) -> Option<Vec<Partition>> {
         self.syncing.due().filter(|due| *due <= now)?;
+        let store = self.placed.as_ref()?.store;
         let syncing = &mut self.syncing;
-        (syncing.said, syncing.said_at) = (syncing.ready.clone(), Some(now));
-        Some(syncing.ready.iter().copied().collect())
+        (syncing.said, syncing.said_at) = (Synced { store, partitions: syncing.ready.clone() }, Some(now));
+        Some(syncing.ready.keys().copied().collect())
+    }
+
+    /// What was reported last, as far as it still holds.
+    pub(crate) const fn synced(&self) -> &Synced {
+        &self.syncing.said
     }
 }

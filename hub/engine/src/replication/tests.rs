@@ -335,6 +335,51 @@ fn a_hub_that_has_nobody_to_hear_is_synced_at_once() {
 }
 
 #[test]
+fn what_was_synced_is_said_with_the_life_and_the_assignments_under_which_it_was() {
+    let here = Shelves::new();
+    let mut replication = wiped(&here);
+    let _ = connect(&mut replication, A, 10, &RangeSet::new(), &here);
+    let _ = connect(&mut replication, C, 10, &RangeSet::new(), &here);
+    assert_eq!(synced(&mut replication, 1), 256);
+    let said = replication.synced().clone();
+    assert_eq!(said.store, Incarnation::new(11));
+    assert!(said.partitions.values().all(|since| *since == 1), "placed in the first version");
+    let mut shrunk = replication.placed.clone().unwrap();
+    shrunk.placement.begin(&target(&sites(&[A, B]), 3));
+    let _ = replication.placed(shrunk, &here);
+    assert!(replication.synced().partitions.is_empty(), "it has to hear once more");
+    for node in [A, C] {
+        let version = replication.placed.as_ref().unwrap().placement.version;
+        let _ = replication.told(node, Incarnation::new(10), version, &here);
+    }
+    assert_eq!(synced(&mut replication, 2), 256);
+    assert!(replication.synced().partitions.values().all(|since| *since == 3));
+    assert!(replication.regress());
+    assert_eq!(synced(&mut replication, 30), 0, "a store that is not what it was has synced nothing");
+}
+
+#[test]
+fn a_wiped_hub_that_was_alone_hears_the_one_that_joins_it() {
+    let here = Shelves::new();
+    let mut replication = Replication::default();
+    let mut moving = placed(A, &[A]);
+    moving.hubs.extend(placed(A, &[B]).hubs);
+    moving.placement.begin(&target(&sites(&[A, B]), 3));
+    moving.placement.raise();
+    for standing in moving.hubs.values_mut() {
+        standing.full = false;
+    }
+    moving.store = Incarnation::new(11);
+    moving.hubs.get_mut(&A).unwrap().store = moving.store;
+    let _ = replication.placed(moving, &here);
+    assert_eq!(synced(&mut replication, 1), 0, "B may hold what was acked since it began to join");
+    let _ = connect(&mut replication, B, 10, &set(1, 5), &here);
+    assert_eq!(synced(&mut replication, 2), 255);
+    replication.stored(journal(), &set(1, 5), Some(B), NOW);
+    assert_eq!(synced(&mut replication, 3), 256);
+}
+
+#[test]
 fn a_store_that_holds_less_than_it_told_is_found_out() {
     let mut replication = three();
     let here = shelves(set(1, 10));

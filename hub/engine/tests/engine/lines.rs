@@ -81,7 +81,8 @@ fn frame(frame: &Frame) -> String {
                     if unsafe_yet.is_empty() { String::new() } else { format!(" (not safe: {unsafe_yet})") };
                 format!(", {} {}{rest}{verdict}", lodging(of), holding.held)
             });
-            format!("Welcome credit {}{}", welcome.credit, holdings.collect::<String>())
+            let rest = if welcome.complete { "" } else { ", incomplete" };
+            format!("Welcome credit {}{}{rest}", welcome.credit, holdings.collect::<String>())
         }
         Frame::Goodbye(goodbye) => match goodbye.retry_after_ms {
             0 => format!("Goodbye {:?}: {}", goodbye.code, goodbye.reason),

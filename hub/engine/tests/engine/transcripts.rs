@@ -36,6 +36,9 @@ millrace_sim::transcripts! { Script:
     what_a_hub_missed_is_sent_when_it_comes_back
     a_guest_is_answered_after_the_flush_and_all_hear_of_it
     a_wiped_hub_fills_itself_and_says_so
+    what_a_device_declares_as_lost_is_taken_from_a_hub_that_has_it
+    what_others_let_go_is_not_told_as_held
+    only_a_full_replica_says_what_the_hubs_hold
     a_fork_between_hubs_is_told_to_its_author
     a_store_that_went_back_in_time_begins_a_new_life
     strangers_and_liars_among_hubs_are_sent_away

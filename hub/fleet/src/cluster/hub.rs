@@ -1,21 +1,25 @@
-//! One hub: its engine, its journal on a slow disk, and its roads to the others.
+//! One hub: its engine, and its journal on a slow disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use millrace_hub_engine::{Alarm, Command, Config, Engine, Event, Placed};
+use millrace_hub_engine::{Alarm, Command, Config, Engine, Event, Placed, Synced};
 use millrace_journal::{CommitError, Options, Store};
 use millrace_model::store::{Change, Outcome, Refusal};
-use millrace_model::{AckLevel, Incarnation, JournalId, Moment, NodeId, RangeSet, SeqRange};
+use millrace_model::{AckLevel, Incarnation, JournalId, Moment, NodeId, Partition, RangeSet, SeqRange};
 use millrace_sim::{ConnectionId, Disk, Flush, Notice};
-use millrace_wire::Frame;
+use millrace_wire::{Frame, PeerFrame};
 
-use super::oracle::{OracleHappening, name_of};
+use super::oracle::{name_of, region_of};
 use super::{AGENTS, ClusterWorld, Happening, Talk, node_of};
+use crate::ClusterSabotage;
 use crate::invariants::{Violation, quorum, wakefulness};
 
 /// Under which name a store remembers its life.
-const LIFE: &str = "store-incarnation";
+pub(super) const LIFE: &str = "store-incarnation";
+
+/// The hub whose disk drops records, when one is to.
+const DROPPER: NodeId = NodeId(3);
 
 /// What will happen to a hub's process, if it still lives then.
 #[derive(Clone, Debug)]
@@ -29,6 +33,7 @@ pub(super) enum HubHappening {
     Placed { revision: u64, placed: Box<Placed> },
     Dial(NodeId),
     Drain(bool),
+    KeepUp,
 }
 
 /// One hub's world.
@@ -41,7 +46,7 @@ pub(super) struct Hub {
     /// Which life its store lives.
     pub(super) life: Incarnation,
     /// The life before that, when it was given a new one while it ran: the same disk.
-    before: Option<Incarnation>,
+    pub(super) before: Option<Incarnation>,
     pub(super) generation: u32,
     pub(super) isolated: bool,
     pub(super) paused: bool,
@@ -50,11 +55,17 @@ pub(super) struct Hub {
     deferred: Vec<HubHappening>,
     timer_at: Option<Moment>,
     pub(super) placed: Option<Placed>,
-    revision: u64,
+    pub(super) revision: u64,
     /// Connections that it dialled, and those that others dialled.
-    roads: BTreeMap<NodeId, ConnectionId>,
-    guests: BTreeMap<ConnectionId, NodeId>,
-    agents: BTreeSet<ConnectionId>,
+    pub(super) roads: BTreeMap<NodeId, ConnectionId>,
+    pub(super) guests: BTreeMap<ConnectionId, NodeId>,
+    pub(super) agents: BTreeSet<ConnectionId>,
+    /// What its engine last said that it has synced.
+    pub(super) reported: Synced,
+    /// Everything that it ever said so, for a hub that is to remember it.
+    pub(super) ever_synced: BTreeSet<Partition>,
+    /// It will look again whether what it said was heard.
+    pub(super) keeps_up: bool,
 }
 
 impl std::fmt::Debug for Hub {
@@ -86,6 +97,9 @@ impl ClusterWorld {
             roads: BTreeMap::new(),
             guests: BTreeMap::new(),
             agents: BTreeSet::new(),
+            reported: Synced::default(),
+            ever_synced: BTreeSet::new(),
+            keeps_up: false,
         };
         self.hubs.insert(node, hub);
     }
@@ -125,10 +139,13 @@ impl ClusterWorld {
         hub.roads.clear();
         hub.guests.clear();
         hub.agents.clear();
+        (hub.reported, hub.keeps_up) = (Synced::default(), false);
+        hub.ever_synced.clear();
+        let region = region_of(node, self.plan.regions);
         let config = Config {
             clustered: true,
             fence_base: u64::from(hub.generation) << 32,
-            ..Config::new(name_of(node), "hub", &format!("region {node}"))
+            ..Config::new(name_of(node), "hub", &region)
         };
         hub.engine = Some(Engine::new(config, &store.journals(), store.usage(), now));
         hub.store = Some(store);
@@ -137,9 +154,6 @@ impl ClusterWorld {
         }
         self.network.start(node_of(node));
         self.transcript.note(now, format_args!("hub {node} starts with store {life}"));
-        if self.oracle.hubs.get(&node).is_some_and(|standing| standing.store != life) {
-            self.say_to_oracle(node, OracleHappening::Begun { node, store: life });
-        }
         self.inform(node);
     }
 
@@ -235,6 +249,8 @@ impl ClusterWorld {
                     self.carry(connection, node_of(node), 0, Talk::Peer(frame));
                 }
             }
+            Command::Answer { frame: PeerFrame::Flushed(_), .. }
+                if self.plan.sabotage == ClusterSabotage::LostAnswers => {}
             Command::Answer { guest, frame } => self.carry(guest, node_of(node), 0, Talk::Peer(frame)),
             Command::Part { node: to, reason } => {
                 self.transcript.note(now, format_args!("hub {node} parts from hub {to}: {reason}"));
@@ -249,35 +265,15 @@ impl ClusterWorld {
                 self.network.close(guest, node_of(node), true, now);
                 self.hub_later(node, Duration::ZERO, HubHappening::Closed(guest));
             }
-            Command::Synced { partitions } => {
-                let fullness = hub.engine.as_ref().map(Engine::fullness).unwrap_or_default();
-                let (store, all) = (hub.life, fullness.synced == fullness.partitions);
-                self.say_to_oracle(node, OracleHappening::Synced { node, store, partitions, all });
+            Command::Synced { .. } => {
+                hub.reported = hub.engine.as_ref().map(|engine| engine.synced().clone()).unwrap_or_default();
+                hub.ever_synced.extend(hub.reported.partitions.keys());
+                self.keep_up(node);
             }
             Command::Relive { reason } => self.relive(node, &reason),
             Command::SessionOpened { .. } | Command::Stored { .. } => {}
             Command::Alarm(alarm) => self.hub_alarmed(node, &alarm),
         }
-    }
-
-    /// The store is not what it was: it gets a new life.
-    fn relive(&mut self, node: NodeId, reason: &str) {
-        let life = Incarnation::new(self.random.u64(..));
-        let Some(hub) = self.hubs.get_mut(&node) else { return };
-        let change = Change::Remember { name: LIFE, value: life.bits().to_be_bytes().to_vec() };
-        let written = hub.store.as_mut().map(|store| store.commit(0, &[change]));
-        hub.before = Some(std::mem::replace(&mut hub.life, life));
-        if let Some(Err(error)) = written {
-            self.check(Err(Violation::new("survival", error.to_string())));
-        }
-        // What is here was flushed by the new life, as far as anybody will count.
-        for (journal, ranges) in self.truth.disks.get(&node).cloned().unwrap_or_default() {
-            self.truth.stored(node, life, journal, &ranges);
-        }
-        self.truth.unaware.remove(&node);
-        self.transcript.note(self.now, format_args!("hub {node} begins store {life}: {reason}"));
-        self.say_to_oracle(node, OracleHappening::Begun { node, store: life });
-        self.inform(node);
     }
 
     fn hub_alarmed(&mut self, node: NodeId, alarm: &Alarm) {
@@ -372,6 +368,10 @@ impl ClusterWorld {
             HubHappening::Placed { revision, placed } => self.hub_placed(node, revision, placed),
             HubHappening::Dial(to) => self.dial(node, to),
             HubHappening::Drain(on) => self.tell_hub(node, Event::Drain { on }),
+            HubHappening::KeepUp => {
+                hub.keeps_up = false;
+                self.keep_up(node);
+            }
         }
     }
 
@@ -387,7 +387,7 @@ impl ClusterWorld {
         hub.revision = revision;
         placed.store = hub.life;
         hub.placed = Some((*placed).clone());
-        if self.plan.gullible {
+        if self.plan.sabotage == ClusterSabotage::GullibleHubs {
             let lives: BTreeMap<NodeId, Incarnation> =
                 self.hubs.iter().map(|(node, hub)| (*node, hub.life)).collect();
             for (of, standing) in &mut placed.hubs {
@@ -403,78 +403,8 @@ impl ClusterWorld {
             .filter(|other| *other != node && !hub.roads.contains_key(other))
             .collect();
         self.tell_hub(node, Event::Placed(placed));
+        self.keep_up(node);
         missing.into_iter().for_each(|other| self.dial(node, other));
-    }
-
-    fn dial(&mut self, node: NodeId, to: NodeId) {
-        let now = self.now;
-        let known = self.oracle.hubs.contains_key(&to);
-        let Some(hub) = self.hubs.get_mut(&node) else { return };
-        if !known || hub.roads.contains_key(&to) {
-            return;
-        }
-        let connection = self.network.connect(node_of(node), node_of(to), now);
-        hub.roads.insert(to, connection);
-    }
-
-    fn hub_noticed(&mut self, node: NodeId, notice: Notice<Talk>) {
-        let Some(hub) = self.hubs.get_mut(&node) else { return };
-        match notice {
-            Notice::Accepted { connection, from, .. } if from >= AGENTS => {
-                hub.agents.insert(connection);
-                let device = self.agents.get((from - AGENTS) as usize).map(|agent| agent.device);
-                if let Some(device) = device {
-                    self.tell_hub(node, Event::Opened { link: connection, device });
-                }
-            }
-            Notice::Accepted { connection, from, .. } => {
-                let from = NodeId(from.into());
-                // Only hubs of the table that this hub knows are let in; the others come again.
-                if hub.placed.as_ref().is_some_and(|placed| placed.hubs.contains_key(&from)) {
-                    hub.guests.insert(connection, from);
-                    self.tell_hub(node, Event::GuestUp { guest: connection, node: from });
-                } else {
-                    self.network.close(connection, node_of(node), false, self.now);
-                }
-            }
-            Notice::Connected { connection, .. } => {
-                let to = hub.roads.iter().find(|(_, road)| **road == connection).map(|(to, _)| *to);
-                if let Some(to) = to {
-                    self.tell_hub(node, Event::PeerUp { node: to });
-                }
-            }
-            Notice::Frame { connection, frame: Talk::Agent(frame), .. } => {
-                self.tell_hub(node, Event::Received { link: connection, frame });
-            }
-            Notice::Frame { connection, frame: Talk::Peer(frame), .. } => {
-                if hub.guests.contains_key(&connection) {
-                    return self.tell_hub(node, Event::GuestSaid { guest: connection, frame });
-                }
-                let from = hub.roads.iter().find(|(_, road)| **road == connection).map(|(from, _)| *from);
-                if let Some(from) = from {
-                    self.tell_hub(node, Event::PeerSaid { node: from, frame });
-                }
-            }
-            Notice::Ended { connection, .. } => self.connection_ended(node, connection),
-            Notice::Taken { .. } => {}
-        }
-    }
-
-    fn connection_ended(&mut self, node: NodeId, connection: ConnectionId) {
-        let pause = Duration::from_millis(self.random.u64(200..1_500));
-        let Some(hub) = self.hubs.get_mut(&node) else { return };
-        if hub.agents.remove(&connection) {
-            return self.tell_hub(node, Event::Closed { link: connection });
-        }
-        if hub.guests.remove(&connection).is_some() {
-            return self.tell_hub(node, Event::GuestDown { guest: connection });
-        }
-        let to = hub.roads.iter().find(|(_, road)| **road == connection).map(|(to, _)| *to);
-        if let Some(to) = to {
-            hub.roads.remove(&to);
-            self.hub_later(node, pause, HubHappening::Dial(to));
-            self.tell_hub(node, Event::PeerDown { node: to });
-        }
     }
 
     fn apply(
@@ -485,8 +415,12 @@ impl ClusterWorld {
     ) -> Option<(millrace_model::Durable, Vec<Outcome>)> {
         let hub = self.hubs.get_mut(&node)?;
         let (life, before) = (hub.life, hub.before);
-        let forgets = self.plan.forgetful && self.random.u8(0..20) == 0;
-        match hub.store.as_mut()?.commit(commit, changes) {
+        let lies = |random: &mut fastrand::Rng, how| self.plan.sabotage == how && random.u8(0..20) == 0;
+        let forgets = lies(&mut self.random, ClusterSabotage::ForgetfulDisks);
+        let drops = node == DROPPER && lies(&mut self.random, ClusterSabotage::DroppedRecords);
+        let store = hub.store.as_mut()?;
+        let committed = if drops { pretend(store, commit, changes) } else { store.commit(commit, changes) };
+        match committed {
             Ok((durable, outcomes)) => {
                 for outcome in outcomes.iter().filter(|_| !forgets) {
                     if let Outcome::Received { journal, stored, .. } = outcome {
@@ -508,4 +442,25 @@ impl ClusterWorld {
             }
         }
     }
+}
+
+/// Says that a store stored every run of a commit, and stores none.
+fn pretend(
+    store: &mut Store,
+    commit: u64,
+    changes: &[Change],
+) -> Result<(millrace_model::Durable, Vec<Outcome>), CommitError> {
+    let received = |change: &Change| match change {
+        Change::Receive(run) => run.range().map(|range| Outcome::Received {
+            journal: run.journal,
+            stored: range.into(),
+            duplicate: RangeSet::new(),
+            conflict: RangeSet::new(),
+            refused: None,
+            gaps: Vec::new(),
+        }),
+        _ => None,
+    };
+    let (durable, _) = store.commit(commit, &[])?;
+    Ok((durable, changes.iter().map(|change| received(change).unwrap_or(Outcome::Done)).collect()))
 }

@@ -16,7 +16,9 @@
 //! |---|---|
 //! | [`plan`] | what a seed means |
 //! | [`oracle`] | what the cluster has committed, and who hears of it when |
-//! | [`hub`] | one hub with its disk and its roads to the others |
+//! | [`hub`] | one hub with its disk |
+//! | [`roads`] | its connections to the others |
+//! | [`upkeep`] | what it says of its own store |
 //! | [`agent`] | one agent, which turns to the next hub when one fails |
 //! | [`truth`] | what is on which disk, and what agents were told |
 //! | [`mishap`] | what goes wrong |
@@ -28,7 +30,9 @@ mod hub;
 mod mishap;
 mod oracle;
 pub mod plan;
+mod roads;
 pub mod truth;
+mod upkeep;
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millrace_hub_engine::placement::{Placement, REPLICAS_DEFAULT, Site, target};
 use millrace_hub_engine::{HubStanding, Placed};
-use millrace_model::{HubId, Incarnation, NodeId, Partition};
+use millrace_model::{HubId, Incarnation, NodeId};
 
 use super::hub::HubHappening;
 use super::{ClusterWorld, Happening, node_of};
@@ -25,16 +25,33 @@ pub(super) struct Oracle {
     pub(super) revision: u64,
 }
 
-/// What the oracle is told, a little later.
+/// What a hub says to control, which hears it a little later.
 #[derive(Clone, Debug)]
-pub(super) enum OracleHappening {
-    Synced { node: NodeId, store: Incarnation, partitions: Vec<Partition>, all: bool },
-    Begun { node: NodeId, store: Incarnation },
+pub(super) struct OracleHappening {
+    pub(super) node: NodeId,
+    /// The hub's standing and the version of the placement, as it knows them: nothing is committed when they are others by now.
+    pub(super) known: HubStanding,
+    pub(super) version: u64,
+    pub(super) said: Said,
+}
+
+/// What it says.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    /// Which life its store lives, and whether that is full.
+    Store { store: Incarnation, full: bool },
+    /// The placement, in which it has joined what it has synced.
+    Placement(Placement),
 }
 
 /// The name of a hub in certificates.
 pub(super) fn name_of(node: NodeId) -> HubId {
     HubId::from_bytes([u8::try_from(node.0).unwrap_or(u8::MAX); 16])
+}
+
+/// Where a hub stands.
+pub(super) fn region_of(node: NodeId, regions: usize) -> String {
+    format!("region-{}", node_of(node) as usize % regions.max(1))
 }
 
 impl ClusterWorld {
@@ -78,58 +95,48 @@ impl ClusterWorld {
         self.hub_later(node, span, HubHappening::Placed { revision, placed: Box::new(placed) });
     }
 
-    /// A hub says something to control: it arrives, unless the hub is cut off.
-    pub(super) fn say_to_oracle(&mut self, node: NodeId, what: OracleHappening) {
-        let lost = self.random.u8(0..10) == 0 && matches!(what, OracleHappening::Synced { .. });
-        let isolated = self.hubs.get(&node).is_some_and(|hub| hub.isolated);
-        if lost || (isolated && matches!(what, OracleHappening::Synced { .. })) {
-            return;
+    /// A hub says something to control: it arrives now and then not, and never from a hub that is cut off.
+    pub(super) fn say_to_oracle(&mut self, what: OracleHappening) {
+        let lost = self.random.u8(0..10) == 0;
+        let isolated = self.hubs.get(&what.node).is_some_and(|hub| hub.isolated);
+        if !lost && !isolated {
+            let span = Duration::from_millis(self.random.u64(1..300));
+            self.timeline.after(span, Happening::Oracle(what));
         }
-        let span = Duration::from_millis(self.random.u64(1..300));
-        self.timeline.after(span, Happening::Oracle(what));
     }
 
     pub(super) fn oracle_happened(&mut self, what: OracleHappening) {
-        match what {
-            OracleHappening::Begun { node, store } => {
-                // A hub that is cut off says so until it is heard.
-                if self.hubs.get(&node).is_some_and(|hub| hub.isolated) {
-                    let again = OracleHappening::Begun { node, store };
-                    return self.timeline.after(Duration::from_millis(500), Happening::Oracle(again));
+        let OracleHappening { node, known, version, said } = what;
+        let Some(standing) = self.oracle.hubs.get_mut(&node) else { return };
+        if *standing != known || self.oracle.placement.version != version {
+            return;
+        }
+        match said {
+            Said::Store { store, full } => {
+                let begins = standing.store != store;
+                (standing.store, standing.full) = (store, full);
+                if begins {
+                    self.oracle.placement.raise();
                 }
-                let current = self.hubs.get(&node).map(|hub| hub.life);
-                let Some(standing) = self.oracle.hubs.get_mut(&node).filter(|_| current == Some(store))
-                else {
-                    return;
-                };
-                (standing.store, standing.full) = (store, false);
-                self.oracle.placement.raise();
-                self.transcript.note(self.now, format_args!("committed: {node} begins store {store}"));
-                self.announce();
-            }
-            OracleHappening::Synced { node, store, partitions, all } => {
-                let Some(standing) = self.oracle.hubs.get_mut(&node).filter(|hub| hub.store == store) else {
-                    return;
-                };
-                standing.full |= all;
-                for partition in &partitions {
-                    self.oracle.placement.joined(*partition, node);
-                }
-                let count = partitions.len();
-                self.transcript.note(self.now, format_args!("committed: {node} synced {count}, all {all}"));
-                if all {
+                if full {
                     self.truth.filled(node);
                 }
-                self.steer();
+                self.transcript.note(self.now, format_args!("committed: {node} store {store}, full {full}"));
+            }
+            Said::Placement(placement) => {
+                self.oracle.placement = placement;
+                let moving = self.oracle.placement.moving();
+                self.transcript.note(self.now, format_args!("committed: {node} joined, {moving} still move"));
             }
         }
+        self.steer();
     }
 
     /// Adds a hub to the table: a founder is full at once.
     pub(super) fn add_hub(&mut self, founder: bool) {
         self.oracle.next_node += 1;
         let node = NodeId(self.oracle.next_node);
-        let region = format!("region-{}", node_of(node) as usize % self.plan.regions.max(1));
+        let region = region_of(node, self.plan.regions);
         let store = Incarnation::new(self.random.u64(..));
         let standing = HubStanding { hub: name_of(node), region, store, full: founder };
         self.oracle.hubs.insert(node, standing);

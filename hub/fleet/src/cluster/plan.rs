@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use millrace_model::Moment;
 
+use crate::ClusterSabotage;
+
 /// One thing that goes wrong. Hubs are named by their turn among those that stand then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClusterFault {
@@ -106,10 +108,8 @@ pub struct ClusterPlan {
     pub heal_at: Moment,
     /// How long the world may take to converge after that.
     pub converge_within: Duration,
-    /// On purpose: hubs are told that every store is full.
-    pub gullible: bool,
-    /// On purpose: hubs' disks forget a run now and then, and say that they flushed it.
-    pub forgetful: bool,
+    /// What it breaks on purpose.
+    pub sabotage: ClusterSabotage,
 }
 
 /// How many hubs the world of a seed has: one for half of all seeds.
@@ -140,8 +140,7 @@ impl ClusterPlan {
             faults,
             heal_at,
             converge_within: Duration::from_secs(240),
-            gullible: false,
-            forgetful: false,
+            sabotage: ClusterSabotage::None,
         }
     }
 
@@ -157,9 +156,15 @@ impl ClusterPlan {
             faults: Vec::new(),
             heal_at: Moment(25_000_000),
             converge_within: Duration::from_secs(240),
-            gullible: false,
-            forgetful: false,
+            sabotage: ClusterSabotage::None,
         }
+    }
+
+    /// This plan with something broken on purpose.
+    #[must_use]
+    pub const fn sabotaged(mut self, sabotage: ClusterSabotage) -> Self {
+        self.sabotage = sabotage;
+        self
     }
 
     /// This plan with a fault at a time, in milliseconds.

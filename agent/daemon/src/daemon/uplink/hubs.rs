@@ -48,7 +48,7 @@ pub(super) struct Hubs {
     /// The token's addresses: kept on disk whatever the operator names.
     token: Vec<String>,
     answered: BTreeMap<String, Answered>,
-    /// Whom was dialled since a hub last took us in.
+    /// Whom was dialled since a complete hub last took us in.
     tried: BTreeSet<Target>,
     /// When seeds of which nobody knows where they lead are dialled to find out.
     seed_probes: BTreeMap<String, Moment>,
@@ -123,7 +123,7 @@ impl Hubs {
         news
     }
 
-    /// Whom to dial now: the best hub that was not tried since one took us in; then seeds of which nobody knows where they lead;
+    /// Whom to dial now: the best hub that was not tried since a complete one took us in; then seeds of which nobody knows where they lead;
     /// then hubs that are passed over. When all were tried, the round begins anew.
     pub(super) fn next(&mut self, now: Moment) -> Option<Target> {
         let found = self.untried(now).or_else(|| {
@@ -151,7 +151,7 @@ impl Hubs {
         up.or_else(seed).or_else(|| self.routes.choose_resting(fresh).map(Target::Hub))
     }
 
-    /// A hub took us in: whoever failed before may be tried again when this one fails.
+    /// A hub that is complete took us in: whoever was tried before may be tried again when this one fails.
     pub(super) fn welcomed(&mut self) {
         self.tried.clear();
     }

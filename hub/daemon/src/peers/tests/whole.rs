@@ -40,7 +40,7 @@ struct Whole {
     driver: DriverHandle,
     running: tokio::task::JoinHandle<Ended>,
     writer: Writer,
-    synced: mpsc::Receiver<Vec<Partition>>,
+    synced: mpsc::Receiver<millrace_hub_engine::Synced>,
 }
 
 impl Whole {
@@ -114,7 +114,7 @@ async fn a_new_hub_fills_itself_from_the_other_and_says_so() {
     one.placed(&placement, &[1]).await;
     two.placed(&placement, &[1]).await;
     let mine = Partition::of(&journal().device);
-    soon(async { while !two.synced.recv().await.unwrap().contains(&mine) {} }).await;
+    soon(async { while !two.synced.recv().await.unwrap().partitions.contains_key(&mine) {} }).await;
     assert_eq!(two.held(), RECORDS);
     // What is told twice is stored once: the streams break and begin again.
     two.hub.peers.0.guests.close(CloseCode::Shutdown, "once more");
