@@ -239,7 +239,8 @@ async fn a_backup_becomes_a_new_cluster_and_devices_send_again_what_it_lacks() {
     hub.restart().await.unwrap();
     assert_eq!(hub.command(&["kv", "get", "plant/recipe"]).await.unwrap().trim(), "12");
     let status = hub.status().await.unwrap();
-    assert_eq!(status.pointer("/epoch"), Some(&Value::from(2)), "{status}");
+    let epoch = status.pointer("/epoch").and_then(Value::as_u64).unwrap();
+    assert!(epoch > 1_700_000_000, "the second in which it began: {status}");
     publisher.publish_from(&mut line, 100).await.unwrap();
     let exhibit = Exhibit::gather(&hub, &mut agent, &[&publisher], LIMIT).await.unwrap();
     let proof = Proof::of(&[exhibit]);

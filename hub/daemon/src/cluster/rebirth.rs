@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Promise: devices, tokens, revocations, settings and users' keys stay; every hub of before is gone, and its certificate
-//! refused; numbers of hubs go on above the old ones; everybody who knew the old epoch is told apart.
+//! refused; numbers of hubs go on above the old ones; everybody who knew an old epoch is told apart, also when a backup is restored twice or
+//! is older than the last new cluster: an epoch is the second in which it began.
 //! Absent: reading and writing files ([`crate::backup`]), taking the new seat ([`super::seat`]).
 
 use bytes::Bytes;
@@ -19,6 +20,10 @@ use super::keys::{self, Key};
 use super::record::{ClusterRecord, GoneRecord, HubRecord, HubState};
 use super::table::Table;
 use crate::places::About;
+
+/// Between two clusters that are made from the same decisions, a second apart, there is room for so many changes (as a power of two):
+/// twice what was ever measured. The numbers stay below 2^53, so that programs that count in floating point see them whole.
+const CHANGES_PER_SECOND_BITS: u32 = 16;
 
 /// The hub that begins anew.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +81,9 @@ pub fn reborn(old: &Dump, survivor: &Survivor<'_>) -> Result<Reborn, RebirthErro
     // A counter that was lost is made up for by what stands in the table.
     let highest = table.hubs.keys().chain(table.gone.keys()).max().map_or(0, |node| node.0);
     let node = NodeId(next.0.max(highest + 1));
-    let epoch = cluster.epoch + 1;
+    let epoch = following(cluster.epoch, survivor.now);
+    // Two clusters that are made from the same decisions give different fences.
+    let begins = epoch << CHANGES_PER_SECOND_BITS;
 
     let about = survivor.about;
     let me = HubRecord {
@@ -112,7 +119,15 @@ pub fn reborn(old: &Dump, survivor: &Survivor<'_>) -> Result<Reborn, RebirthErro
     }
     entries.push((keys::NEXT_NODE.into(), (node.0 + 1).to_string().into()));
     entries.sort();
-    Ok(Reborn { dump: Dump { entries, ..old.clone() }, node, epoch })
+    let (revision, next_lease) = (old.revision.max(begins), old.next_lease.max(begins));
+    Ok(Reborn { dump: Dump { entries, revision, next_lease, ..old.clone() }, node, epoch })
+}
+
+/// The epoch after `epoch`: the second of now, so that it differs from that of every other cluster that was or will be made from the
+/// same backup, or is made while an older one is restored; and higher in any case, however wrong the clock is.
+fn following(epoch: u64, now: Wall) -> u64 {
+    let seconds = u64::try_from(now.0 / 1_000_000).unwrap_or(0);
+    seconds.max(epoch + 1)
 }
 
 fn entry(key: impl Into<Bytes>, record: &impl Serialize) -> Result<(Bytes, Bytes), serde_json::Error> {
@@ -179,9 +194,16 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_is_the_second_in_which_it_began_and_higher_than_the_one_before_whatever_the_clock_says() {
+        assert_eq!(following(3, NOW), 1_800_000_000);
+        assert_eq!(following(1_800_000_000, NOW), 1_800_000_001);
+        assert_eq!(following(3, Wall(-5)), 4);
+    }
+
+    #[test]
     fn one_hub_is_left_under_a_new_number_and_the_others_are_gone() {
         let reborn = survive(HubId::from_bytes([1; 16]));
-        assert_eq!((reborn.node, reborn.epoch), (NodeId(7), 4));
+        assert_eq!((reborn.node, reborn.epoch), (NodeId(7), 1_800_000_000));
         let table = table(&reborn.dump);
         assert_eq!(table.hubs.keys().copied().collect::<Vec<_>>(), [NodeId(7)]);
         assert!(table.was_removed(&HubId::from_bytes([2; 16])));
@@ -194,7 +216,8 @@ mod tests {
         };
         assert_eq!(value("plant/recipe"), Some(Bytes::from("12")));
         assert_eq!(value(keys::NEXT_NODE), Some(Bytes::from("8")));
-        assert_eq!((reborn.dump.revision, reborn.dump.next_lease), (40, 5));
+        let begins = 1_800_000_000 << 16;
+        assert_eq!((reborn.dump.revision, reborn.dump.next_lease), (begins, begins));
     }
 
     #[test]
