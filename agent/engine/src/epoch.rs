@@ -69,6 +69,12 @@ impl Engine {
         }
     }
 
+    /// Whether the hubs were made anew, and it is not known yet what they still hold of this device's journals.
+    #[must_use]
+    pub const fn awaits_complete_hub(&self) -> bool {
+        self.epoch.is_unsettled()
+    }
+
     /// When a session that settles nothing is given up.
     pub(crate) fn renewal_due(&self) -> Option<Moment> {
         self.epoch.until.filter(|_| self.session.is_open())

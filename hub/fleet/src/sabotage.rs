@@ -56,15 +56,18 @@ pub enum ClusterSabotage {
     DroppedRecords,
     /// What hubs say that they flushed gets lost between them.
     LostAnswers,
+    /// Hubs that fill themselves say that they know what all hubs hold.
+    EmptyWitnesses,
 }
 
 impl ClusterSabotage {
     /// Everything that can be broken.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::GullibleHubs,
         Self::ForgetfulDisks,
         Self::RememberedSync,
         Self::DroppedRecords,
         Self::LostAnswers,
+        Self::EmptyWitnesses,
     ];
 }

@@ -149,6 +149,12 @@ fn a_hub_that_stays_without_having_synced_is_seen_when_the_next_disk_is_lost() {
 }
 
 #[test]
+fn a_seed_finds_a_hub_that_stays_without_having_synced() {
+    let plan = ClusterPlan::from_seed(85, 2);
+    assert_eq!(seen_among(plan, ClusterSabotage::RememberedSync), "loss");
+}
+
+#[test]
 fn a_replica_that_drops_records_is_seen() {
     assert_eq!(seen_among(ClusterPlan::quiet(2, 3), ClusterSabotage::DroppedRecords), "replicas");
 }
@@ -156,6 +162,20 @@ fn a_replica_that_drops_records_is_seen() {
 #[test]
 fn hubs_that_do_not_hear_each_other_are_seen() {
     assert_eq!(seen_among(ClusterPlan::quiet(2, 3), ClusterSabotage::LostAnswers), "convergence");
+}
+
+#[test]
+fn a_hub_that_bears_witness_before_it_is_full_is_seen() {
+    // Agents find the two hubs that join empty before those can fill themselves.
+    let span = Duration::from_secs(26);
+    let cut = |b| ClusterFault::Cut { a: 0, b, both: true, times: 1, span };
+    let mut plan = ClusterPlan::quiet(2, 3)
+        .with(12_000, ClusterFault::Backup { hub: 0 })
+        .with(14_000, ClusterFault::Disaster { hub: 0 })
+        .with(14_150, cut(1))
+        .with(14_150, cut(2));
+    plan.heal_at = millrace_model::Moment(45_000_000);
+    assert_eq!(seen_among(plan, ClusterSabotage::EmptyWitnesses), "loss");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_agent_engine::{Alarm, Channel, Command, Config, Engine, Event, LoadRequest};
+use millrace_agent_engine::{Alarm, Channel, Command, Config, EPOCH_NAME, Engine, Event, LoadRequest};
 use millrace_journal::{Author, Options, Store};
 use millrace_model::notice::Open;
 use millrace_model::store::{Change, Outcome};
@@ -12,8 +12,8 @@ use millrace_model::{
 };
 use millrace_sim::{ConnectionId, Disk, Flush, Node, Notice};
 
-use super::{AGENTS, ClusterWorld, Happening, Talk, node_of};
-use crate::invariants::{Violation, trim, wakefulness};
+use super::{AGENTS, ClusterWorld, Happening, Talk, disaster, node_of};
+use crate::invariants::{Violation, loss, trim, wakefulness};
 
 /// What will happen to an agent's process, if it still lives then.
 #[derive(Clone, Debug)]
@@ -75,7 +75,9 @@ impl ClusterWorld {
     pub(super) fn start_agent(&mut self, place: usize) {
         let (nonce, seed, now) = (self.random.u64(..), self.random.u64(..), self.now);
         let Some(agent) = self.agents.get_mut(place).filter(|agent| agent.engine.is_none()) else { return };
-        let options = Options::agent(Author { device: agent.device, incarnation_if_new: agent.incarnation });
+        // Small segments: so there is something to trim.
+        let author = Author { device: agent.device, incarnation_if_new: agent.incarnation };
+        let options = Options { burst_records: 8, ..Options::agent(author) };
         let opened = match &agent.image {
             Some(image) => Store::from_image(image, &options),
             None => Store::in_memory(&options),
@@ -109,7 +111,11 @@ impl ClusterWorld {
             ..Config::new(agent.device, "fleet")
         };
         let (incarnation, usage) = (agent.incarnation, store.usage());
-        agent.engine = Some(Engine::new(config, incarnation, store.journals(), usage, seed, now));
+        let mut engine = Engine::new(config, incarnation, store.journals(), usage, seed, now);
+        if let Ok(Some(epoch)) = store.recall(EPOCH_NAME) {
+            engine.recall_epoch(&epoch);
+        }
+        agent.engine = Some(engine);
         self.network.start(agent_node(place));
         self.tell(place, Event::Clocks { wall: Wall(0), mono: now.0 });
     }
@@ -205,7 +211,8 @@ impl ClusterWorld {
             Command::RememberHubs(_) => {}
             Command::Alarm(alarm) => {
                 self.transcript.note(now, format_args!("agent {place} alarm: {alarm:?}"));
-                if !matches!(alarm, Alarm::Full) {
+                let renewed = matches!(alarm, Alarm::HubsRenewed { .. }) && self.oracle.epoch > 0;
+                if !matches!(alarm, Alarm::Full) && !renewed {
                     let what = format!("agent {place}, all honest: {alarm:?}");
                     self.check(Err(Violation::new("protocol", what)));
                 }
@@ -300,7 +307,9 @@ impl ClusterWorld {
         commit: u64,
         changes: &[Change],
     ) -> Option<(millrace_model::Durable, Vec<Outcome>)> {
-        let store = self.agents.get_mut(place)?.store.as_mut()?;
+        let agent = self.agents.get_mut(place)?;
+        let lost = disaster::declared(agent, changes);
+        let store = agent.store.as_mut()?;
         let (durable, outcomes) = match store.commit(commit, changes) {
             Ok(made) => made,
             Err(error) => {
@@ -316,11 +325,15 @@ impl ClusterWorld {
                 }
             }
             if let Change::Acknowledge { journal, ranges } = change {
-                let told = self.truth.acked.get(journal).cloned().unwrap_or_default();
+                let told = self.truth.told.get(journal).cloned().unwrap_or_default();
                 verdict = verdict.and(trim::told(journal, ranges, &told));
             }
         }
         self.check(verdict);
+        for (journal, range) in lost {
+            self.check(loss::declared(&self.truth, &journal, range));
+            self.truth.forgiven.entry(journal).or_default().insert(range);
+        }
         Some((durable, outcomes))
     }
 

@@ -53,6 +53,9 @@ impl ClusterWorld {
                 waiting.push(format!("agent {place} is off"));
                 continue;
             };
+            if engine.awaits_complete_hub() {
+                waiting.push(format!("agent {place} does not know what the hubs still hold"));
+            }
             let status = engine.status();
             if status.ledger.pending > 0 || status.session != "open" {
                 waiting

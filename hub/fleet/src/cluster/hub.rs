@@ -179,13 +179,18 @@ impl ClusterWorld {
     }
 
     pub(super) fn remove_hub(&mut self, node: NodeId) {
+        self.remove_hub_unchecked(node);
+        self.check(crate::invariants::loss::none(&self.truth));
+    }
+
+    /// The same, when what it held may be lost with it.
+    pub(super) fn remove_hub_unchecked(&mut self, node: NodeId) {
         self.cut_hub_power(node);
         if let Some(hub) = self.hubs.get_mut(&node) {
             hub.removed = true;
         }
         self.truth.disks.remove(&node);
         self.truth.filled(node);
-        self.check(crate::invariants::loss::none(&self.truth));
     }
 
     pub(super) fn resume(&mut self, node: NodeId) {
@@ -286,7 +291,10 @@ impl ClusterWorld {
     }
 
     /// A hub sends an agent a frame: what it calls safe must be so.
-    fn hub_says(&mut self, node: NodeId, link: ConnectionId, frame: Frame) {
+    fn hub_says(&mut self, node: NodeId, link: ConnectionId, mut frame: Frame) {
+        if let (Frame::Welcome(welcome), ClusterSabotage::EmptyWitnesses) = (&mut frame, self.plan.sabotage) {
+            welcome.complete = true;
+        }
         let dialer = self.network.dialer(link).and_then(|from| from.checked_sub(AGENTS));
         let device = dialer.and_then(|place| self.agents.get(place as usize)).map(|agent| agent.device);
         let placed = self.hubs.get(&node).and_then(|hub| hub.placed.clone());
@@ -305,8 +313,12 @@ impl ClusterWorld {
         }
         if let Some(placed) = placed {
             for (journal, ranges) in safe {
+                // What its author declared as lost is as safe as it will ever be.
+                let lost = self.truth.forgiven.get(&journal).cloned().unwrap_or_default();
+                let ranges = ranges.difference(&lost);
                 self.check(quorum::told(&self.truth, &placed, &journal, &ranges));
                 self.truth.acked.entry(journal).or_default().extend(&ranges);
+                self.truth.told.entry(journal).or_default().extend(&ranges);
             }
         }
         self.carry(link, node_of(node), 0, Talk::Agent(frame));

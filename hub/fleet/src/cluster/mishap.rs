@@ -36,6 +36,11 @@ impl ClusterWorld {
             ClusterFault::Backup { hub } => self.back_up(hub),
             ClusterFault::Wipe { hub } => self.lose_disk(hub, false),
             ClusterFault::Restore { hub } => self.lose_disk(hub, true),
+            ClusterFault::Disaster { hub } => {
+                if let Some(node) = self.chosen(hub) {
+                    self.lose_everything(node);
+                }
+            }
             ClusterFault::Cut { a, b, both, times, span } => {
                 let (Some(a), Some(b)) = (self.chosen(a), self.chosen(b)) else { return };
                 if a != b {

@@ -8,7 +8,7 @@
 //!
 //! Agents here want level quorum and are honest: no clones, no restored directories (the world of one hub has those). What goes wrong
 //! goes wrong with hubs: power, disks, old copies, roads between them, pauses, and a membership that changes meanwhile. One disk
-//! at a time is lost, and the next only when all are full again.
+//! at a time is lost, and the next only when all are full again; now and then all are lost, and one comes back from a copy.
 //!
 //! Promise: as for [`crate::world`]: one seed, one history; the first broken promise ends it.
 //!
@@ -22,9 +22,11 @@
 //! | [`agent`] | one agent, which turns to the next hub when one fails |
 //! | [`truth`] | what is on which disk, and what agents were told |
 //! | [`mishap`] | what goes wrong |
+//! | [`disaster`] | all hubs are lost, and one comes back from a copy under the next epoch |
 //! | [`finish`] | when everything has converged, and what is asked then |
 
 mod agent;
+mod disaster;
 mod finish;
 mod hub;
 mod mishap;

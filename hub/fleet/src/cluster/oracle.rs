@@ -21,6 +21,8 @@ pub(super) struct Oracle {
     /// Hubs that leave: they get no partition, and are removed when they have none.
     pub(super) leaving: BTreeSet<NodeId>,
     pub(super) next_node: u64,
+    /// How often all hubs were lost.
+    pub(super) epoch: u64,
     /// Rises with every change.
     pub(super) revision: u64,
 }
@@ -87,7 +89,7 @@ impl ClusterWorld {
         let placed = Placed {
             me: node,
             store: Incarnation::new(0),
-            epoch: 1,
+            epoch: 1 + self.oracle.epoch,
             placement: self.oracle.placement.clone(),
             hubs: self.oracle.hubs.clone(),
         };

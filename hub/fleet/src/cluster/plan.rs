@@ -27,6 +27,11 @@ pub enum ClusterFault {
         /// Which.
         hub: usize,
     },
+    /// All hubs are lost, and a new one begins with a copy of this one's store, under the next epoch; two empty ones join it.
+    Disaster {
+        /// Whose copy.
+        hub: usize,
+    },
     /// Somebody keeps a copy of a hub's store.
     Backup {
         /// Which.
@@ -204,7 +209,30 @@ fn draw_fault(
         78..84 => ClusterFault::Join,
         84..89 => ClusterFault::Leave { hub },
         89..93 => ClusterFault::Drain { hub, span },
+        93 => {
+            let before = Moment(at.0.saturating_sub(random.u64(100_000..8_000_000)));
+            return vec![(before, ClusterFault::Backup { hub }), (at, ClusterFault::Disaster { hub })];
+        }
+        94..97 => return lagging_behind(random, hubs, heal_at),
         _ => ClusterFault::CrashAgent { agent: random.usize(0..agents), span },
     };
     vec![(at, fault)]
+}
+
+/// How long [`lagging_behind`] takes.
+const LAGGING: u64 = 14_000_000;
+
+/// A hub joins and is cut off from the others, though not from control; another one leaves, and then a third loses its disk: so
+/// whatever the newcomer was not brought in between is lost.
+fn lagging_behind(random: &mut fastrand::Rng, hubs: usize, heal_at: Moment) -> Vec<(Moment, ClusterFault)> {
+    let start = random.u64(2_000_000..heal_at.0.saturating_sub(LAGGING).max(2_000_001));
+    let at = |micros: u64| Moment(start + micros);
+    let (leaves, span) = (random.usize(0..hubs), Duration::from_secs(60));
+    let cut = |a| (at(6_000_000), ClusterFault::Cut { a, b: hubs, both: true, times: 1, span });
+    let mut faults = vec![(at(0), ClusterFault::Join)];
+    faults.extend((0..hubs).map(cut));
+    faults.push((at(9_000_000), ClusterFault::Leave { hub: leaves }));
+    // Whoever stood behind the one that left has moved up.
+    faults.push((at(LAGGING), ClusterFault::Wipe { hub: random.usize(0..hubs.max(2) - 1) }));
+    faults
 }

@@ -15,8 +15,12 @@ pub struct Truth {
     pub flushed: BTreeMap<(NodeId, Incarnation), BTreeMap<JournalId, RangeSet>>,
     /// What is on each hub's disk now, also while it is off.
     pub disks: BTreeMap<NodeId, BTreeMap<JournalId, RangeSet>>,
-    /// What agents were told to be on a quorum.
+    /// What agents were told to be on a quorum, and was not lost in a disaster since.
     pub acked: BTreeMap<JournalId, RangeSet>,
+    /// What agents were ever told to be on a quorum.
+    pub told: BTreeMap<JournalId, RangeSet>,
+    /// What agents declared as lost in a disaster.
+    pub forgiven: BTreeMap<JournalId, RangeSet>,
     /// Hubs whose disk was lost, or is older than it was, until they are full again.
     pub broken: BTreeSet<NodeId>,
     /// Those of them whose store was put back from an old copy, until they know it.

@@ -1,6 +1,6 @@
 //! With one disk lost at a time, every record that an agent was told to be on a quorum is still on some disk.
 
-use millrace_model::RangeSet;
+use millrace_model::{JournalId, RangeSet, SeqRange};
 
 use super::{Verdict, Violation};
 use crate::cluster::truth::Truth;
@@ -20,6 +20,23 @@ pub fn none(truth: &Truth) -> Verdict {
             return Err(Violation::new(
                 "loss",
                 format!("{journal} {lost} was safe, and is on no disk any more"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// An agent declares that these records were lost with the hubs.
+///
+/// # Errors
+/// When a hub has any of them.
+pub fn declared(truth: &Truth, journal: &JournalId, range: SeqRange) -> Verdict {
+    for (node, disk) in &truth.disks {
+        let here = disk.get(journal).map(|here| here.within(range)).unwrap_or_default();
+        if !here.is_empty() {
+            return Err(Violation::new(
+                "loss",
+                format!("{journal} {here} is declared as lost, and hub {node} has it"),
             ));
         }
     }

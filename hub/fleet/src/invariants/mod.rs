@@ -16,6 +16,7 @@
 //! | after healing everything converges | all | [`convergence`] | after healing |
 //! | P3 an ack at level quorum is on a majority of full disks | hub `replication` | [`quorum`] | at every ack and Welcome of several hubs |
 //! | no acked reading is lost with one disk | hub `replication`, `placement` | [`loss`] | when a disk is lost, and at the end |
+//! | nothing is declared as lost that a hub has | agent `epoch`, hub `greeting` | [`loss`] | when it is declared |
 //! | every reading is on every replica | hub `replication` | [`replicas`] | at the end |
 //! | nobody spins | both engines' `poll_timeout` | [`wakefulness`] | at every wake-up |
 

@@ -14,9 +14,13 @@ pub type Contents = BTreeMap<(JournalId, Seq), RecordCheck>;
 /// Everything has converged; `contents` were read from the stores.
 ///
 /// # Errors
-/// When a reading is missing on a replica, or is another one there.
+/// When a reading that its author did not declare as lost is missing on a replica, or is another one there.
 pub fn alike(truth: &Truth, placement: &Placement, contents: &BTreeMap<NodeId, Contents>) -> Verdict {
+    let forgiven = |journal, seq| truth.forgiven.get(journal).is_some_and(|lost| lost.contains(seq));
     for ((journal, seq), check) in &truth.written {
+        if forgiven(journal, *seq) {
+            continue;
+        }
         let Some(assignment) = placement.of(Partition::of(&journal.device)) else { continue };
         for node in &assignment.replicas {
             let found = contents.get(node).and_then(|held| held.get(&(*journal, *seq)));
