@@ -78,6 +78,17 @@ pub enum JoinRefusal {
         /// Whose it is.
         node: NodeId,
     },
+    /// Another hub is reached there.
+    #[error(
+        "the address {address} is that of hub `{name}`: give this one an address of its own, or make its token with \
+         `millrace-hub token create --hub --replace {name}`"
+    )]
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// The hub that is reached there.
+        name: String,
+    },
     /// A witness has no CA to hand over.
     #[error("this hub is a witness and cannot take in a hub that keeps readings: ask another hub")]
     Witness,
@@ -174,6 +185,10 @@ fn plan(
         let goes = old.hub == caller.hub || replace == Some(old.name.as_str());
         if !goes && old.name == question.name {
             return Err(JoinRefusal::Taken { name: old.name.clone(), node: old.node });
+        }
+        let taken = question.addresses.iter().find(|address| old.addresses.contains(*address));
+        if let Some(address) = taken.filter(|_| !goes) {
+            return Err(JoinRefusal::AddressTaken { address: address.clone(), name: old.name.clone() });
         }
         if goes {
             let key = keys::hub(old.node);
@@ -302,6 +317,23 @@ mod tests {
         carry_out(&mut table, &new, &question("hub-2", 5), 3);
         assert_eq!(table.hub(NodeId(2)).unwrap().state, HubState::Leaving);
         assert_eq!(table.named("hub-2").unwrap().node, NodeId(3));
+    }
+
+    #[test]
+    fn an_address_belongs_to_one_hub_unless_that_hub_is_replaced() {
+        let mut table = Table::default();
+        let (old, new) = (caller(2, "hub-2"), caller(3, "hub-3"));
+        enrol(&mut table, &old, None);
+        carry_out(&mut table, &old, &question("hub-2", 1), 2);
+        enrol(&mut table, &new, None);
+        let asked =
+            |table: &Table, question: &Question| plan(table, &new, question, (NodeId(3), 3), NOW).map(|_| ());
+        let refused = asked(&table, &question("hub-3", 5)).unwrap_err();
+        assert!(refused.to_string().contains("hub-2:7443 is that of hub `hub-2`"), "{refused}");
+        let elsewhere = Question { addresses: vec!["hub-3:7443".into()], ..question("hub-3", 5) };
+        assert!(asked(&table, &elsewhere).is_ok());
+        enrol(&mut table, &new, Some("hub-2"));
+        assert!(asked(&table, &question("hub-3", 5)).is_ok());
     }
 
     #[test]
