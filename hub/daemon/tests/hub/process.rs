@@ -13,10 +13,10 @@ use serde_json::Value;
 use crate::agent::Agent;
 use crate::world::soon;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace-hub");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_millrace-hub");
 
 /// A hub in a process of its own, killed when dropped.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -26,11 +26,11 @@ impl Drop for Process {
     }
 }
 
-fn call(arguments: &[&str]) -> Output {
+pub fn call(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).env_remove("MILLRACE_HUB_DATA").output().unwrap()
 }
 
-fn answer(arguments: &[&str]) -> String {
+pub fn answer(arguments: &[&str]) -> String {
     let output = call(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -40,7 +40,7 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&answer(arguments)).unwrap()
 }
 
-async fn run(data: &Path) -> (Process, Runtime) {
+pub async fn run(data: &Path) -> (Process, Runtime) {
     run_as(Command::new(PROGRAM), data).await
 }
 
