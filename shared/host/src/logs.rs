@@ -9,11 +9,13 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use tracing::field::Field;
+use tracing::metadata::LevelFilter;
 use tracing::{Dispatch, Event, Level, Subscriber, dispatcher};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Full, Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The environment variable that overrides the configured level.
@@ -93,20 +95,20 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
 
 /// The configured level, or the variable's when it is set and not empty, with noisy libraries quieted.
 /// Directives for those libraries that stand in either text win.
-fn filter(variable: Option<&str>, configured: &str) -> Result<EnvFilter, LogError> {
+fn filter(variable: Option<&str>, configured: &str) -> Result<Targets, LogError> {
     let (text, origin) = match variable.map(str::trim).filter(|text| !text.is_empty()) {
         Some(text) => (text, LEVEL_VARIABLE),
         None => (configured, "the config"),
     };
     let wrong = |reason: String| LogError::Level { text: text.to_owned(), origin, reason };
-    // `EnvFilter` takes any word for the name of a target; a level that is none must not pass.
+    // A filter takes any word for the name of a target; a level that is none must not pass.
     for directive in text.split(',').map(str::trim) {
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
-        if level.parse::<tracing::metadata::LevelFilter>().is_err() {
+        if level.parse::<LevelFilter>().is_err() {
             return Err(wrong(format!("`{level}` is none of error, warn, info, debug, trace, off")));
         }
     }
-    EnvFilter::try_new(format!("{QUIET},{text}")).map_err(|error| wrong(error.to_string()))
+    format!("{QUIET},{text}").parse::<Targets>().map_err(|error| wrong(error.to_string()))
 }
 
 fn style(format: LogFormat, journal: bool, colours: bool) -> Style {
@@ -117,19 +119,22 @@ fn style(format: LogFormat, journal: bool, colours: bool) -> Style {
     }
 }
 
-fn dispatch<W>(filter: EnvFilter, style: Style, writer: W) -> Dispatch
+fn dispatch<W>(filter: Targets, style: Style, writer: W) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let base = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
+    let base = base.with_ansi(false);
     let fields = debug_fn(field).delimited(" ");
     match style {
-        Style::Plain { colours } => Dispatch::new(base.with_ansi(colours).fmt_fields(fields).finish()),
+        Style::Plain { colours } => {
+            Dispatch::new(base.with_ansi(colours).fmt_fields(fields).finish().with(filter))
+        }
         Style::Journal => {
             let line = Format::default().without_time().with_level(false).with_ansi(false);
-            Dispatch::new(base.event_format(Prioritised(line)).fmt_fields(fields).finish())
+            Dispatch::new(base.event_format(Prioritised(line)).fmt_fields(fields).finish().with(filter))
         }
-        Style::Json => Dispatch::new(base.json().flatten_event(true).finish()),
+        Style::Json => Dispatch::new(base.json().flatten_event(true).finish().with(filter)),
     }
 }
 

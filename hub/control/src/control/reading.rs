@@ -36,8 +36,8 @@ pub struct Read<T> {
     /// The store's revision at that moment.
     pub revision: u64,
     /// How long ago this node last heard of its leader, or, leading, of a majority: what happened since may be missing from a
-    /// local read. Zero for a linearizable one.
-    pub age: Duration,
+    /// local read. Zero for a linearizable one; `None` when it has heard of none since it was started, and so cannot tell.
+    pub age: Option<Duration>,
 }
 
 /// Who waits for an index: 0 stands for an empty log.
@@ -54,10 +54,10 @@ impl Control {
         look: impl FnOnce(&Store) -> T,
     ) -> Result<Read<T>, ControlError> {
         let age = match level {
-            Level::Local => self.inner.age(),
+            Level::Local => self.inner.contact.has_heard().then(|| self.inner.age()),
             Level::Linearizable => {
                 confirm(&self.inner).await?;
-                Duration::ZERO
+                Some(Duration::ZERO)
             }
         };
         let store = self.inner.shared.store();

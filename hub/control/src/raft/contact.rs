@@ -22,6 +22,8 @@ pub(crate) struct Contact {
 struct Heard {
     /// When a leader that this node follows sent something.
     leader: Instant,
+    /// Whether any leader was heard, or a majority elected this node, since it was started.
+    any: bool,
     /// When a request was sent that this node answered as its follower.
     followers: BTreeMap<NodeId, Instant>,
     /// The term that this node leads, and since when.
@@ -51,7 +53,7 @@ impl Contact {
     /// At start nobody was heard, but a leader may be there: it counts as heard now.
     pub(crate) fn new(now: Instant) -> Self {
         let (followers, acknowledged) = (BTreeMap::new(), BTreeMap::new());
-        Self { heard: Mutex::new(Heard { leader: now, followers, leads: None, acknowledged }) }
+        Self { heard: Mutex::new(Heard { leader: now, any: false, followers, leads: None, acknowledged }) }
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -59,7 +61,13 @@ impl Contact {
     }
 
     pub(crate) fn leader_spoke(&self, now: Instant) {
-        self.heard().leader = now;
+        let mut heard = self.heard();
+        (heard.leader, heard.any) = (now, true);
+    }
+
+    /// Whether ages say anything: until a leader was heard, nobody knows how long this node was away.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.heard().any
     }
 
     pub(crate) fn leader_age(&self, now: Instant) -> Duration {
@@ -127,7 +135,7 @@ impl Contact {
             Some((led, since)) if led == term => Some(since),
             _ => {
                 heard.followers.clear();
-                heard.leads = Some((term, now));
+                (heard.leads, heard.any) = (Some((term, now)), true);
                 Some(now)
             }
         }
@@ -174,6 +182,16 @@ mod tests {
         assert_eq!(contact.quorum_age(&[[1].into()], 1, at(9)), Duration::ZERO);
         contact.leads(Some(5), at(9));
         assert_eq!(contact.quorum_age(&three, 1, at(9)), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_a_node_was_away_is_not_known_before_it_hears_of_a_leader() {
+        let contact = Contact::new(Instant::now());
+        assert!(!contact.has_heard());
+        contact.leads(None, Instant::now());
+        assert!(!contact.has_heard());
+        contact.leader_spoke(Instant::now());
+        assert!(contact.has_heard());
     }
 
     #[test]

@@ -209,7 +209,11 @@ impl Get {
         let answer = self.which.client()?.get(&asked.replace("?&", "?")).await?;
         let rows = answer.get("kvs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         if self.local {
-            note(&format!("note: as this hub knew it {} ms ago", number(&answer, "age_ms")));
+            note(&match answer.get("age_ms").and_then(Value::as_u64) {
+                Some(age) => format!("note: as this hub knew it {age} ms ago"),
+                None => "note: as this hub knew it before it was started: it has heard of no leader since"
+                    .to_owned(),
+            });
         }
         if self.which.json {
             say_json(&answer)?;

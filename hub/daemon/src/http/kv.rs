@@ -104,7 +104,7 @@ async fn read(api: &Api, range: KeyRange, asked: &Reading) -> Answer {
         answer.insert("revision".to_owned(), read.revision.into());
         let name = if level == Level::Local { "local" } else { "linearizable" };
         answer.insert("level".to_owned(), name.into());
-        let age = u64::try_from(read.age.as_millis()).unwrap_or(u64::MAX);
+        let age = read.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         answer.insert("age_ms".to_owned(), age.into());
     }
     Ok(Json(answer))
