@@ -339,3 +339,22 @@ async fn a_second_agent_on_the_same_directory_is_told_so_once() {
     assert_eq!(second.status.code(), Some(75), "{}", said(&second));
     assert_eq!(said(&second).matches("in use by another process").count(), 1, "{}", said(&second));
 }
+
+#[test]
+fn a_port_that_is_taken_is_said_once_and_ends_with_69() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    for (mqtt, http) in
+        [("127.0.0.1:0".to_owned(), taken.to_string()), (taken.to_string(), "127.0.0.1:0".to_owned())]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        enrolled(directory.path());
+        let file = directory.path().join("agent.toml");
+        let place = directory.path();
+        let text = format!("data_dir = {place:?}\n[mqtt]\nlisten = {mqtt:?}\n[http]\nlisten = {http:?}\n");
+        std::fs::write(&file, text).unwrap();
+        let output = agent().args(["run", "--config"]).arg(&file).output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+        assert_eq!(said(&output).matches("in use").count(), 1, "{}", said(&output));
+    }
+}

@@ -1,9 +1,11 @@
 //! `run`: the agent itself, until it is told to stop.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
 use millrace_host::config::ConfigError;
+use millrace_host::http::ServeError;
 use millrace_host::{Exit, Failure, Shutdown, logs, privacy};
 use millrace_journal::OpenError;
 
@@ -56,7 +58,7 @@ impl Run {
             let (shutdown, _reload) = Shutdown::install()?;
             daemon::run(config, shutdown).await
         });
-        ended.map_err(|error| Failure::new(exit_of(&error), format!("{error:#}")))
+        ended.map_err(|error| Failure::new(exit_of(&error), told(&error)))
     }
 
     fn config(&self) -> Result<Config, ConfigError> {
@@ -81,6 +83,18 @@ fn strange(places: &Places) -> Failure {
     ))
 }
 
+/// The error and what caused it, each said once: some name their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += ": ";
+            text += &cause;
+        }
+    }
+    text
+}
+
 /// Which exit code fits. systemd restarts the unit on all of them but a wrong configuration.
 fn exit_of(error: &anyhow::Error) -> Exit {
     if error.is::<StoreFailed>() {
@@ -93,8 +107,43 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         Some(_) => return Exit::Config,
         None => {}
     }
+    if matches!(error.downcast_ref(), Some(ServeError::Bind { .. })) {
+        return Exit::Unavailable;
+    }
     match error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()) {
+        // Somebody else has the port, or this machine has no such address now.
+        Some(io) if matches!(io.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {
+            Exit::Unavailable
+        }
         Some(io) => Exit::from_io(io),
         None => Exit::Config,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot listen: {source}")]
+    struct Twice {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_said_once_and_ends_with_69() {
+        let taken = || std::io::Error::from(ErrorKind::AddrInUse);
+        let address = "127.0.0.1:1".parse().unwrap();
+        let http = anyhow::Error::from(ServeError::Bind { address, cause: taken() });
+        let mqtt = anyhow::Error::from(Twice { source: taken() }).context("no broker");
+        for (error, said) in [
+            (
+                &http,
+                format!("cannot listen on 127.0.0.1:1: {}; is another process using this port?", taken()),
+            ),
+            (&mqtt, format!("no broker: cannot listen: {}", taken())),
+        ] {
+            assert_eq!((told(error), exit_of(error)), (said, Exit::Unavailable));
+        }
     }
 }

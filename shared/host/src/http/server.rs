@@ -39,13 +39,13 @@ pub enum ServeError {
          or allow it in the config"
     )]
     NotLoopback(SocketAddr),
-    /// The operating system refused the address.
-    #[error("cannot listen on {address}: {source}; is another process using this port?")]
+    /// The operating system refused the address. The text says why, so the cause is not told as a source as well.
+    #[error("cannot listen on {address}: {cause}; is another process using this port?")]
     Bind {
         /// The address.
         address: SocketAddr,
         /// What the operating system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -57,7 +57,7 @@ pub async fn bind(address: SocketAddr, remote: bool) -> Result<TcpListener, Serv
     if !remote && !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback(address));
     }
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
+    TcpListener::bind(address).await.map_err(|cause| ServeError::Bind { address, cause })
 }
 
 /// Serves `routes` on `listener` until the shutdown starts, then lets open requests finish within
@@ -135,7 +135,7 @@ fn limited(routes: Router, limits: HttpLimits, local: bool) -> Router {
         async move { bounded(request, next, limits, local, &slots).await }
     };
     let unknown = |request: Request| async move {
-        Problem::not_found(format!("there is no {}", request.uri().path()), "see the manual for the paths")
+        Problem::not_found(format!("there is no {}", request.uri().path()), "docs/api.md lists the paths")
     };
     routes
         .fallback(unknown)
@@ -194,6 +194,8 @@ mod tests {
         assert!(matches!(bind(everywhere, false).await, Err(ServeError::NotLoopback(_))));
         let here = bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
         let taken = here.local_addr().unwrap();
-        assert!(matches!(bind(taken, false).await, Err(ServeError::Bind { .. })));
+        let refused = bind(taken, false).await.unwrap_err();
+        assert!(matches!(refused, ServeError::Bind { .. }));
+        assert!(std::error::Error::source(&refused).is_none(), "who prints the sources says nothing twice");
     }
 }
