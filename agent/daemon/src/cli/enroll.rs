@@ -10,7 +10,9 @@ use clap::Args;
 use millrace_host::terminal::{note, say, say_json, visible};
 use millrace_host::{Clock, Exit, Failure};
 use millrace_link::enrolment::EnrolmentRefusal;
-use millrace_link::{CertificateRequest, ClientOptions, CloseCode, Dialer, EnrollError, Identity, JoinToken};
+use millrace_link::{
+    CertificateRequest, ClientOptions, CloseCode, ConnectError, Dialer, EnrollError, Identity, JoinToken,
+};
 use serde_json::json;
 
 use super::{DataArgument, runtime};
@@ -139,11 +141,17 @@ fn vacant(places: &Places) -> Result<(), Failure> {
 
 fn refused(error: &EnrollError) -> Failure {
     let (exit, hint) = match error {
+        // A token for something else, such as a hub or another name: the hub's words say what to do, after a colon.
+        EnrollError::Refused { why: EnrolmentRefusal::NotPermitted, text } if text.contains(": ") => {
+            (Exit::Permission, "")
+        }
         EnrollError::Refused { why, .. } => verdict(*why),
         EnrollError::WrongCluster { .. } => (
             Exit::Permission,
             "another machine answers at this address: check the token and the road to the hub",
         ),
+        // What the message asks by itself.
+        EnrollError::Connect(ConnectError::Timeout { .. }) => (Exit::Unavailable, ""),
         _ => (Exit::Unavailable, "is the hub running, and is UDP let through to it?"),
     };
     Failure::new(exit, error.to_string()).hint(hint)
@@ -167,7 +175,7 @@ const fn verdict(why: EnrolmentRefusal) -> (Exit, &'static str) {
         ),
         EnrolmentRefusal::NotPermitted => (
             Exit::Permission,
-            "choose another --name, or other --label values: the token may fix them, and a name belongs to one device",
+            "make a token for this device with `millrace-hub token create`, and see `--name` here",
         ),
         EnrolmentRefusal::Unavailable => {
             (Exit::Temporary, "the token is still good: try again in a minute, and look at the hub's disk")
@@ -179,6 +187,20 @@ const fn verdict(why: EnrolmentRefusal) -> (Exit, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_advised_that_the_message_says_or_denies() {
+        let timeout = ConnectError::Timeout {
+            addr: SocketAddr::from(([127, 0, 0, 1], 7_443)),
+            after: std::time::Duration::from_secs(5),
+        };
+        let silent = refused(&EnrollError::Connect(timeout));
+        assert_eq!(silent.to_string().matches("UDP").count(), 1, "{silent}");
+        let text = "this join token makes a hub: use it with `millrace-hub join`".to_owned();
+        let of_a_hub = refused(&EnrollError::Refused { why: EnrolmentRefusal::NotPermitted, text });
+        assert_eq!((of_a_hub.exit, of_a_hub.hint.as_str()), (Exit::Permission, ""));
+        assert!(of_a_hub.message.contains("millrace-hub join"), "{of_a_hub}");
+    }
 
     #[test]
     fn each_refusal_has_a_hint_of_its_own() {
