@@ -102,6 +102,8 @@ impl Reload {
 pub enum Exit {
     /// All is well.
     Ok = 0,
+    /// What was asked for is not there. `grep` and `diff` use it in the same sense.
+    Absent = 1,
     /// The command line is wrong.
     Usage = 64,
     /// Stored or given data is damaged or contradicts itself; `verify` uses it for its findings.
@@ -122,8 +124,9 @@ pub enum Exit {
 
 impl Exit {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ok,
+        Self::Absent,
         Self::Usage,
         Self::Data,
         Self::Unavailable,
@@ -145,6 +148,7 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "all is well",
+            Self::Absent => "what was asked for is not there",
             Self::Usage => "the command line is wrong",
             Self::Data => "data is damaged or contradicts itself",
             Self::Unavailable => "something that is needed does not answer",
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn exit_codes_keep_their_numbers() {
         let numbers: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(numbers, [0, 64, 65, 69, 70, 74, 75, 77, 78]);
+        assert_eq!(numbers, [0, 1, 64, 65, 69, 70, 74, 75, 77, 78]);
         assert!(Exit::ALL.iter().all(|exit| !exit.meaning().is_empty()));
     }
 

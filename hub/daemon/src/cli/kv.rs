@@ -1,12 +1,17 @@
-//! `millrace-hub kv`: keys that the hubs decide together.
+//! `millrace-hub kv`: keys that the hubs decide together. `watch` follows them.
 
-use std::io::Read as _;
-use std::path::PathBuf;
+mod watch;
 
+use std::borrow::Cow;
+use std::io::{ErrorKind, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use millrace_host::Exit;
-use millrace_host::terminal::{note, say, say_json, say_json_line, visible};
+use millrace_host::terminal::{note, say, say_bytes, say_json, visible, visible_lines};
 use serde_json::Value;
 
 use super::Which;
@@ -17,7 +22,8 @@ use millrace_host::Failure;
 /// Read and change keys that all hubs agree on.
 ///
 /// Reads are linearizable and need a majority of the hubs; with --local this hub answers from what it knows, with its age. Keys
-/// below millrace/ and lock/ are the program's own and can only be read. Without a majority changes exit with 75.
+/// below millrace/ and lock/ are the program's own and can only be read. Without a majority changes exit with 75. A key that is
+/// not there exits with 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  millrace-hub kv put plant/line-2/recipe 17\n  millrace-hub kv get plant/line-2/recipe\n  millrace-hub kv get plant/ --prefix --local\n  millrace-hub kv watch plant/ --prefix --json"
@@ -33,10 +39,17 @@ enum KvCommand {
     Put(Put),
     Del(Del),
     Txn(Txn),
-    Watch(Watch),
+    Watch(watch::Watch),
 }
 
+/// What stands before a value that is no text, in a line of several keys.
+const IN_BASE64: &str = "base64:";
+
 /// Print the value of a key, or all keys with a prefix.
+///
+/// Into a file or a pipe the value of one key is written as it is, byte for byte, without a newline. On a terminal, and with
+/// --prefix, a value that is no text is shown as base64:…, and so is a text that begins like that. Exit code 1 when there is no
+/// such key.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  millrace-hub kv get plant/line-2/recipe\n  millrace-hub kv get plant/ --prefix --json\n  millrace-hub kv get plant/ --prefix --revision 41"
@@ -97,33 +110,17 @@ struct Del {
 
 /// Carry out a transaction: all of `then` when every compare holds, or else all of `else`.
 ///
-/// It is read as JSON from a file or from standard input. Compares are on value, version, create, mod or lease; a key that does
-/// not exist has version 0.
+/// It is read as JSON from a file or from standard input: {"compares": […], "then": […], "else": […]}, each of which may be left
+/// out. A compare has a key, a target (value, version, create, mod or lease), a relation (=, !=, < or >; = when it is left out) and
+/// a value: a text for the target value, else a number. A key that does not exist has version 0. An operation is one of
+/// {"put": {"key", "value" or "value_base64", "lease"}}, {"delete": {"key" or "prefix"}} and {"get": {"key" or "prefix", "limit"}}.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  echo '{\"compares\":[{\"key\":\"a\",\"target\":\"version\",\"value\":0}],\"then\":[{\"put\":{\"key\":\"a\",\"value\":\"1\"}}],\"else\":[{\"get\":{\"key\":\"a\"}}]}' | millrace-hub kv txn"
+    after_help = "Examples:\n  millrace-hub kv txn change.json\n  echo '{\"compares\":[{\"key\":\"n\",\"target\":\"mod\",\"relation\":\"<\",\"value\":42}],\"then\":[{\"delete\":{\"prefix\":\"n\"}}]}' | millrace-hub kv txn\n\n  echo '{\"compares\":[{\"key\":\"a\",\"target\":\"version\",\"value\":0}],\"then\":[{\"put\":{\"key\":\"a\",\"value\":\"1\"}}],\"else\":[{\"get\":{\"key\":\"a\"}}]}' | millrace-hub kv txn"
 )]
 struct Txn {
     /// The file; standard input when it is left out.
     file: Option<PathBuf>,
-    #[command(flatten)]
-    which: Which,
-}
-
-/// Follow a key, or all keys with a prefix.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  millrace-hub kv watch plant/line-2/recipe\n  millrace-hub kv watch plant/ --prefix --revision 42 --json"
-)]
-struct Watch {
-    /// The key, or with --prefix what keys begin with.
-    key: String,
-    /// All keys that begin so.
-    #[arg(long)]
-    prefix: bool,
-    /// Begin with the changes of this revision instead of now.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    revision: u64,
     #[command(flatten)]
     which: Which,
 }
@@ -146,21 +143,58 @@ fn path(key: &str) -> String {
     format!("/v1/kv/{}", parts.join("/"))
 }
 
-/// A value as it is printed.
+/// A key that is to name one: `hint` says how to name all.
+fn named<'a>(key: &'a str, hint: &str) -> Result<&'a str, Failure> {
+    match key {
+        "" => Err(Failure::new(Exit::Usage, "the key is empty").hint(hint)),
+        key => Ok(key),
+    }
+}
+
+/// A value as one line shows it: nobody takes bytes for a text, nor a text for bytes.
 fn value(row: &Value) -> String {
     match row.get("value").and_then(Value::as_str) {
+        Some(text) if text.starts_with(IN_BASE64) => format!("{IN_BASE64}{}", BASE64.encode(text)),
         Some(text) => text.to_owned(),
-        None => {
-            row.get("value_base64").and_then(Value::as_str).map(|b| format!("base64:{b}")).unwrap_or_default()
-        }
+        None => row
+            .get("value_base64")
+            .and_then(Value::as_str)
+            .map(|bytes| format!("{IN_BASE64}{bytes}"))
+            .unwrap_or_default(),
     }
+}
+
+/// A value as it is.
+fn bytes(row: &Value) -> Result<Cow<'_, [u8]>, Failure> {
+    if let Some(text) = row.get("value").and_then(Value::as_str) {
+        return Ok(text.as_bytes().into());
+    }
+    let decoded = BASE64.decode(text(row, "value_base64"));
+    decoded
+        .map(Cow::from)
+        .map_err(|error| Failure::new(Exit::Data, format!("the hub's answer is not in base 64: {error}")))
+}
+
+/// Prints the value of one key: for people, or as it is for whatever reads it.
+fn say_value(row: &Value, terminal: bool) -> Result<(), Failure> {
+    if !terminal {
+        return say_bytes(&bytes(row)?);
+    }
+    say(&format!("{}\n", visible_lines(&value(row))))?;
+    if row.get("value").is_none() {
+        note("note: the value is no text; into a file or a pipe it is written as it is");
+    }
+    Ok(())
 }
 
 impl Get {
     async fn perform(self) -> Result<Exit, Failure> {
         let mut asked = match self.prefix {
             true => format!("/v1/kv?prefix={}", encoded(&self.key)),
-            false => format!("{}?", path(&self.key)),
+            false => {
+                let hint = "name a key; `millrace-hub kv get '' --prefix --keys-only` lists all";
+                format!("{}?", path(named(&self.key, hint)?))
+            }
         };
         asked.push_str(if self.local { "&level=local" } else { "&level=linearizable" });
         if let Some(revision) = self.revision {
@@ -189,10 +223,13 @@ impl Get {
                 note(&format!("note: {} of {} keys are shown", rows.len(), number(&answer, "count")));
             }
         } else if let Some(row) = rows.first() {
-            say(&format!("{}\n", value(row)))?;
+            match self.keys_only {
+                true => say(&format!("{}\n", visible(text(row, "key"))))?,
+                false => say_value(row, std::io::stdout().is_terminal())?,
+            }
         }
         if rows.is_empty() && !self.prefix {
-            let failure = Failure::new(Exit::Usage, format!("there is no key `{}`", self.key));
+            let failure = Failure::new(Exit::Absent, format!("there is no key `{}`", self.key));
             return Err(failure.hint("`millrace-hub kv get '' --prefix --keys-only` lists all"));
         }
         Ok(Exit::Ok)
@@ -203,7 +240,7 @@ impl Put {
     async fn perform(self) -> Result<Exit, Failure> {
         let value = if self.value == "-" { input()? } else { self.value.into_bytes() };
         let lease = self.lease.map(|lease| format!("?lease={lease}")).unwrap_or_default();
-        let asked = format!("{}{lease}", path(&self.key));
+        let asked = format!("{}{lease}", path(named(&self.key, "name a key, for example plant/recipe")?));
         let answer = self.which.client()?.put(&asked, Bytes::from(value)).await?;
         answered(&self.which, &answer, || format!("revision {}\n", number(&answer, "revision")))
     }
@@ -211,9 +248,13 @@ impl Put {
 
 impl Del {
     async fn perform(self) -> Result<Exit, Failure> {
+        let key = named(
+            &self.key,
+            "name a key, or with --prefix what keys begin with; all at once are not deleted",
+        )?;
         let asked = match self.prefix {
-            true => format!("/v1/kv?prefix={}", encoded(&self.key)),
-            false => path(&self.key),
+            true => format!("/v1/kv?prefix={}", encoded(key)),
+            false => path(key),
         };
         let answer = self.which.client()?.delete(&asked).await?;
         answered(&self.which, &answer, || format!("{} deleted\n", number(&answer, "deleted")))
@@ -223,8 +264,7 @@ impl Del {
 impl Txn {
     async fn perform(self) -> Result<Exit, Failure> {
         let text = match &self.file {
-            Some(file) => std::fs::read(file)
-                .map_err(|error| Failure::io(&format!("{} cannot be read", file.display()), &error))?,
+            Some(file) => std::fs::read(file).map_err(|error| unreadable(file, &error))?,
             None => input()?,
         };
         let asked: Value = serde_json::from_slice(&text).map_err(|error| {
@@ -237,30 +277,13 @@ impl Txn {
     }
 }
 
-impl Watch {
-    async fn perform(self) -> Result<Exit, Failure> {
-        let what = if self.prefix { "prefix" } else { "key" };
-        let path = format!("/v1/watch?{what}={}&revision={}", encoded(&self.key), self.revision);
-        let mut events = self.which.client()?.events(&path).await?;
-        while let Some((name, data)) = events.next().await? {
-            let Ok(change) = serde_json::from_str::<Value>(&data) else { continue };
-            match name.as_str() {
-                "" if self.which.json => say_json_line(&change)?,
-                "" => {
-                    let (kind, revision) = (text(&change, "type"), number(&change, "mod_revision"));
-                    let (key, value) = (text(&change, "key"), value(&change));
-                    say(&format!("{revision}\t{kind}\t{}\t{}\n", visible(key), visible(&value)))?;
-                }
-                "compacted" => {
-                    let oldest = number(&change, "oldest");
-                    let message = format!("changes before revision {oldest} are forgotten");
-                    return Err(Failure::new(Exit::Data, message)
-                        .hint("read the present state and watch from behind its revision"));
-                }
-                _ => {}
-            }
+fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::io(&format!("{} cannot be read", file.display()), error);
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory => {
+            Failure { exit: Exit::Usage, ..failure }.hint("name the file that holds the transaction")
         }
-        Err(Failure::new(Exit::Unavailable, "the hub has stopped").hint("start again when it is back"))
+        _ => failure,
     }
 }
 
@@ -283,4 +306,30 @@ pub(super) fn answered(
         say(&words())?;
     }
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_as_they_are_and_are_never_taken_for_a_text() {
+        let binary = json!({ "key": "a", "value_base64": "/wAK" });
+        assert_eq!((&*bytes(&binary).unwrap(), value(&binary).as_str()), (&[255, 0, 10][..], "base64:/wAK"));
+        let text = json!({ "key": "a", "value": "base64:/wAK" });
+        assert_eq!(&*bytes(&text).unwrap(), b"base64:/wAK");
+        assert_eq!(value(&text), "base64:YmFzZTY0Oi93QUs=", "its bytes, too");
+        assert_eq!(value(&json!({ "key": "a", "value": "17" })), "17");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_wrong_argument() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nosuch.json");
+        let failure = unreadable(&file, &std::fs::read(&file).unwrap_err());
+        assert_eq!(failure.exit, Exit::Usage, "{failure}");
+        assert_eq!(named("", "x").unwrap_err().exit, Exit::Usage);
+    }
 }

@@ -16,8 +16,16 @@ use crate::{Exit, Failure};
 /// # Errors
 /// A failure with [`Exit::Ok`] when nobody reads it any more, else what the operating system said.
 pub fn say(text: &str) -> Result<(), Failure> {
+    say_bytes(text.as_bytes())
+}
+
+/// Writes an answer that is no text, as it is.
+///
+/// # Errors
+/// As [`say`].
+pub fn say_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Ok, "nobody reads the answer any more"))
         }

@@ -6,7 +6,7 @@
 //!
 //! | module | what it gives |
 //! |---|---|
-//! | `answer` | [`say`], [`say_json`], [`note`]: what goes to standard output, and what beside it |
+//! | `answer` | [`say`], [`say_bytes`], [`say_json`], [`note`]: what goes to standard output, and what beside it |
 //! | `figures` | [`bytes`], [`rate`], [`count`], [`duration`], [`remaining`] |
 //! | `records` | [`record_table`], [`record_line`]: readings as people see them |
 //! | `table` | [`Table`] with aligned columns |
@@ -18,7 +18,7 @@ mod records;
 mod table;
 mod visible;
 
-pub use answer::{note, say, say_json, say_json_line};
+pub use answer::{note, say, say_bytes, say_json, say_json_line};
 pub use figures::{bytes, count, duration, rate, remaining};
 pub use records::{Authors, record_line, record_table};
 pub use table::{Align, Table};
