@@ -126,6 +126,17 @@ pub enum JoinRefusal {
         /// Whose it is.
         node: NodeId,
     },
+    /// Another hub is reached there.
+    #[error(
+        "the address {address} is that of hub `{name}`: give this one an address of its own, or make its token with \
+         `millrace-hub token create --hub --replace {name}`"
+    )]
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// The hub that is reached there.
+        name: String,
+    },
     /// A witness has no CA to hand over.
     #[error("this hub is a witness and cannot take in a hub that keeps readings: ask another hub")]
     Witness,
@@ -259,6 +270,10 @@ fn plan(
         let goes = old.hub == caller.hub || replace == Some(old.name.as_str());
         if !goes && old.name == question.name {
             return Err(JoinRefusal::Taken { name: old.name.clone(), node: old.node });
+        }
+        let taken = question.addresses.iter().find(|address| old.addresses.contains(*address));
+        if let Some(address) = taken.filter(|_| !goes) {
+            return Err(JoinRefusal::AddressTaken { address: address.clone(), name: old.name.clone() });
         }
         if goes {
             let key = keys::hub(old.node);

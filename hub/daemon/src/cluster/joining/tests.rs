@@ -167,3 +167,20 @@ fn a_reply_is_read_as_it_is_written_and_a_number_as_it_always_was() {
     let newer: JoinReply = serde_json::from_str("{\"code\":\"later\",\"text\":\"not yet\"}").unwrap();
     assert_eq!(newer, JoinReply::Refused { code: RefusalCode::Unknown, text: "not yet".into() });
 }
+
+#[test]
+fn an_address_belongs_to_one_hub_unless_that_hub_is_replaced() {
+    let mut table = Table::default();
+    let (old, new) = (caller(2, "hub-2"), caller(3, "hub-3"));
+    enrol(&mut table, &old, None);
+    carry_out(&mut table, &old, &question("hub-2", 1), 2);
+    enrol(&mut table, &new, None);
+    let asked =
+        |table: &Table, question: &Question| plan(table, &new, question, (NodeId(3), 3), NOW).map(|_| ());
+    let refused = asked(&table, &question("hub-3", 5)).unwrap_err();
+    assert!(refused.to_string().contains("hub-2:7443 is that of hub `hub-2`"), "{refused}");
+    let elsewhere = Question { addresses: vec!["hub-3:7443".into()], ..question("hub-3", 5) };
+    assert!(asked(&table, &elsewhere).is_ok());
+    enrol(&mut table, &new, Some("hub-2"));
+    assert!(asked(&table, &question("hub-3", 5)).is_ok());
+}
