@@ -4,6 +4,7 @@
 //! error with their fix, and the exit codes are those of [`millrace_host::Exit`].
 
 mod backup;
+mod beginning;
 mod config;
 mod devices;
 mod drain;
@@ -47,7 +48,7 @@ const DATA_DEFAULT: &str = "/var/lib/millrace-hub";
     name = "millrace-hub",
     version,
     max_term_width = 100,
-    after_help = "First steps:\n  millrace-hub init --data /var/lib/millrace-hub --name hub-1 --region north --address hub.plant.example:7443\n  millrace-hub run --data /var/lib/millrace-hub\n  millrace-hub token create --name press-7 --label line=2\n\nExit codes:\n  0 well   64 wrong command line   65 damaged data   69 the hub does not answer\n  70 fault in the program   74 disk failed   75 try again later   77 not permitted   78 wrong config"
+    after_help = "First steps:\n  millrace-hub init --data /var/lib/millrace-hub --name hub-1 --region north --address hub.plant.example:7443\n  millrace-hub run --data /var/lib/millrace-hub\n  millrace-hub token create --name press-7 --label line=2\n\nExit codes:\n  0 well   1 no such key   64 wrong command line   65 damaged data   69 the hub does not answer\n  70 fault in the program   74 disk failed   75 try again later   77 not permitted   78 wrong config"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -88,6 +89,24 @@ enum Command {
 /// How long a hub may take from locking its data directory to answering, and how often to look whether it does.
 const STARTING: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Where a hub is that is asked for what it does over its admin socket alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Here {
+    /// The hub's data directory; it is asked over the admin socket there, and over no other way [default: /var/lib/millrace-hub].
+    #[arg(long, value_name = "DIR", env = "MILLRACE_HUB_DATA")]
+    data: Option<PathBuf>,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Here {
+    /// As for a hub that is asked any way.
+    fn which(&self) -> Which {
+        Which { data: self.data.clone(), url: None, json: self.json }
+    }
+}
 
 /// Where the hub is, and how to answer.
 #[derive(Debug, Clone, Args)]
@@ -199,6 +218,45 @@ fn wait_for(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_path_of_the_api_stands_in_its_manual() {
+        let (manual, router) = (include_str!("../../../docs/api.md"), include_str!("http.rs"));
+        let routes = router.split(".route(\"").skip(1).filter_map(|rest| rest.split_once("\", "));
+        let mut found = 0;
+        for (path, rest) in routes {
+            let line = rest.lines().next().unwrap_or_default();
+            for method in ["get", "put", "post", "delete"] {
+                if line.contains(&format!("{method}(")) {
+                    found += 1;
+                    let named = format!("`{} {path}`", method.to_uppercase());
+                    assert!(manual.contains(&named), "{named} is not in docs/api.md");
+                }
+            }
+        }
+        assert!(found > 30, "{found} are not all");
+    }
+
+    #[test]
+    fn what_only_the_admin_socket_serves_is_offered_over_no_other_way() {
+        for words in [
+            "token create",
+            "devices revoke x --reason r",
+            "drain",
+            "members remove x",
+            "settings replicas 3",
+            "backup x",
+        ] {
+            let words: Vec<&str> = ["millrace-hub"].into_iter().chain(words.split(' ')).collect();
+            assert!(Cli::try_parse_from(&words).is_ok(), "{words:?}");
+            let over_tcp = words.iter().copied().chain(["--url", "http://127.0.0.1:7481"]);
+            assert!(Cli::try_parse_from(over_tcp).is_err(), "{words:?}");
+        }
+        for refused in ["token create --expires 0s", "lease grant 100ms", "placement plan --add hub-d"] {
+            let words = ["millrace-hub"].into_iter().chain(refused.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{refused}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_well_formed_and_every_help_has_an_example() {

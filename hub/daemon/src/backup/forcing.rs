@@ -17,6 +17,7 @@ use crate::cluster::rebirth::{Reborn, Survivor, reborn};
 use crate::cluster::seat;
 use crate::hub;
 use crate::places::{Places, SeatFile};
+use crate::registry::RegistryError;
 
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +35,14 @@ pub struct Forced {
 /// # Errors
 /// When the hub runs, its files cannot be read, or the disk refuses.
 pub fn force(places: &Places, now: Wall) -> Result<Forced, Failure> {
+    let about = places.read_about().map_err(|_| {
+        hub::identity::missing(places).hint("name the data directory of the hub that is left, with --data")
+    })?;
     // Held until the end: no hub starts meanwhile.
-    let _lock = hub::open_sightings(places).map_err(|error| hub::registry_failure(&error))?;
-    let about = places.read_about().map_err(|_| hub::identity::missing(places))?;
+    let _lock = hub::open_sightings(places).map_err(|error| match error {
+        RegistryError::Locked { .. } => running(places),
+        error => hub::registry_failure(&error),
+    })?;
     let seat = seat::known(places)?;
     if seat.witness {
         let failure = Failure::new(Exit::Usage, "this hub is a witness: it keeps no readings and no CA");
@@ -66,10 +72,45 @@ pub fn force(places: &Places, now: Wall) -> Result<Forced, Failure> {
     Ok(Forced { node, epoch, aside })
 }
 
+fn running(places: &Places) -> Failure {
+    let message =
+        format!("the hub in {} runs, and only a stopped hub can make a new cluster", places.root().display());
+    Failure::new(Exit::Temporary, message).hint("stop the hub first: `systemctl stop millrace-hub`")
+}
+
 /// What the files of the stopped hub say.
 pub(crate) fn salvage(places: &Places) -> Result<Dump, Failure> {
     Dump::salvage(&places.control()).map_err(|error| {
         let failure = Failure::new(Exit::Data, error.to_string());
         failure.hint("try another hub of the cluster, or restore a backup")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::founding::found;
+    use crate::places::About;
+
+    const NOW: Wall = Wall(1_800_000_000_000_000);
+
+    #[test]
+    fn a_hub_that_runs_is_to_be_stopped_and_one_that_is_not_there_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let nowhere = dir.path().join("nosuch");
+        let absent = force(&Places::new(&nowhere), NOW).unwrap_err();
+        assert_eq!(absent.exit, Exit::Config);
+        assert_eq!(absent.message, format!("there is no hub in {}", nowhere.display()));
+        assert!(!nowhere.exists());
+
+        let data = dir.path().join("hub");
+        let addresses = vec!["127.0.0.1:7443".to_owned()];
+        let about = About { name: "hub-1".into(), region: "north".into(), addresses };
+        found(&data, &about, None, NOW).unwrap();
+        let places = Places::new(&data);
+        let _running = hub::open_sightings(&places).unwrap();
+        let busy = force(&places, NOW).unwrap_err();
+        assert_eq!(busy.exit, Exit::Temporary);
+        assert!(busy.hint.starts_with("stop the hub first"), "{busy}");
+    }
 }

@@ -34,6 +34,8 @@ pub struct Restored {
     pub node: NodeId,
     /// The new cluster's epoch.
     pub epoch: u64,
+    /// Its name, region and addresses.
+    pub about: About,
     /// What it was made from.
     pub manifest: Manifest,
 }
@@ -51,7 +53,7 @@ pub struct Changes {
 
 pub(super) fn manifest_failure(error: &ManifestError) -> Failure {
     let failure = Failure::new(Exit::Data, error.to_string());
-    failure.hint("take another backup; `millrace-hub restore --check` says whether one is whole")
+    failure.hint("take another backup; `millrace-hub backup --check` says whether one is whole")
 }
 
 /// Reads and verifies a backup. `progress` hears of each file before it is read.
@@ -115,7 +117,7 @@ pub fn restore(
         SeatFile { node, epoch, control, seeds: Vec::new(), witness: false, founding: true, begun: false };
     places.write_seat(&seat).map_err(|error| Failure::io("cluster.json cannot be written", &error))?;
     places.write_about(&about).map_err(|error| Failure::io("about.json cannot be written", &error))?;
-    Ok(Restored { hub, node, epoch, manifest })
+    Ok(Restored { hub, node, epoch, about, manifest })
 }
 
 /// Puts the decisions where the first start of a new cluster finds them.

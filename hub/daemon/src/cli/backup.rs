@@ -10,7 +10,7 @@ use millrace_hub_control::Dump;
 use millrace_link::Identity;
 use serde_json::json;
 
-use super::Which;
+use super::{Here, Which};
 use crate::backup::making::{Making, Origin};
 use crate::backup::manifest::Manifest;
 use crate::backup::{forcing, restoring};
@@ -27,7 +27,7 @@ use crate::places::Places;
 )]
 pub(super) struct Backup {
     #[command(flatten)]
-    which: Which,
+    here: Here,
     /// Where the backup goes.
     #[arg(value_name = "DIR")]
     to: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
         let manifest = if self.check { checked(&self.to)? } else { self.make().await? };
-        if self.which.json {
+        if self.here.json {
             say_json(&json!({
                 "directory": self.to.display().to_string(), "hub": manifest.hub, "name": manifest.name,
                 "node": manifest.node, "epoch": manifest.epoch, "revision": manifest.revision,
@@ -61,9 +61,10 @@ impl Backup {
     }
 
     async fn make(&self) -> Result<Manifest, Failure> {
-        let places = self.which.places();
+        let which = self.here.which();
+        let places = which.places();
         // Held while the hub is stopped, so that none starts meanwhile.
-        let running = self.which.runs().await?;
+        let running = which.runs().await?;
         let lock = if running {
             None
         } else {
@@ -73,18 +74,18 @@ impl Backup {
         let mut making = Making::begin(&self.to)?;
         making.readings(&places, progress())?;
         let dump = match &lock {
-            None => self.asked().await?,
+            None => asked(&which).await?,
             Some(_) => forcing::salvage(&places)?,
         };
         making.decisions(&dump)?;
         making.names(&places)?;
         making.finish(origin, &dump, Clock::system().wall())
     }
+}
 
-    async fn asked(&self) -> Result<Dump, Failure> {
-        let bytes = self.which.client()?.bytes("/v1/dump").await?;
-        Dump::decode(&bytes).map_err(|error| Failure::new(Exit::Data, error.to_string()))
-    }
+async fn asked(which: &Which) -> Result<Dump, Failure> {
+    let bytes = which.client()?.bytes("/v1/dump").await?;
+    Dump::decode(&bytes).map_err(|error| Failure::new(Exit::Data, error.to_string()))
 }
 
 fn checked(directory: &Path) -> Result<Manifest, Failure> {
@@ -95,6 +96,10 @@ fn checked(directory: &Path) -> Result<Manifest, Failure> {
 
 fn origin(places: &Places) -> Result<Origin, Failure> {
     let seat = seat::known(places)?;
+    if seat.witness {
+        let failure = Failure::new(Exit::Usage, "this hub is a witness: it keeps no readings and no CA");
+        return Err(failure.hint("back up a hub that keeps readings"));
+    }
     let identity = Identity::load(&places.identity()).map_err(|_| hub::identity::missing(places))?;
     let hub = identity.own().hub().ok_or_else(|| hub::identity::missing(places))?;
     Ok(Origin { hub, name: identity.own().name.clone(), node: seat.node, epoch: seat.epoch })

@@ -11,9 +11,9 @@ use millrace_model::store::Usage;
 use millrace_model::{DeviceId, HubId, Moment};
 use serde_json::{Value, json};
 
-use super::Which;
 use super::look::{number, shown, text};
 use super::offline::{Look, Offline};
+use super::{Here, Which};
 use crate::client::encoded;
 use crate::http::merged_devices;
 use crate::hub;
@@ -49,7 +49,7 @@ struct Revoke {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
-    which: Which,
+    here: Here,
 }
 
 impl Devices {
@@ -138,10 +138,11 @@ impl Revoke {
     }
 
     async fn perform(self) -> Result<Exit, Failure> {
-        let answer = match Offline::unless_running(&self.which).await? {
+        let which = self.here.which();
+        let answer = match Offline::unless_running(&which).await? {
             None => {
                 let path = format!("/v1/devices/{}/revoke", encoded(&self.device));
-                self.which.client()?.post(&path, &json!({ "reason": self.reason })).await?
+                which.client()?.post(&path, &json!({ "reason": self.reason })).await?
             }
             Some(offline) => {
                 let revoked = self.decide(&offline).await;
@@ -149,7 +150,7 @@ impl Revoke {
                 revoked?
             }
         };
-        if self.which.json {
+        if which.json {
             say_json(&answer)?;
         } else {
             let (name, id) = (shown(&answer, "name"), shown(&answer, "id"));

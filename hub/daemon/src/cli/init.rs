@@ -6,7 +6,7 @@ use clap::Args;
 use millrace_host::{Clock, Exit};
 use serde_json::json;
 
-use super::DATA_DEFAULT;
+use super::{DATA_DEFAULT, beginning};
 use crate::hub::founding::{Founded, found};
 use crate::places::About;
 use millrace_host::Failure;
@@ -40,6 +40,7 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn perform(self) -> Result<Exit, Failure> {
+        beginning::directory(&self.data)?;
         let about = About { name: self.name, region: self.region, addresses: self.addresses };
         let Founded { hub, ca } = found(&self.data, &about, None, Clock::system().wall())?;
         let root = self.data.display().to_string();
@@ -49,8 +50,9 @@ impl Init {
                 "ca": ca.to_string(), "data": root,
             }))?;
         } else {
+            let run = beginning::run_command(&self.data, &about.addresses)?;
             say(&format!(
-                "hub {} ({hub}) is made in {root}\nCA key {ca}\n\nNext:\n  millrace-hub run --data {root}\n  \
+                "hub {} ({hub}) is made in {root}\nCA key {ca}\n\nNext:\n  {run}\n  \
                  millrace-hub token create --data {root} --name DEVICE    # then, on the device:\n  \
                  millrace-agent enroll --token TOKEN --data /var/lib/millrace-agent\n\nKeep a backup of {root}/ca.\n",
                 about.name,

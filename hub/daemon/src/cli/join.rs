@@ -1,17 +1,20 @@
 //! `millrace-hub join`: makes a hub of this machine that takes part in a cluster.
 
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 use clap::Args;
 use millrace_host::{Clock, Exit};
 use millrace_link::JoinToken;
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::DATA_DEFAULT;
+use super::{DATA_DEFAULT, beginning};
 use crate::hub::taking_part::{Order, join};
 use crate::places::About;
 use millrace_host::Failure;
-use millrace_host::terminal::{say, say_json};
+use millrace_host::terminal::{note, say, say_json};
 
 /// Make a new hub that takes part in a cluster, with a token of `millrace-hub token create --hub`.
 ///
@@ -45,15 +48,36 @@ pub(super) struct Join {
     json: bool,
 }
 
+/// How long joining may take before a word about it: longer than hubs that are there need, and then again and again.
+const QUIET: Duration = Duration::from_secs(4);
+
+/// Waits for `joining`, and says now and then that it goes on. Hubs that are not there are asked for about a minute.
+async fn patiently<T>(joining: impl Future<Output = T>, addresses: &[String]) -> T {
+    let mut joining = pin!(joining);
+    let mut waited = Duration::ZERO;
+    loop {
+        if let Ok(joined) = timeout(QUIET, joining.as_mut()).await {
+            return joined;
+        }
+        waited += QUIET;
+        note(&format!(
+            "note: not taken in after {} s; trying {} again",
+            waited.as_secs(),
+            addresses.join(", ")
+        ));
+    }
+}
+
 impl Join {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
+        beginning::directory(&self.data)?;
         let name = self.name.clone().or_else(|| self.token.name.clone()).ok_or_else(|| {
             Failure::new(Exit::Usage, "neither the token nor --name says what the hub is called")
                 .hint("give --name NAME")
         })?;
         let about = About { name, region: self.region.clone(), addresses: self.addresses.clone() };
         let order = Order { data: &self.data, token: &self.token, about: &about, witness: self.witness };
-        let seat = join(order, &Clock::system()).await?;
+        let seat = patiently(join(order, &Clock::system()), &self.token.addresses).await?;
         let root = self.data.display().to_string();
         if self.json {
             say_json(&json!({
@@ -62,8 +86,9 @@ impl Join {
             }))?;
         } else {
             let (name, node) = (&about.name, seat.node);
+            let run = beginning::run_command(&self.data, &about.addresses)?;
             say(&format!(
-                "hub {name} has joined as {node}, in {root}\n\nNext:\n  millrace-hub run --data {root}\n  \
+                "hub {name} has joined as {node}, in {root}\n\nNext:\n  {run}\n  \
                  millrace-hub members --data {root}\n"
             ))?;
         }

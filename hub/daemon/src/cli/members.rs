@@ -1,13 +1,17 @@
 //! `millrace-hub members`, `placement`, `settings`: the hubs, and who keeps what.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use millrace_host::Exit;
-use millrace_host::terminal::{Align, Table, note, say, say_json};
+use millrace_host::config::Span;
+use millrace_host::terminal::{Align, Table, note, say, say_json, visible};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use super::Which;
 use super::kv::answered;
-use super::look::{number, shown, text};
+use super::look::{number, text};
+use super::{Here, Which};
 use crate::client::encoded;
 use millrace_host::Failure;
 
@@ -15,14 +19,20 @@ use millrace_host::Failure;
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  millrace-hub members\n  millrace-hub members --json\n  millrace-hub members remove hub-2"
+    after_help = "Examples:\n  millrace-hub members\n  millrace-hub members --json\n  millrace-hub members --wait 60s\n  millrace-hub members remove hub-2"
 )]
 pub(super) struct Members {
     #[command(subcommand)]
     command: Option<MembersCommand>,
     #[command(flatten)]
     which: Which,
+    /// Wait for at most so long until every hub is there, is a member, and has a full store. Exit code 75 when one is not by then.
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Span>,
 }
+
+/// How often to look whether every hub is a member with a full store.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Subcommand)]
 enum MembersCommand {
@@ -32,7 +42,7 @@ enum MembersCommand {
         /// Its name, or its number such as n3.
         name: String,
         #[command(flatten)]
-        which: Which,
+        here: Here,
     },
 }
 
@@ -57,7 +67,7 @@ enum PlacementCommand {
     )]
     Plan {
         /// A hub that would come, as REGION/NAME.
-        #[arg(long, value_name = "REGION/NAME")]
+        #[arg(long, value_name = "REGION/NAME", value_parser = newcomer)]
         add: Vec<String>,
         /// A hub that would go.
         #[arg(long, value_name = "NAME")]
@@ -91,23 +101,31 @@ enum SettingsCommand {
         /// How many.
         count: u8,
         #[command(flatten)]
-        which: Which,
+        here: Here,
     },
 }
 
 impl Members {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
-        if let Some(MembersCommand::Remove { name, which }) = self.command {
+        if let Some(MembersCommand::Remove { name, here }) = self.command {
+            let which = here.which();
             let path = format!("/v1/members/{}/remove", encoded(&name));
             let answer = which.client()?.post(&path, &json!({})).await?;
             return answered(&which, &answer, || {
                 format!("{name} is let go: `millrace-hub members` shows when others have taken over\n")
             });
         }
-        let answer = self.which.client()?.get("/v1/members").await?;
+        let client = self.which.client()?;
+        let deadline = Instant::now() + self.wait.map(Span::duration).unwrap_or_default();
+        let mut answer = client.get("/v1/members").await?;
+        while !complete(&answer) && Instant::now() < deadline {
+            sleep(LOOK_AGAIN).await;
+            answer = client.get("/v1/members").await?;
+        }
+        let exit = if self.wait.is_none() || complete(&answer) { Exit::Ok } else { Exit::Temporary };
         if self.which.json {
             say_json(&answer)?;
-            return Ok(Exit::Ok);
+            return Ok(exit);
         }
         let members = answer.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         say(&table(members))?;
@@ -118,8 +136,19 @@ impl Members {
         if number(&answer, "moving") > 0 {
             note(&format!("note: {} of 256 partitions are moving", number(&answer, "moving")));
         }
-        Ok(Exit::Ok)
+        Ok(exit)
     }
+}
+
+/// Whether every hub is seen and has what it should keep.
+fn complete(answer: &Value) -> bool {
+    let members = answer.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let settled = |member: &Value| {
+        text(member, "state") == "member"
+            && ["full", "nothing"].contains(&text(member, "filled"))
+            && text(member, "liveness") == "alive"
+    };
+    !members.is_empty() && members.iter().all(settled)
 }
 
 fn table(members: &[Value]) -> String {
@@ -178,6 +207,29 @@ fn counted(value: Option<&Value>) -> String {
     if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
 }
 
+/// `eu-3/hub-4`: without a region nobody could say what the hub would keep.
+fn newcomer(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((region, name)) if !region.is_empty() && !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("write REGION/NAME, for example eu-3/hub-4".to_owned()),
+    }
+}
+
+/// What a plan comes to. A partition moves when a hub has to get it; one that only loses a replica is named apart.
+fn planned(answer: &Value) -> String {
+    let moves = answer.get("moves").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let gains =
+        |moved: &&Value| moved.get("add").and_then(Value::as_array).is_some_and(|add| !add.is_empty());
+    let moving = moves.iter().filter(gains).count();
+    let mut text = format!("{moving} of 256 partitions would move\n");
+    if moving < moves.len() {
+        let fewer = moves.len() - moving;
+        text.push_str(&format!("{fewer} of 256 partitions would have fewer replicas, and nothing to move\n"));
+    }
+    let (gets, keeps) = (counted(answer.get("gains")), counted(answer.get("load")));
+    text + &format!("gets  {gets}\nkeeps {keeps}\n")
+}
+
 impl Placement {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
         if let Some(PlacementCommand::Plan { add, remove, replicas, which }) = self.command {
@@ -185,14 +237,7 @@ impl Placement {
             asked.extend(remove.iter().map(|hub| format!("remove={}", encoded(hub))));
             asked.extend(replicas.map(|count| format!("replicas={count}")));
             let answer = which.client()?.get(&format!("/v1/placement/plan?{}", asked.join("&"))).await?;
-            return answered(&which, &answer, || {
-                format!(
-                    "{} of 256 partitions would move\ngets  {}\nkeeps {}\n",
-                    number(&answer, "count"),
-                    counted(answer.get("gains")),
-                    counted(answer.get("load")),
-                )
-            });
+            return answered(&which, &answer, || planned(&answer));
         }
         let answer = self.which.client()?.get("/v1/placement").await?;
         answered(&self.which, &answer, || {
@@ -210,8 +255,9 @@ impl Placement {
 impl Settings {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
         let (answer, which) = match self.command {
-            Some(SettingsCommand::Replicas { count, which }) => {
-                (which.client()?.put_json("/v1/settings", &json!({ "replicas": count })).await?, which)
+            Some(SettingsCommand::Replicas { count, here }) => {
+                let (which, asked) = (here.which(), json!({ "replicas": count }));
+                (which.client()?.put_json("/v1/settings", &asked).await?, which)
             }
             None => (self.which.client()?.get("/v1/settings").await?, self.which),
         };
@@ -225,21 +271,80 @@ pub(super) fn standing(status: &Value) -> String {
     if control.is_null() {
         return String::new();
     }
-    let leader = match control.get("leader").and_then(Value::as_u64) {
-        Some(leader) => format!("n{leader} leads"),
-        None => "nobody leads".to_owned(),
+    let problem = control.get("problem").and_then(Value::as_str);
+    let (role, term) = (text(&control, "role"), number(&control, "term"));
+    let leads = match control.get("leader").and_then(Value::as_u64) {
+        Some(leader) => format!("{role}, n{leader} leads in term {term}"),
+        // A leader that no majority follows decides nothing until one does.
+        None if role == "leader" => format!("led in term {term} and has no majority"),
+        None => format!("{role}, nobody leads in term {term}"),
     };
-    let quorum = match control.get("problem").and_then(Value::as_str) {
-        Some(_) => format!("; {}", shown(&control, "problem")),
+    let quorum = match problem {
+        Some(problem) => format!("; {}", visible(problem)),
         None => String::new(),
     };
     format!(
-        "cluster  n{}, {} hubs, epoch {}, {}, {leader} in term {}; store {}{quorum}\n",
+        "cluster  n{}, {} hubs, epoch {}, {leads}; store {}{quorum}\n",
         number(status, "node"),
         number(status, "hubs"),
         number(status, "epoch"),
-        text(&control, "role"),
-        number(&control, "term"),
         text(status, "filled"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_that_leads_and_has_no_majority_does_not_contradict_itself() {
+        let standing = |control: Value| {
+            standing(&json!({ "node": 3, "hubs": 3, "epoch": 1, "filled": "full", "control": control }))
+        };
+        let cut_off = json!({ "role": "leader", "term": 4, "leader": null, "problem": "no quorum: 1 of 3" });
+        let said = "cluster  n3, 3 hubs, epoch 1, led in term 4 and has no majority; store full; no quorum: 1 of 3\n";
+        assert_eq!(standing(cut_off), said);
+        let well = json!({ "role": "follower", "term": 4, "leader": 1 });
+        assert_eq!(
+            standing(well),
+            "cluster  n3, 3 hubs, epoch 1, follower, n1 leads in term 4; store full\n"
+        );
+        let voting = json!({ "role": "candidate", "term": 5 });
+        assert!(standing(voting).contains("candidate, nobody leads in term 5;"));
+    }
+
+    #[test]
+    fn a_cluster_is_complete_when_every_hub_is_seen_and_full() {
+        let of = |state: &str, filled: &str, liveness: &str| {
+            let first = json!({ "state": "member", "filled": "full", "liveness": "alive" });
+            let second = json!({ "state": state, "filled": filled, "liveness": liveness });
+            complete(&json!({ "members": [first, second] }))
+        };
+        assert!(of("member", "full", "alive") && of("member", "nothing", "alive"));
+        let short =
+            [("joining", "full", "alive"), ("member", "syncing", "alive"), ("member", "full", "down")];
+        assert!(short.iter().all(|(state, filled, liveness)| !of(state, filled, liveness)));
+        assert!(!complete(&json!({ "members": [] })));
+    }
+
+    #[test]
+    fn a_plan_counts_as_moving_what_a_hub_would_get() {
+        let moved = |add: &[&str]| json!({ "partition": 1, "add": add, "remove": ["hub-c"] });
+        let shrinking =
+            json!({ "moves": [moved(&[]), moved(&[])], "count": 2, "gains": {}, "load": {"hub-a": 2} });
+        let said = "0 of 256 partitions would move\n2 of 256 partitions would have fewer replicas, and nothing to move\n\
+                    gets  nothing\nkeeps hub-a 2\n";
+        assert_eq!(planned(&shrinking), said);
+        let moving =
+            json!({ "moves": [moved(&["hub-d"])], "count": 1, "gains": {"hub-d": 1}, "load": {"hub-d": 1} });
+        assert_eq!(planned(&moving), "1 of 256 partitions would move\ngets  hub-d 1\nkeeps hub-d 1\n");
+    }
+
+    #[test]
+    fn a_hub_that_would_come_has_a_region() {
+        assert_eq!(newcomer("eu-3/hub-4"), Ok("eu-3/hub-4".to_owned()));
+        for wrong in ["hub-4", "/hub-4", "eu-3/", ""] {
+            assert!(newcomer(wrong).unwrap_err().contains("REGION/NAME"), "{wrong}");
+        }
+    }
 }

@@ -7,8 +7,8 @@ use millrace_host::terminal::{say, say_json};
 use millrace_host::{Clock, Exit, Failure};
 use serde_json::json;
 
-use super::DATA_DEFAULT;
 use super::backup::{clear, tell};
+use super::{DATA_DEFAULT, beginning};
 use crate::backup::forcing::{Forced, force};
 use crate::backup::restoring::{Changes, Restored, restore};
 use crate::places::Places;
@@ -44,24 +44,26 @@ pub(super) struct Restore {
 
 impl Restore {
     pub(super) fn perform(self) -> Result<Exit, Failure> {
+        beginning::directory(&self.data)?;
         let changes = Changes { name: self.name, region: self.region, addresses: self.addresses };
         let restored = restore(&self.from, &self.data, changes, Clock::system().wall(), |file| {
             tell(&format!("verifying {}", file.name));
         });
         clear();
-        let Restored { hub, node, epoch, manifest } = restored?;
+        let Restored { hub, node, epoch, about, manifest } = restored?;
         let root = self.data.display().to_string();
         if self.json {
             say_json(&json!({
-                "hub": hub, "node": node, "epoch": epoch, "data": root, "revision": manifest.revision,
+                "hub": hub, "name": about.name, "node": node, "epoch": epoch, "data": root, "revision": manifest.revision,
                 "backup_made_at": millrace_host::times::rfc3339(manifest.made_at),
             }))?;
         } else {
+            let run = beginning::run_command(&self.data, &about.addresses)?;
             say(&format!(
                 "hub {} ({hub}) is restored in {root} as {node} of a new cluster, epoch {epoch}\n\nNext:\n  \
-                 millrace-hub run --data {root}\n  millrace-hub token create --data {root} --hub    # for each further hub, \
+                 {run}\n  millrace-hub token create --data {root} --hub    # for each further hub, \
                  which joins with an empty directory\n\nHubs of the old cluster are refused. Stop them, or agents go on with both.\n",
-                manifest.name,
+                about.name,
             ))?;
         }
         Ok(Exit::Ok)

@@ -1,5 +1,6 @@
 //! `millrace-hub run`: the daemon.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use millrace_host::{Clock, Exit, Shutdown, logs, privacy};
 
+use super::beginning::absent;
 use crate::config::{self, Config};
 use crate::hub::Hub;
 use millrace_host::Failure;
@@ -57,6 +59,9 @@ impl Run {
     pub(super) fn perform(self) -> Result<Exit, Failure> {
         let config = self.settled()?;
         logs::init(&config.log).map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        if config.places.read_about().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Err(absent(&config.places));
+        }
         privacy::tighten_aloud(config.places.root(), &FILES);
         let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from).max(WORKERS_MIN);
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use millrace_host::config::Span;
+use millrace_host::config::{Span, UnitError};
 use millrace_host::{Clock, Exit};
 use serde_json::{Value, json};
 
-use super::Which;
 use super::offline::Offline;
+use super::{Here, Which};
 use crate::config;
 use crate::http::{TokenRequest, shown_token};
 use crate::hub;
@@ -38,7 +38,7 @@ enum TokenCommand {
 )]
 struct Create {
     #[command(flatten)]
-    which: Which,
+    here: Here,
     /// The name that the machine will have; without it the machine chooses.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -46,7 +46,7 @@ struct Create {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// For how long the token is good.
-    #[arg(long, value_name = "TIME", default_value = "24h")]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = life)]
     expires: Span,
     /// How many machines may enrol with it.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -72,14 +72,23 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+fn life(text: &str) -> Result<Span, String> {
+    let life: Span = text.parse().map_err(|error: UnitError| error.to_string())?;
+    if life.duration().is_zero() {
+        return Err("such a token would be over at once: give it some time, for example 24h".to_owned());
+    }
+    Ok(life)
+}
+
 impl Token {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
         let TokenCommand::Create(create) = self.command;
-        let made = match Offline::unless_running(&create.which).await? {
-            None => create.ask().await?,
+        let which = create.here.which();
+        let made = match Offline::unless_running(&which).await? {
+            None => create.ask(&which).await?,
             Some(offline) => create.make(offline).await?,
         };
-        if create.which.json {
+        if which.json {
             say_json(&made)?;
         } else {
             say(&format!("{}\n", made.get("token").and_then(Value::as_str).unwrap_or_default()))?;
@@ -102,8 +111,8 @@ impl Create {
         }
     }
 
-    async fn ask(&self) -> Result<Value, Failure> {
-        self.which.client()?.post("/v1/tokens", &json!(self.request())).await
+    async fn ask(&self, which: &Which) -> Result<Value, Failure> {
+        which.client()?.post("/v1/tokens", &json!(self.request())).await
     }
 
     /// Without a running hub: straight into its registry.
@@ -114,7 +123,7 @@ impl Create {
     }
 
     async fn decide(&self, offline: &Offline) -> Result<Value, Failure> {
-        let places = self.which.places();
+        let places = self.here.which().places();
         let config = config::defaults(places.root());
         let config = config.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
         let ca = hub::load_ca(&config)?;
