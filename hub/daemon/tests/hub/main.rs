@@ -9,6 +9,7 @@
 )]
 
 mod agent;
+mod answers;
 mod api;
 mod door;
 mod draining;
