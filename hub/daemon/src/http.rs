@@ -223,7 +223,7 @@ async fn read_only() -> Problem {
 }
 
 async fn unknown(request: Request) -> Problem {
-    Problem::not_found(format!("there is no {}", request.uri().path()), "see the manual for the paths")
+    Problem::not_found(format!("there is no {}", request.uri().path()), "docs/api.md lists the paths")
 }
 
 /// The driver has ended: the process is about to.

@@ -59,6 +59,9 @@ pub enum TokenMakingError {
     /// The registry refuses.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// There is no hub of this name whose place could be taken.
+    #[error("there is no hub `{0}` whose place a new one could take: `millrace-hub members` lists them")]
+    NoHub(String),
     /// There is no randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -336,6 +339,11 @@ pub async fn make_token(
     order: TokenOrder,
     now: Wall,
 ) -> Result<JoinToken, TokenMakingError> {
+    if let Some(name) = &order.replace
+        && registry.cluster().table().named(name).is_none()
+    {
+        return Err(TokenMakingError::NoHub(name.clone()));
+    }
     let secret = JoinSecret::fresh()?;
     let token = JoinToken {
         ca: ca.key_hash(),

@@ -328,6 +328,13 @@ impl Driver {
             Alarm::Full => {
                 tracing::error!("the disk budget is used up and nothing more may go: make room, or raise it");
             }
+            Alarm::HubsRenewed { epoch, again, lost: 0 } => {
+                tracing::info!(
+                    epoch,
+                    again,
+                    "the hubs were made anew: this device has all that they lost, and sends it again"
+                );
+            }
             Alarm::HubsRenewed { epoch, again, lost } => {
                 tracing::error!(
                     epoch,

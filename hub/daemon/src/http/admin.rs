@@ -98,6 +98,10 @@ fn refused(error: &crate::registrar::TokenMakingError) -> Problem {
     match error {
         E::Token(error) => Problem::bad_request(error.to_string(), "change what the message names"),
         E::Registry(error) => of_registry(error),
+        E::NoHub(name) => {
+            let message = format!("there is no hub `{name}` whose place a new one could take");
+            Problem::not_found(message, "`millrace-hub members` lists them")
+        }
         E::Witness => Problem::unavailable(error.to_string(), "a witness has no CA"),
         E::Entropy(error) => Problem::internal(error),
     }
@@ -133,17 +137,17 @@ pub(super) fn undecided(error: &ControlError) -> Problem {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-quorum", message, waits)
         }
         ControlError::Unknown(_) => {
-            let hint = "read the present state before asking again";
+            let hint = "a transaction that compares `mod` can be asked for twice without harm";
             Problem::new(StatusCode::GATEWAY_TIMEOUT, "unknown-outcome", message, hint)
         }
         ControlError::Refused(Refusal::Compacted { .. }) => Problem::new(
             StatusCode::GONE,
             "compacted",
             message,
-            "read the present state and go on from there",
+            "without a revision the present state is read",
         ),
         ControlError::Refused(Refusal::NoLease(_)) => {
-            Problem::not_found(message, "ask for a new one with `POST /v1/leases`")
+            Problem::not_found(message, "`millrace-hub lease grant`, or `POST /v1/leases`, makes one")
         }
         ControlError::Refused(Refusal::Full { .. } | Refusal::TooManyLeases(_)) => {
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "full", message, "delete what is not needed")

@@ -114,7 +114,7 @@ async fn read(api: &Api, range: KeyRange, asked: &Reading) -> Answer {
 fn theirs(range: &KeyRange) -> Result<(), Problem> {
     for (prefix, hint) in [
         (OURS, "change it with `millrace-hub token`, `devices`, `members` and `settings`"),
-        (LOCKS, "take and give up locks with /v1/locks"),
+        (LOCKS, "take and give up locks with `millrace-hub lock`, or over /v1/locks"),
     ] {
         if range.overlaps(&KeyRange::prefix(prefix)) {
             let message = format!("keys below `{prefix}` are the program's own");

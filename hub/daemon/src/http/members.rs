@@ -220,7 +220,19 @@ pub(super) async fn plan(State(api): State<Api>, Query(pairs): Query<Vec<(String
     for (key, value) in &pairs {
         match key.as_str() {
             "add" => {
-                let (region, name) = value.split_once('/').unwrap_or((value, "new"));
+                let parts =
+                    value.split_once('/').filter(|(region, name)| !region.is_empty() && !name.is_empty());
+                let Some((region, name)) = parts else {
+                    let message = format!("`{value}` does not say where the hub would stand");
+                    return Err(Problem::bad_request(
+                        message,
+                        "write add=REGION/NAME, for example add=eu-3/hub-4",
+                    ));
+                };
+                if names.values().any(|known| known == name) {
+                    let message = format!("there is a hub `{name}` already");
+                    return Err(Problem::bad_request(message, "name the hub that would come otherwise"));
+                }
                 sites.push(Site { node: next, region: region.to_owned() });
                 names.insert(next, name.to_owned());
                 next = NodeId(next.0 + 1);

@@ -176,3 +176,19 @@ fn a_witness_has_nothing_that_could_be_backed_up() {
     refused(&["backup", "--data", text(&data), text(&backup)], 64, &["is a witness", "hint:"]);
     assert!(!backup.exists(), "nothing is begun");
 }
+
+#[tokio::test]
+async fn names_of_hubs_are_checked_and_no_advice_is_given_twice() {
+    let (_dir, data) = founded();
+    let replacing = ["token", "create", "--hub", "--replace", "nosuch", "--data", text(&data)];
+    refused(&replacing, 64, &["there is no hub `nosuch`"]);
+    let (_hub, _runtime) = run(&data).await;
+    refused(&replacing, 64, &["there is no hub `nosuch`"]);
+    assert!(
+        answer(&["token", "create", "--replace", "hub-a", "--data", text(&data)]).starts_with("millrace1.")
+    );
+    let plan = ["placement", "plan", "--add", "r/hub-a", "--data", text(&data)];
+    refused(&plan, 64, &["there is a hub `hub-a` already"]);
+    let over = call(&["lease", "renew", "99", "--data", text(&data)]);
+    assert_eq!(said(&over).matches("ask for a new one").count(), 1, "{}", said(&over));
+}

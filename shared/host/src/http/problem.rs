@@ -108,7 +108,7 @@ pub(crate) async fn shaped(response: Response) -> Response {
     let text = to_bytes(response.into_body(), MESSAGE_BYTES_MAX).await.unwrap_or_default();
     let mut message = String::from_utf8_lossy(&text).trim().to_owned();
     let (code, hint) = match status {
-        StatusCode::NOT_FOUND => ("not_found", "see the manual for the paths of this server"),
+        StatusCode::NOT_FOUND => ("not_found", "docs/api.md lists the paths"),
         StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "see the `allow` header"),
         StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "send less at once"),
         _ if status.is_client_error() => ("bad_request", "correct the request as the message says"),
