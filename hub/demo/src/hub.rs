@@ -29,11 +29,20 @@ pub struct HubOptions {
     pub roads: BTreeMap<String, SocketAddr>,
     /// The machine on which it runs, and whose address it has then; `None`: on this one.
     pub machine: Option<Machine>,
+    /// Whether it only votes, and keeps no readings. Only who joins others can.
+    pub witness: bool,
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self { name: "hub".into(), region: "south".into(), quic: None, roads: BTreeMap::new(), machine: None }
+        Self {
+            name: "hub".into(),
+            region: "south".into(),
+            quic: None,
+            roads: BTreeMap::new(),
+            machine: None,
+            witness: false,
+        }
     }
 }
 
@@ -65,13 +74,13 @@ impl Hub {
     /// When a command fails, or the process is not ready in time.
     pub async fn join(plant: &Plant, founder: &Self, options: HubOptions) -> Result<Self, PlantError> {
         let name = options.name.clone();
-        let arguments = ["token", "create", "--hub", "--data", text(&founder.data)?, "--name", &name];
-        let token = run(&founder.program, &arguments, "millrace-hub token create --hub").await?;
+        let kind = if options.witness { "--witness" } else { "--hub" };
+        let token = founder.command(&["token", "create", kind, "--name", &name]).await?;
         Self::make(plant, options, Some(&token)).await
     }
 
     async fn make(plant: &Plant, options: HubOptions, token: Option<&str>) -> Result<Self, PlantError> {
-        let HubOptions { name, region, quic, roads, machine } = options;
+        let HubOptions { name, region, quic, roads, machine, witness } = options;
         let (program, data) = (plant.programs().hub.clone(), plant.data(&name));
         let (listen, quic) = match (&machine, quic) {
             (Some(machine), _) => {
@@ -93,6 +102,7 @@ impl Hub {
         let about = ["--data", at, "--name", &name, "--region", &region, "--address", &to];
         let (words, shown): (&[&str], _) = match &token {
             None => (&["init"], "millrace-hub init"),
+            Some(token) if witness => (&["join", "--witness", "--token", token], "millrace-hub join"),
             Some(token) => (&["join", "--token", token], "millrace-hub join"),
         };
         let (first, line) = command_line(machine.as_ref(), &program, &[words, &about[..]].concat())?;

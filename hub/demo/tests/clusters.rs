@@ -189,6 +189,51 @@ async fn restarting_hubs_one_after_the_other_under_load_loses_and_doubles_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_witness_is_the_third_vote_of_two_hubs_and_keeps_no_readings() {
+    let plant = Plant::build().unwrap();
+    let options = ClusterOptions { hubs: 2, ..ClusterOptions::default() };
+    let mut hubs = Cluster::start(&plant, &options).await.unwrap().hubs;
+    let options = HubOptions { name: "witness".into(), witness: true, ..HubOptions::default() };
+    let mut witness = Hub::join(&plant, &hubs[0], options).await.unwrap();
+    votes(&hubs[0], "witness").await;
+    let mut agent = device(&plant, &hubs, "hub").await;
+    let publisher = agent.publisher("presses");
+    let mut line = Line::new("press-line", LineKind::Presses, false, 1);
+    for lost in 0..2 {
+        hubs[lost].process.kill().await.unwrap();
+        decides(&hubs[1 - lost]).await;
+        // The witness ends and comes back, and its vote with it.
+        witness.process.kill().await.unwrap();
+        witness.restart().await.unwrap();
+        decides(&hubs[1 - lost]).await;
+        publisher.publish_from(&mut line, 50).await.unwrap();
+        publisher.drained(LIMIT).await.unwrap();
+        agent.settled(LIMIT).await.unwrap();
+        hubs[lost].restart().await.unwrap();
+        votes(&hubs[1 - lost], hubs[lost].name()).await;
+    }
+    settled_on(&hubs, &publisher, &mut agent).await;
+    let status = witness.status().await.unwrap();
+    assert_eq!(status["records"], 0, "{status}");
+    assert!(!witness.data().join("ca/ca.key").exists(), "a witness signs nothing");
+}
+
+/// Waits until a hub has a vote and is heard, in the eyes of `hub`.
+async fn votes(hub: &Hub, name: &str) {
+    until("a vote", LIMIT, || async {
+        let seen = hub.members().await?;
+        let members = seen["members"].as_array().cloned().unwrap_or_default();
+        let found = members.iter().any(|one| {
+            let voter = one["role"] == "voter" || one["role"] == "leader";
+            one["name"] == name && one["state"] == "member" && one["liveness"] == "alive" && voter
+        });
+        Ok(if found { Look::Found(()) } else { Look::NotYet(seen.to_string()) })
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_majority_is_left_behind_and_the_last_hub_goes_on_with_everything() {
     let plant = Plant::build().unwrap();
     let mut hubs = three_hubs(&plant).await;

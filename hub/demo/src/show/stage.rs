@@ -102,7 +102,7 @@ async fn found(plant: &Plant, timeline: &Arc<Timeline>) -> Result<Vec<Arc<Site>>
             region: (*region).to_owned(),
             quic: addresses.get(number).copied(),
             roads: by_name,
-            machine: None,
+            ..HubOptions::default()
         };
         let hub = match hubs.first() {
             None => Hub::start(plant, options).await?,
