@@ -328,6 +328,9 @@ impl Driver {
             Alarm::Full => {
                 tracing::error!("the disk budget is used up and nothing more may go: make room, or raise it");
             }
+            Alarm::LeftBehind { reason } => {
+                tracing::error!(reason, "a hub was left behind by its cluster: stop it, or take it in again");
+            }
             Alarm::HubsRenewed { epoch, again, lost } => {
                 tracing::error!(
                     epoch,
