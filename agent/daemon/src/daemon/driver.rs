@@ -313,6 +313,10 @@ impl Driver {
         if matches!(alarm, Alarm::Full) && !self.full.begins(self.clock.moment()) {
             return;
         }
+        if let Alarm::HubsRenewed { epoch, again: 0, lost: 0 } = alarm {
+            tracing::info!(epoch, "the hubs were made anew, and lost nothing of this device");
+            return;
+        }
         self.gauges.alarms.inc();
         match alarm {
             Alarm::RolledBack { journal } => {
