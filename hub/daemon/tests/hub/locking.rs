@@ -5,8 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 
 use crate::process::{PROGRAM, answer, call, run};
 use crate::world::soon;
@@ -17,6 +17,8 @@ struct Held {
     lease: u64,
     /// The shell's child.
     grandchild: u32,
+    /// Open, so that what complains does not end by that.
+    _said: Lines<BufReader<ChildStderr>>,
 }
 
 /// Takes the lock `press` for so long, and runs `script` with what it starts in the background noted.
@@ -44,7 +46,7 @@ async fn held(data: &Path, ttl: &str, script: &str) -> Held {
     })
     .await;
     assert!(lives(grandchild));
-    Held { lock, lease: said["lease"].as_u64().unwrap(), grandchild }
+    Held { lock, lease: said["lease"].as_u64().unwrap(), grandchild, _said: lines }
 }
 
 /// Whether the process is there and does anything: one that has ended may wait for somebody to note it.
