@@ -151,6 +151,11 @@ pub enum Alarm {
         /// Records that they lost and that are not kept here any more: declared as lost.
         lost: u64,
     },
+    /// A hub that its cluster left behind took this device in: what it says is worth nothing.
+    LeftBehind {
+        /// The hub, and its epoch and the one that replaced it.
+        reason: String,
+    },
     /// The hub says that this device's certificate is revoked.
     Revoked {
         /// The hub's words.

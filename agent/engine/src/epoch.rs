@@ -88,10 +88,10 @@ impl Engine {
         if theirs < heard {
             let reason =
                 format!("hub {} is of cluster epoch {theirs}, which {heard} has replaced", welcome.name);
-            self.session.trouble = Some(reason);
-            self.close("the hub was left behind by its cluster");
+            self.left_behind(reason);
             return false;
         }
+        self.session.fits();
         self.epoch.heard = theirs;
         if theirs == seen {
             return true;

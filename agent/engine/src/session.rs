@@ -53,6 +53,8 @@ pub struct Session {
     /// Why there is no session; told to people.
     pub(crate) trouble: Option<String>,
     unwelcome: bool,
+    /// Whether it was told that only hubs that were left behind answer.
+    left_behind: bool,
     /// Whether the pause is about this device, whichever hub it dials.
     barred: bool,
 }
@@ -69,8 +71,15 @@ impl Session {
             pause: None,
             trouble: None,
             unwelcome: false,
+            left_behind: false,
             barred: false,
         }
+    }
+
+    /// A hub of the present cluster took us in: what was before is over.
+    pub(crate) fn fits(&mut self) {
+        (self.failures, self.trouble) = (0, None);
+        (self.unwelcome, self.left_behind) = (false, false);
     }
 
     /// When to dial, and when a greeting is overdue.
@@ -223,8 +232,22 @@ impl Engine {
         }
     }
 
+    /// Leaves a hub that its cluster left behind. That it took us in makes no failure good, so it is dialled ever more rarely.
+    pub(crate) fn left_behind(&mut self, reason: String) {
+        // Told once: it stays so until somebody acts, or a hub of the present cluster is met.
+        if !std::mem::replace(&mut self.session.left_behind, true) {
+            self.alarm(Alarm::LeftBehind { reason: reason.clone() });
+        }
+        // With it, the reason outlives the end of the session.
+        self.session.pause = Some(Duration::ZERO);
+        self.session.trouble = Some(reason);
+        self.close("the hub was left behind by its cluster");
+    }
+
     fn dismissed(&mut self, goodbye: &Goodbye) {
-        self.session.trouble = Some(goodbye.reason.clone());
+        // The operator's reason alone does not say what happened.
+        let revoked = if goodbye.code == GoodbyeCode::Revoked { "revoked: " } else { "" };
+        self.session.trouble = Some(format!("{revoked}{}", goodbye.reason));
         let pause = match goodbye.code {
             GoodbyeCode::Superseded => SUPERSEDED_PAUSE,
             GoodbyeCode::Revoked => {
@@ -245,8 +268,6 @@ impl Engine {
 
     fn welcomed(&mut self, welcome: Welcome, now: Moment) {
         self.session.state = State::Open;
-        self.session.failures = 0;
-        (self.session.trouble, self.session.unwelcome) = (None, false);
         self.session.fence = welcome.session;
         self.session.hub.clone_from(&welcome.name);
         self.session.region.clone_from(&welcome.region);

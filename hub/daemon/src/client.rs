@@ -27,6 +27,8 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 const BYTES_MAX: usize = 512 << 20;
 /// One event of a stream.
 const EVENT_BYTES_MAX: usize = 4 << 20;
+/// Of a refusal that is no problem of the API, but text.
+const REFUSAL_CHARS_MAX: usize = 500;
 /// How long connecting and the beginning of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -226,16 +228,21 @@ async fn refusal(response: Response<Incoming>) -> Failure {
         status if status.is_client_error() => Exit::Usage,
         _ => Exit::Internal,
     };
-    let body = bytes_of(response, ANSWER_BYTES_MAX)
-        .await
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    let text = |key: &str| {
-        let text = body.as_ref().and_then(|body| body.pointer(&format!("/error/{key}")));
-        text.and_then(Value::as_str).map(str::to_owned)
-    };
-    let message = text("message").unwrap_or_else(|| format!("the hub answered {status}"));
-    Failure::new(exit, spoken(&message)).hint(spoken(&text("hint").unwrap_or_default()))
+    let body = bytes_of(response, ANSWER_BYTES_MAX).await.unwrap_or_default();
+    let (message, hint) =
+        said(&body).unwrap_or_else(|| (format!("the hub answered {status}"), String::new()));
+    Failure::new(exit, spoken(&message)).hint(spoken(&hint))
+}
+
+/// What is wrong and what to do about it, as a refusal says it: a problem of the API, or the plain text of what stands between.
+fn said(body: &[u8]) -> Option<(String, String)> {
+    if let Ok(body) = serde_json::from_slice::<Value>(body) {
+        let text =
+            |key: &str| body.pointer(&format!("/error/{key}")).and_then(Value::as_str).map(str::to_owned);
+        return text("message").map(|message| (message, text("hint").unwrap_or_default()));
+    }
+    let text: String = String::from_utf8_lossy(body).trim().chars().take(REFUSAL_CHARS_MAX).collect();
+    (!text.is_empty()).then_some((text, String::new()))
 }
 
 /// What the API says about its parameters, in the words of the command line.
@@ -324,6 +331,19 @@ mod tests {
     fn queries_are_encoded() {
         assert_eq!(encoded("plant/+/#"), "plant%2F%2B%2F%23");
         assert_eq!(encoded("ü-a_b.c~1"), "%C3%BC-a_b.c~1");
+    }
+
+    #[test]
+    fn a_refusal_is_told_whatever_its_form() {
+        let told = |text: &str| said(text.as_bytes());
+        let pair = |message: &str, hint: &str| Some((message.to_owned(), hint.to_owned()));
+        assert_eq!(told(r#"{"error": {"message": "a", "hint": "b"}}"#), pair("a", "b"));
+        assert_eq!(
+            told(" unknown variant `del`, expected `put`\n"),
+            pair("unknown variant `del`, expected `put`", "")
+        );
+        assert_eq!(told(&"x".repeat(10_000)).map(|(text, _)| text.len()), Some(REFUSAL_CHARS_MAX));
+        assert_eq!((told(""), told("{}")), (None, None));
     }
 
     #[test]

@@ -1,30 +1,33 @@
 //! The registrar: enrols machines that show a good join token, and renews certificates of known devices.
 //!
 //! Promise: a certificate leaves only after the cluster has decided to remember it. A secret is compared by its
-//! fingerprint, so the time that it takes tells nothing about it. Whoever guesses is slowed down.
+//! fingerprint, so the time that it takes tells nothing about it. Whoever guesses is slowed down. A secret counts as unknown only
+//! when the cluster says so: a hub that cannot ask it refuses nobody for good.
 //! Absent: sockets.
+
+mod guesses;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_host::Clock;
-use millrace_hub_control::ControlError;
+use millrace_hub_control::{ControlError, Level, Read};
 use millrace_link::{
     CaError, CertificateAuthority, CertificateError, EnrolmentRefusal, EnrolmentRequest, EntropyError,
     JoinSecret, JoinToken, PeerIdentity, Role, TokenError,
 };
-use millrace_model::{DeviceId, HubId, Moment, Wall};
+use millrace_model::{DeviceId, HubId, Wall};
+use tokio::time::timeout;
 
+use self::guesses::Guesses;
+use crate::cluster::keys;
 use crate::cluster::record::EnrolledRecord;
 use crate::registry::{Certificate, Device, Registry, RegistryError, Token};
 
-/// Wrong secrets that one source may show within [`WRONG_WINDOW`]: typing errors of a person, not a search.
-const WRONG_MAX: u32 = 10;
-const WRONG_WINDOW: Duration = Duration::from_secs(60);
-/// Sources that are remembered; when there are more, the oldest is forgotten.
-const SOURCES_MAX: usize = 4_096;
+/// How long the cluster is asked about a secret that this hub does not know: a machine that waits for its enrolment has other hubs.
+const ASKING: Duration = Duration::from_secs(3);
 
 /// The label that a machine asks with when it is to become a hub. A device's token makes no hub, and a hub's no device: it is
 /// refused before the token is used.
@@ -105,7 +108,7 @@ pub struct Registrar {
     ca: Option<CertificateAuthority>,
     clock: Clock,
     life: Duration,
-    wrong: Mutex<BTreeMap<IpAddr, (Moment, u32)>>,
+    guesses: Guesses,
 }
 
 impl Registrar {
@@ -118,7 +121,7 @@ impl Registrar {
         clock: Clock,
         life: Duration,
     ) -> Self {
-        Self { registry, ca_pem: ca_pem.to_owned(), ca, clock, life, wrong: Mutex::default() }
+        Self { registry, ca_pem: ca_pem.to_owned(), ca, clock, life, guesses: Guesses::default() }
     }
 
     /// The CA's certificate.
@@ -155,17 +158,11 @@ impl Registrar {
         if self.ca.is_none() {
             return Err(refused(EnrolmentRefusal::Unavailable, &RenewalError::Witness.to_string()));
         }
-        if self.guesses(source, 0) >= WRONG_MAX {
+        if self.guesses.are_too_many(source, self.clock.moment()) {
             let text = "too many wrong secrets came from this address: wait a minute";
             return Err(refused(EnrolmentRefusal::Unavailable, text));
         }
-        let fingerprint = hex(&request.secret.fingerprint());
-        let Some(token) = self.registry.token(&fingerprint) else {
-            self.guesses(source, 1);
-            tracing::warn!(%source, "an enrolment with an unknown secret was refused");
-            let text = "no such join token here: make one with `millrace-hub token create`";
-            return Err(refused(EnrolmentRefusal::UnknownSecret, text));
-        };
+        let token = self.token(&hex(&request.secret.fingerprint()), source).await?;
         if let Some((id, _)) = token.used_by.iter().find(|(_, key)| *key == request.public_key_hash) {
             // The same machine, which did not get the answer.
             return self.again(*id, &token, request).await;
@@ -184,6 +181,37 @@ impl Registrar {
         };
         decided.inspect_err(|refused| {
             tracing::warn!(%source, why = ?refused.why, text = refused.text, "an enrolment was refused");
+        })
+    }
+
+    /// The token with this fingerprint. One that this hub does not know another may have made a moment ago, so the cluster is asked
+    /// before it is refused. That counts as a guess until it is answered: whoever guesses cannot make the cluster work for long.
+    async fn token(&self, fingerprint: &str, source: IpAddr) -> Result<Token, Refused> {
+        if let Some(token) = self.registry.token(fingerprint) {
+            return Ok(token);
+        }
+        self.guesses.note(source, self.clock.moment());
+        let cluster = self.registry.cluster();
+        let key = keys::token(fingerprint);
+        let asked = timeout(ASKING, cluster.control().get(&key, Level::Linearizable)).await;
+        let why = match asked {
+            Ok(Ok(Read { value: None, .. })) => {
+                tracing::warn!(%source, "an enrolment with an unknown secret was refused");
+                let text = "no such join token here: make one with `millrace-hub token create`";
+                return Err(refused(EnrolmentRefusal::UnknownSecret, text));
+            }
+            Ok(Ok(Read { revision, .. })) => {
+                cluster.caught_up(revision).await;
+                "it was made just now".to_owned()
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the other hubs do not answer within {ASKING:?}"),
+        };
+        self.guesses.take_back(source);
+        self.registry.token(fingerprint).ok_or_else(|| {
+            tracing::warn!(%source, why, "whether a join token is good is not known here now");
+            let text = "this hub cannot look the join token up now: try again, or ask another hub";
+            refused(EnrolmentRefusal::Unavailable, text)
         })
     }
 
@@ -309,23 +337,6 @@ impl Registrar {
         let pem = ca.issue(csr_der, role, name, self.life, self.clock.wall())?;
         let certificate = Certificate::of(&PeerIdentity::from_pem(&pem)?);
         Ok((pem, certificate))
-    }
-
-    /// Counts `more` wrong secrets of a source; how many it has shown lately.
-    fn guesses(&self, source: IpAddr, more: u32) -> u32 {
-        let now = self.clock.moment();
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.retain(|_, (since, _)| now.since(*since) < WRONG_WINDOW);
-        if more > 0 && wrong.len() >= SOURCES_MAX && !wrong.contains_key(&source) {
-            let oldest = wrong.iter().min_by_key(|(_, (since, _))| *since).map(|(source, _)| *source);
-            oldest.map(|oldest| wrong.remove(&oldest));
-        }
-        if more == 0 {
-            return wrong.get(&source).map_or(0, |(_, count)| *count);
-        }
-        let (_, count) = wrong.entry(source).or_insert((now, 0));
-        *count = count.saturating_add(more);
-        *count
     }
 }
 

@@ -313,6 +313,10 @@ impl Driver {
         if matches!(alarm, Alarm::Full) && !self.full.begins(self.clock.moment()) {
             return;
         }
+        if let Alarm::HubsRenewed { epoch, again: 0, lost: 0 } = alarm {
+            tracing::info!(epoch, "the hubs were made anew, and lost nothing of this device");
+            return;
+        }
         self.gauges.alarms.inc();
         match alarm {
             Alarm::RolledBack { journal } => {
@@ -334,6 +338,9 @@ impl Driver {
                     again,
                     "the hubs were made anew: this device has all that they lost, and sends it again"
                 );
+            }
+            Alarm::LeftBehind { reason } => {
+                tracing::error!(reason, "a hub was left behind by its cluster: stop it, or take it in again");
             }
             Alarm::HubsRenewed { epoch, again, lost } => {
                 tracing::error!(

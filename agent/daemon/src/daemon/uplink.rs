@@ -87,8 +87,8 @@ struct Present {
     hub: Option<HubId>,
     /// Whether it took us in.
     welcomed: bool,
-    /// Whether it said goodbye.
-    dismissed: bool,
+    /// Why it said goodbye, if it did.
+    goodbye: Option<String>,
 }
 
 /// How a session, or the attempt at one, ended.
@@ -225,15 +225,18 @@ impl Uplink {
                 return end;
             }
         };
-        let present = Present { target, hub, welcomed: false, dismissed: false };
+        let present = Present { target, hub, welcomed: false, goodbye: None };
         *self.present() = Some(present.clone());
         self.keep_figures(Some(connection.clone()));
         let mut end = self.converse(&connection, events, outboxes, ended).await;
         self.keep_figures(None);
         let present = self.present().take().unwrap_or(present);
+        if let Some(said) = present.goodbye.as_ref().filter(|_| end.whose != Whose::Ours && !end.unwelcome) {
+            end.reason = format!("the hub said goodbye: {said}");
+        }
         tracing::info!(hub = %connection.peer().name, reason = end.reason, "the session with the hub ended");
         // The engine ends a session because of what the hub does or does not, or to greet anew: at the same hub, then.
-        let anew = end.whose == Whose::Engines && present.welcomed && !present.dismissed;
+        let anew = end.whose == Whose::Engines && present.welcomed && present.goodbye.is_none();
         if end.whose != Whose::Ours {
             let now = self.clock.moment();
             let mut hubs = self.hubs();
@@ -361,7 +364,7 @@ impl Uplink {
                     self.hubs().routes().served(hub);
                 }
             }
-            Frame::Goodbye(_) => present.dismissed = true,
+            Frame::Goodbye(goodbye) => present.goodbye = Some(goodbye.reason.clone()),
             _ => {}
         }
     }

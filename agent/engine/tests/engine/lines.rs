@@ -124,6 +124,7 @@ impl Names {
             Alarm::HubsRenewed { epoch, again, lost } => {
                 format!("hubs renewed in epoch {epoch}: {again} again, {lost} lost")
             }
+            Alarm::LeftBehind { reason } => format!("left behind: {reason}"),
             Alarm::Revoked { reason } => format!("revoked: {reason}"),
             Alarm::Protocol { reason } => format!("protocol: {reason}"),
         }

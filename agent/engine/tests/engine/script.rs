@@ -16,6 +16,7 @@
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
 //! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
 //! | `damage LANE NUMBER` | a record cannot be read any more |
+//! | `status`, `trouble` | the ledger; why there is no session |
 //! | `hold`, `answer` | an answer to the oldest read is kept back, and given later |
 
 use std::collections::VecDeque;
@@ -146,6 +147,10 @@ impl Subject for Script {
             "restore" => self.store = self.snapshot.clone().unwrap(),
             "restart" => self.restart(),
             "status" => self.status(),
+            "trouble" => {
+                let trouble = self.engine.status().trouble;
+                self.out.push(trouble.unwrap_or_else(|| "no trouble".to_owned()));
+            }
             _ => self.frame(name, words),
         }
     }

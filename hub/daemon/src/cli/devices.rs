@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use millrace_host::terminal::{Align, Table, bytes, count, say, say_json};
+use millrace_host::terminal::{Align, Table, bytes, count, note, say, say_json};
 use millrace_host::{Clock, Exit};
 use millrace_hub_engine::{DeviceSummary, Engine};
 use millrace_journal::{Options, Reader};
@@ -69,6 +69,11 @@ impl Devices {
         } else {
             let devices = answer.get("devices").and_then(Value::as_array);
             say(&table(devices.map(Vec::as_slice).unwrap_or_default()))?;
+            let unheard = answer.get("unheard").and_then(Value::as_array).into_iter().flatten();
+            let unheard: Vec<&str> = unheard.filter_map(Value::as_str).collect();
+            if !unheard.is_empty() {
+                note(&format!("note: {} did not say who is connected there", unheard.join(", ")));
+            }
         }
         Ok(Exit::Ok)
     }
@@ -104,6 +109,7 @@ fn table(devices: &[Value]) -> String {
         let state = match device.get("revoked").filter(|revoked| !revoked.is_null()) {
             Some(revoked) => format!("revoked: {}", text(revoked, "reason")),
             None if online > 0 => "online".to_owned(),
+            None if device.get("online").is_some_and(Value::is_null) => "not here".to_owned(),
             None => "offline".to_owned(),
         };
         let labels = device.get("labels").and_then(Value::as_object);

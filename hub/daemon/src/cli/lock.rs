@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  grant a lease ──▶ wait in the row ──▶ held: fence ──▶ run the command, or wait ──▶ give up, end the lease
-//!        └── renew it every third of its life ──▶ not heard for a whole life: lost ──▶ end the command, exit 75
+//!     ▲  └── keep it ([`keeping`]) ──▶ lost while waiting: a new one ─┐    └──▶ lost: end the command, exit 75
+//!     └───────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Promise: the command, with everything that it started, is gone before the lease is over, counted from when its last renewal was
@@ -10,6 +11,7 @@
 //! highest that it has seen: a process can be paused between looking and doing.
 
 mod group;
+mod keeping;
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -17,42 +19,42 @@ use std::time::Duration;
 use clap::Args;
 use millrace_host::Exit;
 use millrace_host::config::Span;
-use millrace_host::terminal::{say, say_json_line};
+use millrace_host::terminal::{note, say, say_json_line};
+use millrace_hub_control::kv::limits::{TTL_MS_MAX, TTL_MS_MIN};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::signal::unix;
 
 use super::Which;
 use super::look::number;
 use crate::client::{Client, encoded};
 use group::Group;
+use keeping::Keeping;
 use millrace_host::Failure;
 
-/// How often a lease is renewed within its life.
-const RENEWALS: u32 = 3;
-/// What is left of a lease's life when it counts as lost: the command must be gone before it is over.
-const MARGIN: u32 = 10;
-/// The part of a lease's life that a command gets to end by itself once the lock is lost: half of what is left then.
-const GRACE: u32 = 2 * MARGIN;
-/// How long a command may take to end when nothing is lost and this process was told to end: its lease lives on meanwhile, and so
-/// at most until the lease would count as lost.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// Shortest pause between two tries to renew.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Pause before a place in the row is asked for again where the cluster could not decide.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Longest name of a lock or an election, in bytes, as the hub takes it.
+const NAME_BYTES_MAX: usize = 1_024;
 
 /// Hold a lock while a command runs, or until this process is told to end.
 ///
-/// The fence is printed, and the command finds it in MILLRACE_FENCE: hand it on with everything that the lock protects. When
-/// the lock is lost the command and everything that it started get SIGTERM, and SIGKILL a twentieth of --ttl later; the exit code is
-/// then 75, and otherwise the command's own. The command runs in a process group of its own and cannot read from a terminal.
+/// The fence is printed (to standard error when a command runs: its output is its own), and the command finds it in MILLRACE_FENCE:
+/// hand it on with everything that the lock protects. When the lock is lost the command and everything that it started get SIGTERM,
+/// and SIGKILL a twentieth of --ttl later; the exit code is then 75, and otherwise the command's own. SIGTERM and SIGINT are passed
+/// on to it; what has not ended 10 s later, or when the lock would be lost, is killed. The command runs in a process group of its own
+/// and cannot read from a terminal. When this process itself is killed (SIGKILL), so is the command, but not what the command
+/// started: only the fence protects from that.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  millrace-hub lock nightly-report -- ./report.sh\n  millrace-hub lock line-2 --ttl 30s"
 )]
 pub(super) struct Lock {
     /// The lock's name.
+    #[arg(value_parser = name)]
     name: String,
-    /// How long the lock outlives this process when that is killed or cut off.
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    /// How long the lock outlives this process when that is killed or cut off: 1 s to 366 days.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = ttl)]
     ttl: Span,
     /// What others see of who holds it.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -63,6 +65,9 @@ pub(super) struct Lock {
     /// What to run while it is held.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+    /// Become the command, which ends with this process.
+    #[arg(long, hide = true)]
+    guarded_by: Option<u32>,
     #[command(flatten)]
     which: Which,
 }
@@ -76,12 +81,13 @@ pub(super) struct Lock {
 )]
 pub(super) struct Elect {
     /// The election's name.
+    #[arg(value_parser = name)]
     name: String,
     /// What others are to know of the leader.
     #[arg(long, value_name = "TEXT", default_value = "")]
     value: String,
-    /// How long it counts as the leader when it is killed or cut off.
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    /// How long it counts as the leader when it is killed or cut off: 1 s to 366 days.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = ttl)]
     ttl: Span,
     /// Only show who leads.
     #[arg(long)]
@@ -90,86 +96,62 @@ pub(super) struct Elect {
     which: Which,
 }
 
-/// A lease that is kept alive.
-struct Keeping {
+fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=NAME_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err(format!("a name has 1 to {NAME_BYTES_MAX} bytes")),
+    }
+}
+
+fn ttl(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+    let (min, max) = (Duration::from_millis(TTL_MS_MIN), Duration::from_millis(TTL_MS_MAX));
+    if (min..=max).contains(&span.duration()) { Ok(span) } else { Err("it is 1 s to 366 days".to_owned()) }
+}
+
+/// What is held, for people.
+#[derive(Clone, Copy)]
+enum Kind {
+    Lock,
+    Election,
+}
+
+impl Kind {
+    fn held(self, name: &str, fence: u64) -> String {
+        match self {
+            Self::Lock => format!("{name} is held, fence {fence}"),
+            Self::Election => format!("leads {name}, fence {fence}"),
+        }
+    }
+
+    fn lost(self, why: &str) -> Failure {
+        let (what, hint) = match self {
+            Self::Lock => ("the lock is lost", "whatever it protects refuses the old fence; start again"),
+            Self::Election => {
+                ("this process leads no more", "whatever follows it refuses the old fence; start again")
+            }
+        };
+        Failure::new(Exit::Temporary, format!("{what}: {why}")).hint(hint)
+    }
+}
+
+/// What is wanted.
+struct Wish<'a> {
     client: Client,
-    lease: u64,
-    ttl: Duration,
-    /// When it is over, at the earliest.
-    over: Instant,
+    kind: Kind,
+    name: &'a str,
+    value: &'a str,
+    ttl: Span,
+    wait: bool,
+    json: bool,
+    command: &'a [String],
 }
 
-impl Keeping {
-    async fn begin(client: Client, ttl: Span) -> Result<Self, Failure> {
-        let asked = Instant::now();
-        let granted = client.post("/v1/leases", &json!({ "ttl": ttl })).await?;
-        let ttl = Duration::from_millis(number(&granted, "ttl_ms"));
-        Ok(Self { client, lease: number(&granted, "lease"), ttl, over: asked + ttl })
-    }
-
-    /// Renews it again and again; ends when it is lost, with why.
-    async fn keep(&mut self) -> Failure {
-        let pause = (self.ttl / RENEWALS).max(PAUSE_MIN);
-        loop {
-            let lost = self.over - self.ttl / MARGIN;
-            sleep_until((Instant::now() + pause).min(lost)).await;
-            let asked = Instant::now();
-            let path = format!("/v1/leases/{}/renew", self.lease);
-            let why = match timeout_at(lost, self.client.post(&path, &json!({}))).await {
-                Ok(Ok(_)) => {
-                    self.over = asked + self.ttl;
-                    continue;
-                }
-                Ok(Err(failure)) if failure.exit == Exit::Usage => failure.message,
-                Ok(Err(failure)) if Instant::now() < lost => {
-                    tracing::debug!(%failure, "the lease is not renewed yet");
-                    tokio::time::sleep(PAUSE_MIN).await;
-                    continue;
-                }
-                Ok(Err(failure)) => failure.message,
-                Err(_) => "the hub did not renew its lease in time".to_owned(),
-            };
-            return Failure::new(Exit::Temporary, format!("the lock is lost: {why}"))
-                .hint("whatever it protects refuses the old fence; start again");
-        }
-    }
-
-    /// How long a command may take to end by itself.
-    fn grace(&self, lost: bool) -> Duration {
-        let short = self.ttl / GRACE;
-        if lost {
-            return short;
-        }
-        let safe = self.over.saturating_duration_since(Instant::now()).saturating_sub(self.ttl / MARGIN);
-        FAREWELL.min(safe).max(short)
-    }
-
-    async fn end(&self, name: &str) {
-        // What is not given up ends with the lease.
-        let _ = self.client.delete(&format!("/v1/locks/{}?lease={}", encoded(name), self.lease)).await;
-        let _ = self.client.delete(&format!("/v1/leases/{}", self.lease)).await;
-    }
-}
-
-/// Waits for the lock; what the hub says when it is held.
-async fn acquire(client: &Client, name: &str, lease: u64, value: &str, wait: bool) -> Result<Value, Failure> {
-    let path = format!("/v1/locks/{}", encoded(name));
-    loop {
-        let asked = json!({ "lease": lease, "value": value, "wait": wait });
-        let answer = client.post(&path, &asked).await?;
-        if answer.get("held") == Some(&Value::Bool(true)) {
-            return Ok(answer);
-        }
-        if !wait {
-            let failure = Failure::new(Exit::Temporary, format!("`{name}` is held by somebody else"));
-            return Err(failure.hint("leave out --try-once to wait"));
-        }
-    }
-}
-
-/// How a lock was held to its end.
+/// How it came to an end.
 enum Held {
-    /// This process was told to end.
+    /// This process was told to end before anything was held.
+    Never(Signal),
+    /// This process was told to end, and there was no command.
     Told,
     /// The command has ended.
     Ran(ExitStatus),
@@ -177,87 +159,166 @@ enum Held {
     Lost(Failure),
 }
 
-async fn told_to_end() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |error: std::io::Error| Failure::io("no signal handlers", &error);
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+/// What tells this process to end. One that comes between two looks is not lost.
+struct Told {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
 }
 
-async fn hold(
-    client: Client,
-    which: &Which,
-    (name, value): (&str, &str),
-    (ttl, wait): (Span, bool),
-    command: &[String],
-) -> Result<Held, Failure> {
-    let mut keeping = Keeping::begin(client.clone(), ttl).await?;
-    let held = tokio::select! {
-        held = acquire(&client, name, keeping.lease, value, wait) => held.map(Some),
-        lost = keeping.keep() => return Err(lost),
-        told = told_to_end() => told.map(|()| None),
-    };
-    let ended = match held {
-        Ok(Some(held)) => work(which, (name, &held), &mut keeping, command).await,
-        Ok(None) => Ok(Held::Told),
-        Err(failure) => Err(failure),
-    };
-    match ended {
-        Ok(Held::Lost(failure)) => Err(failure),
-        ended => {
-            keeping.end(name).await;
-            ended
+impl Told {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| unix::signal(kind).map_err(|error| Failure::io("no signal handlers", &error));
+        let (interrupt, terminate) =
+            (listen(unix::SignalKind::interrupt())?, listen(unix::SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate })
+    }
+
+    async fn to_end(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.terminate.recv() => Signal::TERM,
         }
     }
 }
 
-/// Says that the lock is held, and runs the command.
-async fn work(
-    which: &Which,
-    (name, held): (&str, &Value),
-    keeping: &mut Keeping,
-    command: &[String],
-) -> Result<Held, Failure> {
-    let fence = number(held, "fence");
-    if which.json {
-        say_json_line(held)?;
-    } else {
-        say(&format!("{name} is held, fence {fence}\n"))?;
+impl Wish<'_> {
+    /// Waits for the lock with this lease; what the hub says when it is held.
+    async fn acquire(&self, lease: u64) -> Result<Value, Failure> {
+        let path = format!("/v1/locks/{}", encoded(self.name));
+        loop {
+            let asked = json!({ "lease": lease, "value": self.value, "wait": self.wait });
+            match self.client.post(&path, &asked).await {
+                Ok(answer) if answer.get("held") == Some(&Value::Bool(true)) => return Ok(answer),
+                Ok(_) if self.wait => {}
+                Ok(_) => {
+                    let what = format!("`{}` is held by somebody else", self.name);
+                    return Err(Failure::new(Exit::Temporary, what).hint("leave out --try-once to wait"));
+                }
+                // The place in the row stays.
+                Err(failure) if self.wait && failure.exit == Exit::Temporary => {
+                    tracing::debug!(%failure, "the hubs cannot say yet who holds it");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
-    let Some((program, arguments)) = command.split_first() else {
-        return tokio::select! {
-            lost = keeping.keep() => Ok(Held::Lost(lost)),
-            told = told_to_end() => told.map(|()| Held::Told),
+
+    /// Waits for the lock, holds it, and gives it up.
+    async fn hold(&self) -> Result<Held, Failure> {
+        let mut told = Told::listen()?;
+        let mut keeping = Keeping::begin(self.client.clone(), self.ttl).await?;
+        let held = loop {
+            let why = tokio::select! {
+                held = self.acquire(keeping.lease()) => match held {
+                    Err(failure) if self.wait && failure.exit == Exit::Usage && keeping.is_over().await => {
+                        failure.message
+                    }
+                    held => break held,
+                },
+                why = keeping.keep() => why,
+                signal = told.to_end() => {
+                    keeping.end(self.name).await;
+                    return Ok(Held::Never(signal));
+                }
+            };
+            // Nothing was held, so nothing is lost but the place in the row.
+            note(&format!("note: waiting for {} with a new lease, the old one is over: {why}", self.name));
+            keeping = tokio::select! {
+                again = self.begin_again() => again?,
+                signal = told.to_end() => return Ok(Held::Never(signal)),
+            };
         };
-    };
-    let mut group = Group::start(program, arguments, fence)?;
-    let ended = tokio::select! {
-        status = group.wait() => return status.map(Held::Ran),
-        lost = keeping.keep() => Ok(Held::Lost(lost)),
-        told = told_to_end() => told.map(|()| Held::Told),
-    };
-    group.end(keeping.grace(matches!(ended, Ok(Held::Lost(_))))).await;
-    ended
+        let ended = match held {
+            Ok(held) => self.work(&held, &mut keeping, &mut told).await,
+            Err(failure) => Err(failure),
+        };
+        match ended {
+            Ok(Held::Lost(failure)) => Err(failure),
+            ended => {
+                keeping.end(self.name).await;
+                ended
+            }
+        }
+    }
+
+    /// A new lease, as soon as the hubs can grant one.
+    async fn begin_again(&self) -> Result<Keeping, Failure> {
+        loop {
+            match Keeping::begin(self.client.clone(), self.ttl).await {
+                Err(failure) if self.wait && failure.exit == Exit::Temporary => {
+                    tracing::debug!(%failure, "no new lease is granted yet");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    /// Says that the lock is held, and runs the command.
+    async fn work(&self, held: &Value, keeping: &mut Keeping, told: &mut Told) -> Result<Held, Failure> {
+        let fence = number(held, "fence");
+        let said = if self.json { held.to_string() } else { self.kind.held(self.name, fence) };
+        let Some((program, arguments)) = self.command.split_first() else {
+            if self.json {
+                say_json_line(held)?
+            } else {
+                say(&format!("{said}\n"))?
+            }
+            return tokio::select! {
+                why = keeping.keep() => Ok(Held::Lost(self.kind.lost(&why))),
+                _ = told.to_end() => Ok(Held::Told),
+            };
+        };
+        note(&said);
+        let mut group = Group::start(program, arguments, fence)?;
+        tokio::select! {
+            status = group.wait() => status.map(Held::Ran),
+            why = keeping.keep() => {
+                group.end(Signal::TERM, keeping.grace(true)).await;
+                Ok(Held::Lost(self.kind.lost(&why)))
+            }
+            signal = told.to_end() => {
+                let ended = group.end(signal, keeping.grace(false)).await;
+                Ok(ended.map_or(Held::Never(signal), Held::Ran))
+            }
+        }
+    }
+}
+
+/// Ends this process with the code of a process that this signal ended, as a shell would give it.
+fn exit_as_ended_by(signal: i32) -> ! {
+    std::process::exit(128 + signal)
 }
 
 impl Lock {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
-        let client = self.which.client()?;
-        let (who, how) = ((self.name.as_str(), self.value.as_str()), (self.ttl, !self.try_once));
-        match hold(client, &self.which, who, how, &self.command).await? {
+        if let Some(guard) = self.guarded_by {
+            return Err(group::become_command(guard, &self.command));
+        }
+        let wish = Wish {
+            client: self.which.client()?,
+            kind: Kind::Lock,
+            name: &self.name,
+            value: &self.value,
+            ttl: self.ttl,
+            wait: !self.try_once,
+            json: self.which.json,
+            command: &self.command,
+        };
+        match wish.hold().await? {
             Held::Told => Ok(Exit::Ok),
             Held::Lost(failure) => Err(failure),
             Held::Ran(status) if status.success() => Ok(Exit::Ok),
+            // `lock … && next` must not go on: the command has not run.
+            Held::Never(signal) => exit_as_ended_by(signal.as_raw()),
             // The command's own code, as a shell would give it.
             Held::Ran(status) => {
                 use std::os::unix::process::ExitStatusExt as _;
-                let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-                std::process::exit(code)
+                match status.code() {
+                    Some(code) => std::process::exit(code),
+                    None => exit_as_ended_by(status.signal().unwrap_or(0)),
+                }
             }
         }
     }
@@ -280,8 +341,17 @@ impl Elect {
                 }
             });
         }
-        let who = (self.name.as_str(), self.value.as_str());
-        hold(client, &self.which, who, (self.ttl, true), &[]).await?;
+        let wish = Wish {
+            client,
+            kind: Kind::Election,
+            name: &self.name,
+            value: &self.value,
+            ttl: self.ttl,
+            wait: true,
+            json: self.which.json,
+            command: &[],
+        };
+        wish.hold().await?;
         Ok(Exit::Ok)
     }
 }

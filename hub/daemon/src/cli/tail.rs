@@ -58,6 +58,10 @@ impl Tail {
                 note("note: some records came too fast to be shown; `millrace-hub query` has them");
                 continue;
             }
+            if name == "partial" {
+                note(&partial(&data));
+                continue;
+            }
             let Ok(record) = serde_json::from_str::<Value>(&data) else { continue };
             if !shown.remove(&place(&record)) {
                 self.show(&record)?;
@@ -69,6 +73,17 @@ impl Tail {
     fn show(&self, record: &Value) -> Result<(), Failure> {
         if self.which.json { say_json_line(record) } else { say(&format!("{}\n", record_line(record))) }
     }
+}
+
+/// What a hub says that keeps no replica of everything that is followed.
+fn partial(data: &str) -> String {
+    let told: Value = serde_json::from_str(data).unwrap_or_default();
+    let partitions = told.get("partitions").and_then(Value::as_array).map_or(0, Vec::len);
+    format!(
+        "note: {} keeps no replica of {partitions} of the partitions that are followed: of these only what agents bring to it is shown; \
+         `millrace-hub placement` says who keeps them",
+        text(&told, "hub")
+    )
 }
 
 fn place(record: &Value) -> Place {

@@ -6,12 +6,14 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use millrace_host::http::Problem;
 use millrace_hub_control::Level;
+use millrace_hub_control::kv::limits::VALUE_BYTES_MAX;
 use millrace_hub_control::kv::{
     Command, Compare, KeyRange, KeyValue, Op, OpAnswer, Outcome, RangeAnswer, RangeQuery, Relation, Target,
     Txn,
@@ -128,12 +130,25 @@ pub(super) async fn put(
     State(api): State<Api>,
     Path(key): Path<String>,
     Query(asked): Query<Writing>,
-    value: Bytes,
+    value: Result<Bytes, BytesRejection>,
 ) -> Answer {
+    let value = value.map_err(|error| unread(&error))?;
     theirs(&KeyRange::one(key.clone()))?;
     let put = Op::Put { key: key.into(), value, lease: asked.lease.unwrap_or(0), previous: false };
     let (_, revision, _) = decide(&api, Txn { then: vec![put], ..Txn::default() }).await?;
     Ok(Json(json!({ "revision": revision })))
+}
+
+/// A value that could not be read whole.
+fn unread(error: &BytesRejection) -> Problem {
+    match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("a value has at most {VALUE_BYTES_MAX} bytes");
+            let hint = "split it over several keys, or keep it elsewhere and its address here";
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message, hint)
+        }
+        _ => Problem::bad_request(error.body_text(), "send it again"),
+    }
 }
 
 pub(super) async fn delete_one(State(api): State<Api>, Path(key): Path<String>) -> Answer {

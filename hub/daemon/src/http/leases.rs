@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use millrace_host::config::Span;
 use millrace_host::http::Problem;
+use millrace_hub_control::kv::limits::{TTL_MS_MAX, TTL_MS_MIN};
 use millrace_hub_control::kv::{Command, Outcome};
 use millrace_hub_control::{ControlError, Lock};
 use serde::Deserialize;
@@ -50,7 +51,12 @@ fn milliseconds(span: Span) -> u64 {
 }
 
 pub(super) async fn grant(State(api): State<Api>, Json(asked): Json<GrantRequest>) -> Answer {
-    let command = Command::Grant { ttl_ms: milliseconds(asked.ttl) };
+    let ttl_ms = milliseconds(asked.ttl);
+    if !(TTL_MS_MIN..=TTL_MS_MAX).contains(&ttl_ms) {
+        let message = format!("a lease of {} is too short or too long", asked.ttl);
+        return Err(Problem::bad_request(message, "ask for 1s to 366d"));
+    }
+    let command = Command::Grant { ttl_ms };
     match api.control().propose(&command).await.map_err(|error| undecided(&error))? {
         Outcome::Granted { lease, ttl_ms } => Ok(Json(json!({ "lease": lease, "ttl_ms": ttl_ms }))),
         other => Err(Problem::internal(&format!("{other:?} is no answer to a grant"))),

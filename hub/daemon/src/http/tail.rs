@@ -3,8 +3,12 @@
 //! Each event is one record in the form of `/v1/records`. A reader that lags more than [`crate::driver::STORED_KEPT_MAX`]
 //! batches behind gets an event `missed`, and goes on with what comes then; what it missed is in `/v1/records`.
 //!
+//! Only what arrives at this hub is followed. Where it is no replica of what is asked about, the stream begins with
+//! `event: partial`, `data: {"hub": "hub-a", "partitions": ["3", …]}`: of these only what agents bring to this hub itself comes.
+//!
 //! Absent: what was there before; ask `/v1/records` for that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +20,15 @@ use bytes::Bytes;
 use millrace_host::http::Problem;
 use millrace_host::rows;
 use millrace_journal::{Query, Reader};
-use millrace_model::{JournalId, SeqRange};
+use millrace_model::{DeviceId, JournalId, NodeId, Partition, SeqRange};
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::feed::Feed;
+use super::owners::asked;
 use super::{Api, parameters};
+use crate::cluster::Table;
 use crate::driver::input::Stored;
 use crate::reading::ReadingError;
 
@@ -52,10 +59,11 @@ pub(super) async fn follow(
             "ask /v1/records instead, or wait",
         ));
     }
+    let partial = partial(&api, query.devices.as_deref());
     api.0.meters.followers.inc();
     let (pieces, feed) = mpsc::channel(PIECES_MAX);
     let new = api.0.driver.follow();
-    let follower = Follower { api, query, pieces };
+    let follower = Follower { api, query, partial, pieces };
     tokio::spawn(async move {
         let (shutdown, pieces) = (follower.api.0.shutdown.clone(), follower.pieces.clone());
         let followers = follower.api.0.meters.followers.clone();
@@ -70,15 +78,37 @@ pub(super) async fn follow(
     Ok((headers, Body::new(Feed(feed))).into_response())
 }
 
+/// The event that says of which partitions this hub keeps no replica; empty when it keeps all that are asked about.
+fn partial(api: &Api, devices: Option<&[DeviceId]>) -> String {
+    let cluster = api.0.registry.cluster();
+    let apart = apart(&cluster.table(), cluster.me(), devices);
+    if apart.is_empty() {
+        return String::new();
+    }
+    let partitions: Vec<String> = apart.iter().map(Partition::to_string).collect();
+    let told = json!({ "hub": api.0.endpoint.name, "partitions": partitions });
+    format!("event: partial\ndata: {told}\n\n")
+}
+
+/// The partitions of these devices, or of all, of which `me` keeps no replica. Where nothing is decided a hub is alone.
+fn apart(table: &Table, me: NodeId, devices: Option<&[DeviceId]>) -> BTreeSet<Partition> {
+    let mut apart = asked(devices);
+    apart.retain(|partition| {
+        table.placement.value.of(*partition).is_some_and(|decided| !decided.replicas.contains(&me))
+    });
+    apart
+}
+
 struct Follower {
     api: Api,
     query: Query,
+    partial: String,
     pieces: mpsc::Sender<Bytes>,
 }
 
 impl Follower {
     async fn run(self, mut new: broadcast::Receiver<Stored>) {
-        if !self.put(": following\n\n".to_owned()).await {
+        if !self.put(format!(": following\n\n{}", self.partial)).await {
             return;
         }
         loop {
@@ -163,4 +193,27 @@ fn events(
     })?;
     let rest = last.and_then(|last| SeqRange::new(last.saturating_add(1), range.last()));
     Ok((text, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_hub_engine::placement::{Site, target};
+    use millrace_model::partition::PARTITIONS;
+
+    use super::*;
+
+    #[test]
+    fn a_follower_is_told_of_which_partitions_this_hub_is_no_replica() {
+        let mut table = Table::default();
+        assert!(apart(&table, NodeId(1), None).is_empty(), "a hub that is alone keeps all");
+        let sites: Vec<Site> =
+            (1..=3).map(|n| Site { node: NodeId(n), region: format!("region-{n}") }).collect();
+        table.placement.value.begin(&target(&sites, 2));
+        let all = apart(&table, NodeId(1), None);
+        assert!(!all.is_empty() && all.len() < PARTITIONS);
+        assert_eq!(apart(&table, NodeId(9), None).len(), PARTITIONS, "a hub outside keeps none");
+        let device = DeviceId::from_bytes([5; 16]);
+        let own = Partition::of(&device);
+        assert_eq!(apart(&table, NodeId(1), Some(&[device])).contains(&own), all.contains(&own));
+    }
 }

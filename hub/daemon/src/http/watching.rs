@@ -1,11 +1,15 @@
 //! `GET /v1/watch`: changes of keys as they come, as server-sent events.
 //!
 //! ```text
+//! id: 40
 //! event: began      data: {"revision": 41}              changes from this revision on follow
 //!                   data: {"type": "put", "key": …}     one change of several in revision 42
 //! id: 42            data: {"type": "put", "key": …}     the last one of revision 42; resume with ?revision=43
 //! event: compacted  data: {"oldest": 90}                too far behind: read, and watch again
 //! ```
+//! Whoever comes back with `Last-Event-ID: 42`, as an EventSource does by itself, goes on behind revision 42, whatever its address asks
+//! for.
+//!
 //! A watcher that does not read costs no memory: it is a place in the window of past changes.
 
 use std::sync::Arc;
@@ -13,7 +17,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use millrace_host::http::Problem;
@@ -33,6 +37,9 @@ const PIECES_MAX: usize = 16;
 /// A sign of life, so that proxies keep the connection.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
+/// How an EventSource says what it had (WHATWG HTML, server-sent events).
+const LAST_EVENT_ID: &str = "last-event-id";
+
 /// What is to be watched.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,7 +52,9 @@ pub(super) struct Watching {
 pub(super) async fn follow(
     State(api): State<Api>,
     Query(asked): Query<Watching>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let revision = from_revision(asked.revision, &headers)?;
     let range = match (asked.key, asked.prefix) {
         (Some(key), None) => KeyRange::one(key),
         (None, Some(prefix)) if prefix.is_empty() => KeyRange::all(),
@@ -57,7 +66,7 @@ pub(super) async fn follow(
     let Ok(place) = Arc::clone(&api.0.watchers).try_acquire_owned() else {
         return Err(Problem::unavailable("as many watch as may", "read instead, or wait"));
     };
-    let watch = api.control().watch(range, asked.revision);
+    let watch = api.control().watch(range, revision);
     let (pieces, feed) = mpsc::channel(PIECES_MAX);
     tokio::spawn(async move {
         let gone = pieces.clone();
@@ -72,9 +81,23 @@ pub(super) async fn follow(
     Ok((headers, Body::new(Feed(feed))).into_response())
 }
 
+/// The revision from which on changes are to follow; 0: from now on.
+fn from_revision(asked: u64, headers: &HeaderMap) -> Result<u64, Problem> {
+    let Some(last) = headers.get(LAST_EVENT_ID) else { return Ok(asked) };
+    let last = last.to_str().ok().and_then(|last| last.trim().parse::<u64>().ok());
+    last.map(|last| last.saturating_add(1)).ok_or_else(|| {
+        let hint = "send the id of the last event that came, or leave the header out";
+        Problem::bad_request("the last-event-id header is no revision", hint)
+    })
+}
+
+fn began(next_revision: u64) -> String {
+    let began = json!({ "revision": next_revision });
+    format!("id: {}\nevent: began\ndata: {began}\n\n", next_revision.saturating_sub(1))
+}
+
 async fn pass_on(mut watch: Watcher, pieces: mpsc::Sender<Bytes>) {
-    let began = json!({ "revision": watch.next_revision() });
-    let mut text = format!("event: began\ndata: {began}\n\n");
+    let mut text = began(watch.next_revision());
     loop {
         if pieces.send(Bytes::from(text)).await.is_err() {
             return;
@@ -113,9 +136,23 @@ fn events(changes: &[Change]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use millrace_hub_control::kv::KeyValue;
 
     use super::*;
+
+    #[test]
+    fn whoever_comes_back_with_the_last_id_goes_on_behind_it() {
+        let with =
+            |id: &'static str| HeaderMap::from_iter([(LAST_EVENT_ID.parse().unwrap(), id.parse().unwrap())]);
+        assert_eq!(from_revision(63, &HeaderMap::new()).unwrap(), 63);
+        assert_eq!(from_revision(63, &with("64")).unwrap(), 65, "the address is that of the first time");
+        assert_eq!(from_revision(0, &with("64")).unwrap(), 65, "not from now on");
+        assert_eq!(from_revision(0, &with("abc")).unwrap_err().status(), StatusCode::BAD_REQUEST);
+        // Who is cut off before the first change has an id, too.
+        let id = began(41).lines().find_map(|line| line.strip_prefix("id: ")?.parse::<u64>().ok());
+        assert_eq!(id.map(|id| id + 1), Some(41));
+    }
 
     #[test]
     fn whoever_is_cut_off_within_a_revision_resumes_before_it() {

@@ -1,8 +1,11 @@
 //! The registrar against a real registry.
 
+use millrace_hub_control::kv::{Command, Txn};
 use millrace_link::{CertificateRequest, KeyHash};
 
+use super::guesses::WRONG_MAX;
 use super::*;
+use crate::registry::put;
 
 const NOW: Wall = Wall(1_800_000_000_000_000);
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -143,4 +146,59 @@ async fn a_hubs_token_makes_a_hub_and_no_device_and_a_devices_token_no_hub() {
     assert_eq!(world.registrar.registry.admits(&peer), Verdict::Admitted, "it is about to join");
     let stranger = PeerIdentity { role: Role::Hub(HubId::from_bytes([9; 16])), ..peer };
     assert_eq!(world.registrar.registry.admits(&stranger), Verdict::Unknown);
+}
+
+/// A token that another hub made: it is decided, and this hub hears of it when it comes to that.
+async fn decided_elsewhere(world: &World, uses: u32) -> JoinSecret {
+    let secret = JoinSecret::fresh().unwrap();
+    let token = Token {
+        fingerprint: hex(&secret.fingerprint()),
+        uses,
+        expires: NOW.plus(Duration::from_secs(3_600)),
+        created_at: NOW,
+        name: None,
+        labels: BTreeMap::new(),
+        used_by: Vec::new(),
+        hub: false,
+        replace: None,
+        witness: None,
+    };
+    let txn = Txn { then: vec![put(keys::token(&token.fingerprint), &token).unwrap()], ..Txn::default() };
+    let cluster = world.registrar.registry.cluster();
+    cluster.control().propose(&Command::Txn(txn)).await.unwrap();
+    secret
+}
+
+#[tokio::test]
+async fn a_token_that_another_hub_made_a_moment_ago_is_good_here_at_once() {
+    let world = world().await;
+    for number in 1..=u8::try_from(WRONG_MAX).unwrap() + 2 {
+        let secret = decided_elsewhere(&world, 1).await;
+        world.registrar.enrol(&request(secret, number), HERE).await.unwrap();
+        let used = world.registrar.enrol(&request(secret, 99), HERE).await.unwrap_err();
+        assert_eq!(used.why, EnrolmentRefusal::Used);
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_does_not_hear_what_is_decided_refuses_nobody_for_good() {
+    let world = world().await;
+    let following = world.registrar.registry.cluster().following().unwrap();
+    following.abort();
+    assert!(following.await.unwrap_err().is_cancelled());
+    let secret = decided_elsewhere(&world, 1).await;
+    let refused = world.registrar.enrol(&request(secret, 1), HERE).await.unwrap_err();
+    assert_eq!(refused.why, EnrolmentRefusal::Unavailable);
+}
+
+#[tokio::test]
+async fn a_hub_that_cannot_ask_the_cluster_refuses_nobody_for_good_and_counts_no_guess() {
+    let world = world().await;
+    world.registrar.registry.cluster().close().await;
+    for _ in 0..=WRONG_MAX {
+        let asked = request(JoinSecret::fresh().unwrap(), 1);
+        let refused = world.registrar.enrol(&asked, HERE).await.unwrap_err();
+        assert_eq!(refused.why, EnrolmentRefusal::Unavailable);
+        assert!(refused.text.contains("look the join token up"), "{}", refused.text);
+    }
 }

@@ -153,3 +153,14 @@ pub async fn raw(to: std::net::SocketAddr, path: &str) -> String {
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+#[tokio::test]
+async fn the_admin_socket_says_what_is_wrong_with_a_request() {
+    let world = World::new().await;
+    let unread = world.admin.post("/v1/txn", &json!({"then": [{"del": {"key": "a"}}]})).await.unwrap_err();
+    assert!(unread.message.contains("`del`") && unread.exit == Exit::Usage, "{unread}");
+    let large = world.admin.put("/v1/kv/a", vec![0; 3 << 20].into()).await.unwrap_err();
+    assert!(large.message.contains("1048576 bytes") && large.exit == Exit::Usage, "{large}");
+    let short = world.admin.post("/v1/leases", &json!({"ttl": "100ms"})).await.unwrap_err();
+    assert!(short.to_string().contains("1s to 366d"), "{short}");
+}

@@ -141,7 +141,11 @@ impl World {
             Alarm::Protocol { reason } if reason.contains("came while") => {
                 self.check(Err(Violation::new("protocol", format!("site {place}: {reason}"))));
             }
-            Alarm::Protocol { .. } | Alarm::Full | Alarm::Revoked { .. } | Alarm::HubsRenewed { .. } => {}
+            Alarm::Protocol { .. }
+            | Alarm::Full
+            | Alarm::Revoked { .. }
+            | Alarm::HubsRenewed { .. }
+            | Alarm::LeftBehind { .. } => {}
         }
     }
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `limits` | [`HttpLimits`] and what happens at each of them |
 //! | `server` | [`bind`], [`serve`] |
-//! | `problem` | [`Problem`]: `{"error": {"code", "message", "hint"}}` |
+//! | `problem` | [`Problem`]: `{"error": {"code", "message", "hint"}}`; [`shaped`] for a server that is not [`serve`] |
 //! | `routes` | [`host_routes`]: `/healthz`, `/readyz`, `/metrics` |
 
 mod limits;
@@ -17,6 +17,6 @@ mod routes;
 mod server;
 
 pub use limits::HttpLimits;
-pub use problem::Problem;
+pub use problem::{Problem, shaped};
 pub use routes::{Health, host_routes};
 pub use server::{ServeError, bind, serve};

@@ -98,8 +98,8 @@ impl IntoResponse for Problem {
 }
 
 /// Gives refusals that libraries made (a query string that does not parse, a body too large) the shape
-/// of a [`Problem`]; leaves everything else alone.
-pub(crate) async fn shaped(response: Response) -> Response {
+/// of a [`Problem`]; leaves everything else alone. A layer over all routes (`axum::middleware::map_response`).
+pub async fn shaped(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_json(&response) {
         return response;

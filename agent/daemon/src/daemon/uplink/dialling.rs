@@ -1,7 +1,7 @@
 //! Dialling: from a target to a connection.
 //!
 //! Promise: which hub answered at which address is written down. While others wait to be tried, a hub that does not answer
-//! holds up nobody for longer than two silences of its road.
+//! holds up nobody for longer than two silences of its road; nor does, at any time, an address that hubs do not tell any more.
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
@@ -34,7 +34,9 @@ impl Uplink {
         }
         let (target, others) = {
             let (mut hubs, now) = (self.hubs(), self.clock.moment());
-            (hubs.next(now), hubs.elsewhere(now))
+            let next = hubs.next(now);
+            let replaced = next.as_ref().is_some_and(|target| hubs.is_replaced(target));
+            (next, replaced || hubs.elsewhere(now))
         };
         let target =
             target.ok_or_else(|| End::of("no hub is known: name one in [hub] addresses, or enrol again"))?;

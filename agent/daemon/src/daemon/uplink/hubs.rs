@@ -124,7 +124,7 @@ impl Hubs {
     }
 
     /// Whom to dial now: the best hub that was not tried since a complete one took us in; then seeds of which nobody knows where they lead;
-    /// then hubs that are passed over. When all were tried, the round begins anew.
+    /// then hubs that are passed over; last, seeds that what hubs told has replaced. When all were tried, the round begins anew.
     pub(super) fn next(&mut self, now: Moment) -> Option<Target> {
         let found = self.untried(now).or_else(|| {
             self.tried.clear();
@@ -139,6 +139,18 @@ impl Hubs {
         self.untried(now).is_some()
     }
 
+    /// Whether `target` is an address that may belong to nobody any more, while hubs are known.
+    pub(super) fn is_replaced(&self, target: &Target) -> bool {
+        let Target::Seed(address) = target else { return false };
+        !self.told.is_empty()
+            && match self.answered.get(address) {
+                Some(Answered::Only(hub)) => !self.told.contains_key(hub),
+                Some(Answered::Several) => false,
+                // What the operator names may be a road that hubs do not know of; a token's address was a hub's.
+                None => !self.named,
+            }
+    }
+
     fn untried(&self, now: Moment) -> Option<Target> {
         let fresh = |hub| !self.tried.contains(&Target::Hub(hub));
         let up = self.routes.choose_up(now, fresh).map(Target::Hub);
@@ -147,8 +159,10 @@ impl Hubs {
             let leads_to = if let Target::Seed(address) = seed { self.leads_to(address) } else { None };
             self.tried.contains(seed) || leads_to.is_some_and(|hub| !fresh(hub))
         };
-        let seed = || self.loose_seeds().find(|seed| !tried(seed));
-        up.or_else(seed).or_else(|| self.routes.choose_resting(fresh).map(Target::Hub))
+        let seed =
+            |replaced| self.loose_seeds().find(|seed| !tried(seed) && self.is_replaced(seed) == replaced);
+        let resting = || self.routes.choose_resting(fresh).map(Target::Hub);
+        up.or_else(|| seed(false)).or_else(resting).or_else(|| seed(true))
     }
 
     /// A hub that is complete took us in: whoever was tried before may be tried again when this one fails.
@@ -167,7 +181,9 @@ impl Hubs {
     /// Who could take over from `present`, the best first: hubs that are up, then loose seeds.
     pub(super) fn others(&self, present: Option<HubId>, now: Moment) -> Vec<Target> {
         let up = self.routes.table(now).into_iter().filter(|row| !row.down && Some(row.hub) != present);
-        up.map(|row| Target::Hub(row.hub)).chain(self.loose_seeds()).collect()
+        let mut others: Vec<Target> = up.map(|row| Target::Hub(row.hub)).chain(self.loose_seeds()).collect();
+        others.sort_by_key(|target| self.is_replaced(target));
+        others
     }
 
     /// Whom to measure now, if anybody.

@@ -131,3 +131,22 @@ fn where_an_operators_addresses_lead_is_found_out() {
     let probes: Vec<_> = (0..60).filter_map(|s| hubs.probe(Some(id(1)), Moment(s * 1_000_000))).collect();
     assert_eq!(probes, [seed("tunnel:2")]);
 }
+
+#[test]
+fn an_address_that_hubs_have_replaced_comes_last_and_holds_nobody_up() {
+    let memory = Memory { seeds: vec!["removed:1".to_owned()], ..Memory::default() };
+    let mut hubs = Hubs::new(&settings(&[], true), memory, 1);
+    assert!(!hubs.is_replaced(&seed("removed:1")), "it is all that is known");
+    hubs.learn(vec![told(1), told(2)]);
+    // A hub that fell is passed over for a while, and still goes before the token's address.
+    hubs.failed(&Target::Hub(id(2)), NOW);
+    hubs.failed(&Target::Hub(id(2)), NOW);
+    hubs.welcomed();
+    let round: Vec<_> = (0..3).filter_map(|_| hubs.next(NOW)).collect();
+    assert_eq!(round, [Target::Hub(id(1)), Target::Hub(id(2)), seed("removed:1")]);
+    assert!(hubs.is_replaced(&round[2]) && !hubs.is_replaced(&round[1]));
+    hubs.failed(&Target::Hub(id(1)), NOW);
+    assert_eq!(hubs.others(Some(id(2)), NOW), [Target::Hub(id(1)), seed("removed:1")]);
+    let named = fresh(&["tunnel:1"], true);
+    assert!(!named.is_replaced(&seed("tunnel:1")), "the operator may know a road that hubs do not");
+}

@@ -105,7 +105,8 @@ impl Uplink {
 
     fn think(&self, connection: &Connection, began: Moment, now: Moment) -> Option<HubId> {
         let present = connection.peer().hub()?;
-        let welcomed = self.present().as_ref().is_some_and(|present| present.welcomed && !present.dismissed);
+        let welcomed =
+            self.present().as_ref().is_some_and(|present| present.welcomed && present.goodbye.is_none());
         let mut hubs = self.hubs();
         hubs.routes().timed(present, connection.rtt());
         if now.since(began) > PROVEN {

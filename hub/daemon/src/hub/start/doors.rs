@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve};
+use axum::middleware::map_response;
+use millrace_host::http::{HttpLimits, ServeError, bind, host_routes, serve, shaped};
 use millrace_host::{Clock, Exit, Failure, Shutdown};
 use millrace_link::{Admission, Identity, Listener, ServerOptions};
 use millrace_model::HubId;
@@ -133,6 +134,7 @@ pub(super) fn serve_socket(
 ) -> impl Future<Output = Result<(), Failure>> + use<> {
     let host = host_routes(api.pulse(), api.metrics());
     let routes = api.routes().merge(api.writing_routes()).merge(api.admin_routes()).merge(host);
+    let routes = routes.layer(map_response(shaped));
     let shutdown = shutdown.clone();
     let served = axum::serve(Limited::new(listener, ADMIN_CONNECTIONS_MAX), routes)
         .with_graceful_shutdown(async move { shutdown.triggered().await });
