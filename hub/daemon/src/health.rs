@@ -16,10 +16,12 @@
 //! | [`judge`] | the rules, pure, with every threshold and its reason |
 //! | [`commits`] | when commits were asked for and flushed |
 //! | [`draining`] | agents go elsewhere: by this hub's judgement, or an operator's |
+//! | [`footing`] | whether the files that it works on are still those of its data directory |
 
 pub mod commits;
 pub mod draining;
 pub mod judge;
+pub mod footing;
 
 use std::sync::Arc;
 use std::time::Duration;
