@@ -27,13 +27,22 @@ pub struct HubOptions {
     pub quic: Option<SocketAddr>,
     /// The roads by which it reaches other hubs, by their names; without one it goes straight.
     pub roads: BTreeMap<String, SocketAddr>,
+    /// Whether it only votes. A hub that founds its cluster keeps readings.
+    pub witness: bool,
     /// The machine on which it runs, and whose address it has then; `None`: on this one.
     pub machine: Option<Machine>,
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self { name: "hub".into(), region: "south".into(), quic: None, roads: BTreeMap::new(), machine: None }
+        Self {
+            name: "hub".into(),
+            region: "south".into(),
+            quic: None,
+            roads: BTreeMap::new(),
+            witness: false,
+            machine: None,
+        }
     }
 }
 
@@ -65,13 +74,15 @@ impl Hub {
     /// When a command fails, or the process is not ready in time.
     pub async fn join(plant: &Plant, founder: &Self, options: HubOptions) -> Result<Self, PlantError> {
         let name = options.name.clone();
-        let arguments = ["token", "create", "--hub", "--data", text(&founder.data)?, "--name", &name];
+        let kind: &[&str] = if options.witness { &["--hub", "--witness"] } else { &["--hub"] };
+        let about = ["--data", text(&founder.data)?, "--name", &name];
+        let arguments = [&["token", "create"], kind, &about].concat();
         let token = run(&founder.program, &arguments, "millrace-hub token create --hub").await?;
         Self::make(plant, options, Some(&token)).await
     }
 
     async fn make(plant: &Plant, options: HubOptions, token: Option<&str>) -> Result<Self, PlantError> {
-        let HubOptions { name, region, quic, roads, machine } = options;
+        let HubOptions { name, region, quic, roads, witness, machine } = options;
         let (program, data) = (plant.programs().hub.clone(), plant.data(&name));
         let (listen, quic) = match (&machine, quic) {
             (Some(machine), _) => {
@@ -93,6 +104,7 @@ impl Hub {
         let about = ["--data", at, "--name", &name, "--region", &region, "--address", &to];
         let (words, shown): (&[&str], _) = match &token {
             None => (&["init"], "millrace-hub init"),
+            Some(token) if witness => (&["join", "--token", token, "--witness"], "millrace-hub join"),
             Some(token) => (&["join", "--token", token], "millrace-hub join"),
         };
         let (first, line) = command_line(machine.as_ref(), &program, &[words, &about[..]].concat())?;

@@ -44,6 +44,8 @@ pub enum Input {
         /// The way to it.
         way: Way,
     },
+    /// This hub belongs to no cluster any more, and why; `None`: it does. Meanwhile nobody has a session.
+    Exiled(Option<String>),
     /// The numbers that the engine works with have changed.
     Reconfigure(Box<Config>),
     /// Answer when it is this input's turn: how far behind is the driver?

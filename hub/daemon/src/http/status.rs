@@ -38,7 +38,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "healthy": api.pulse.healthy().is_ok(),
         "ready": api.pulse.ready().is_ok(),
         "draining": api.pulse.draining.is_on(),
-        "problem": api.pulse.ready().err(),
+        "problem": api.pulse.working().err(),
         "sessions": now.sessions,
         "devices": {
             "enrolled": enrolled - revoked,
@@ -50,6 +50,8 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "rejected": sum(|device| device.rejected),
         "missing": sum(|device| device.missing),
         "dropped": sum(|device| device.dropped),
+        "working": api.pulse.working().is_ok(),
+        "witness": api.pulse.is_witness(),
         "retention": {
             "aged": now.retained.aged,
             "evicted": now.retained.evicted,

@@ -16,7 +16,7 @@ use millrace_hub_engine::Synced;
 use millrace_hub_engine::membership::{Fullness, Liveness, Peer, Preset as GossipPreset, Profile};
 use millrace_journal::WriterHandle;
 use millrace_link::Road;
-use millrace_model::{HubId, Incarnation};
+use millrace_model::{HubId, Incarnation, NodeId};
 use millrace_wire::HubEndpoint;
 use tokio::sync::{mpsc, watch};
 
@@ -25,10 +25,10 @@ use super::crew::Crew;
 use super::lives::Lives;
 use crate::cluster::record::{HubRecord, HubState};
 use crate::cluster::upkeep::{self, Own, Reported};
-use crate::cluster::{Cluster, Table, placed, steward};
+use crate::cluster::{Cluster, Table, belonging, placed, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
-use crate::health::{self, HealthParts};
+use crate::health::{self, HealthParts, InCluster};
 use crate::http::ApiParts;
 use crate::hubs::{Heard, Hubs, Listed};
 use crate::meters::Meters;
@@ -105,6 +105,7 @@ pub(super) const fn road(preset: Preset) -> Road {
 pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     let LinkingParts { cluster, peers, driver, clock, shutdown, .. } = &parts;
     let meters = GossipMeters::new(&parts.meters.metrics).map_err(|error| Failure::internal(&error))?;
+    peers.meter(&parts.meters.metrics).map_err(|error| Failure::internal(&error))?;
     let store = parts.own.store;
     let seed = entropy::seed_u64().map_err(|error| Failure::internal(&error))?;
     let profile = Arc::new(watch::Sender::new(profile(&parts.endpoint, &cluster.table(), cluster)));
@@ -148,6 +149,10 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         });
     }
     note_place(&parts.pulse, cluster, &cluster.table());
+    if parts.witness {
+        parts.pulse.votes_only();
+        parts.pulse.lacks(Need::Vote, Some("this hub is a witness, and has just started".to_owned()));
+    }
     crew.begin("expecting other hubs", expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt()));
     crew.begin("upkeep", upkeep::run(cluster.clone(), own.subscribe(), reported.clone(), places, halt()));
     crew.begin("steward", steward::run(cluster.clone(), clock.clone(), halt()));
@@ -158,7 +163,6 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         "listing the hubs",
         list(told, cluster.clone(), gossip.roster.clone(), profile.subscribe(), halt()),
     );
-    let control = cluster.control().clone();
     let (_, judging) = health::start(HealthParts {
         clock: clock.clone(),
         pulse: Arc::clone(&parts.pulse),
@@ -166,9 +170,16 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         meters: parts.meters.clone(),
         sessions_max: parts.sessions_max,
         witness: parts.witness,
-        control: Arc::new(move || match control.metrics().role {
-            Role::Stopped => Some("it has stopped taking part in the cluster's decisions".to_owned()),
-            _ => None,
+        cluster: Arc::new({
+            let (cluster, peers, own) = (cluster.clone(), peers.clone(), own.subscribe());
+            let meters = parts.meters.cluster.clone();
+            move || {
+                let now = in_cluster(&cluster, &peers);
+                let (table, life) = (cluster.table(), own.borrow().store);
+                let full = table.store_of(cluster.me(), life).is_some_and(|store| store.full);
+                meters.stand(cluster.control(), &table, now.lost, full);
+                now
+            }
         }),
         profile: Arc::clone(&profile),
         shutdown: halt(),
@@ -184,11 +195,45 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     Ok(Linked { own, profile, roster: gossip.roster, gossip: goodbye, crew })
 }
 
-/// Says whether this hub is in the table of its cluster. Before, it knows of no device, and every one would be refused.
+/// How this hub stands in its cluster now.
+fn in_cluster(cluster: &Cluster, peers: &Peers) -> InCluster {
+    let (control, me) = (cluster.control(), cluster.me());
+    let quorum = control.quorum();
+    let stopped = control.metrics().role == Role::Stopped;
+    let votes = control.members().iter().any(|member| member.id == me.0 && member.votes);
+    let answers: Vec<_> = peers.links().into_iter().map(|link| link.refused).collect();
+    let lost = belonging::is_lost(&cluster.table(), me, quorum.is_ok(), &answers);
+    InCluster {
+        control: stopped.then(|| "it has stopped taking part in the cluster's decisions".to_owned()),
+        lost,
+        vote: match quorum {
+            _ if lost => None,
+            _ if !votes => Some("this hub is a witness, and has no vote yet".to_owned()),
+            Err(error) => Some(format!("this hub is a witness, and there is nothing to vote on: {error}")),
+            Ok(()) => None,
+        },
+    }
+}
+
+/// Says whether this hub is a member of its cluster.
 fn note_place(pulse: &Pulse, cluster: &Cluster, table: &Table) {
-    let why = "this hub is not in the table of its cluster yet: the others take it in when a majority of them is reached \
-               from here; `millrace-hub members` at one of them shows how far it is";
-    pulse.lacks(Need::Table, table.hub(cluster.me()).is_none().then(|| why.to_owned()));
+    pulse.lacks(Need::Table, no_member(table, cluster.me()).map(str::to_owned));
+}
+
+/// Why `me` is no member of its cluster, as the table knows it. Before it is in the table it knows of no device, and every one would be
+/// refused; before it is a member agents are not told of it. How full its store is does not matter: what it takes it passes on.
+fn no_member(table: &Table, me: NodeId) -> Option<&'static str> {
+    match table.hub(me).map(|record| record.state) {
+        Some(HubState::Member | HubState::Leaving) => None,
+        Some(HubState::Joining) => {
+            Some("this hub is being taken in: it is a member when the others have given it its vote")
+        }
+        None if table.gone.contains_key(&me) => Some(belonging::LOST),
+        None => Some(
+            "this hub is not in the table of its cluster yet: the others take it in when a majority of them is reached \
+             from here; `millrace-hub members` at one of them shows how far it is",
+        ),
+    }
 }
 
 /// Has the peers be connected with the hubs of the table.

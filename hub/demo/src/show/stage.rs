@@ -102,6 +102,7 @@ async fn found(plant: &Plant, timeline: &Arc<Timeline>) -> Result<Vec<Arc<Site>>
             region: (*region).to_owned(),
             quic: addresses.get(number).copied(),
             roads: by_name,
+            witness: false,
             machine: None,
         };
         let hub = match hubs.first() {
