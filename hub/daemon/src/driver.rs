@@ -390,6 +390,8 @@ impl Driver {
             full: engine.is_full(),
             busy: engine.is_busy(),
             retained: engine.retained(),
+            fullness: engine.fullness(),
+            owed: engine.replication(),
         }
     }
 

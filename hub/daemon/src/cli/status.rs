@@ -144,4 +144,16 @@ mod tests {
         assert!(page.contains("not ready: the disk is full") && page.contains("3 enrolled"), "{page}");
         assert!(page.contains("make room"), "{page}");
     }
+
+    #[test]
+    fn a_witness_that_votes_is_well_and_a_hub_that_fills_says_how_far_it_is() {
+        let status = json!({"name": "w", "working": true, "ready": false, "witness": true, "problem": null});
+        assert!(works(&status) && page(&status, false).contains("votes, as a witness"));
+        let control = json!({"role": "follower", "term": 3, "leader": 1, "joint": true});
+        let status = json!({"name": "h", "working": true, "control": control, "filled": "syncing",
+            "replication": {"partitions": 256, "synced": 17, "lacking": 40}});
+        let page = page(&status, false);
+        assert!(page.contains("store syncing, 17 of 256 partitions, 40 records lacking"), "{page}");
+        assert!(page.contains("a change of the voters is half done"), "{page}");
+    }
 }

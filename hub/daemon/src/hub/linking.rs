@@ -108,7 +108,8 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     peers.meter(&parts.meters.metrics).map_err(|error| Failure::internal(&error))?;
     let store = parts.own.store;
     let seed = entropy::seed_u64().map_err(|error| Failure::internal(&error))?;
-    let profile = Arc::new(watch::Sender::new(profile(&parts.endpoint, &cluster.table(), cluster)));
+    let profile =
+        Arc::new(watch::Sender::new(profile(&parts.endpoint, &cluster.table(), cluster.me(), store)));
     let life = u64::try_from(clock.wall().0).unwrap_or(1);
     let gossip = gossip::start(GossipParts {
         clock: clock.clone(),
@@ -148,15 +149,16 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
             }
         });
     }
-    note_place(&parts.pulse, cluster, &cluster.table());
     if parts.witness {
         parts.pulse.votes_only();
         parts.pulse.lacks(Need::Vote, Some("this hub is a witness, and has just started".to_owned()));
     }
+    note_place(&parts.pulse, cluster, &cluster.table());
     crew.begin("expecting other hubs", expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt()));
     crew.begin("upkeep", upkeep::run(cluster.clone(), own.subscribe(), reported.clone(), places, halt()));
     crew.begin("steward", steward::run(cluster.clone(), clock.clone(), halt()));
-    let described = describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt());
+    let described =
+        describe(Arc::clone(&profile), own.subscribe(), cluster.clone(), parts.endpoint.clone(), halt());
     crew.begin("describing this hub", described);
     let told = (parts.hubs.clone(), Arc::clone(&parts.pulse));
     crew.begin(
@@ -306,12 +308,12 @@ fn listed_as(record: &HubRecord) -> Listed {
     }
 }
 
-/// What this hub says of itself in gossip, as far as the table knows it.
-fn profile(endpoint: &HubEndpoint, table: &Table, cluster: &Cluster) -> Profile {
-    let fullness = match table.hub(cluster.me()) {
-        Some(record) if record.witness => Fullness::Witness,
-        Some(HubRecord { store: Some(store), .. }) if store.full => Fullness::Full,
-        Some(HubRecord { store: Some(_), .. }) => Fullness::Syncing,
+/// What this hub says of itself in gossip, as far as the table knows it: `life` of its store, and no other.
+fn profile(endpoint: &HubEndpoint, table: &Table, me: NodeId, life: Option<Incarnation>) -> Profile {
+    let fullness = match (table.hub(me), table.store_of(me, life)) {
+        (Some(record), _) if record.witness => Fullness::Witness,
+        (_, Some(store)) if store.full => Fullness::Full,
+        (_, Some(_)) => Fullness::Syncing,
         _ => Fullness::Empty,
     };
     let profile = Profile {
@@ -330,6 +332,7 @@ fn profile(endpoint: &HubEndpoint, table: &Table, cluster: &Cluster) -> Profile 
 /// Keeps the profile true: how full the store is. How busy the hub is and whether it drains is [`health`]'s to say.
 async fn describe(
     said: Arc<watch::Sender<Profile>>,
+    mut own: watch::Receiver<Own>,
     cluster: Cluster,
     endpoint: HubEndpoint,
     shutdown: Shutdown,
@@ -337,16 +340,81 @@ async fn describe(
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
+        let life = own.borrow_and_update().store;
         said.send_if_modified(|said| {
             let (load_permille, draining) = (said.load_permille, said.draining);
-            let now = Profile { load_permille, draining, ..profile(&endpoint, &table, &cluster) };
+            let now = Profile { load_permille, draining, ..profile(&endpoint, &table, cluster.me(), life) };
             let changed = *said != now;
             *said = now;
             changed
         });
         tokio::select! {
             changed = tables.changed() => if changed.is_err() { return },
+            // The sender lives as long as the hub.
+            _ = own.changed() => {}
             () = shutdown.triggered() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_link::KeyHash;
+    use millrace_model::Wall;
+
+    use super::*;
+    use crate::cluster::Dated;
+    use crate::cluster::record::{GoneRecord, StoreRecord};
+
+    const ME: NodeId = NodeId(2);
+
+    fn record(state: HubState, full: bool) -> HubRecord {
+        HubRecord {
+            node: ME,
+            hub: HubId::default(),
+            name: "hub-2".into(),
+            region: "south".into(),
+            addresses: Vec::new(),
+            witness: false,
+            control: Incarnation::new(1),
+            store: Some(StoreRecord { incarnation: Incarnation::new(7), full }),
+            state,
+            joined_at: Wall(0),
+            key: KeyHash::from_bytes([2; 32]),
+        }
+    }
+
+    #[test]
+    fn a_hub_is_ready_when_it_is_a_member_full_or_not_and_says_before_and_after_what_it_is() {
+        let mut table = Table::default();
+        let says = |table: &Table| no_member(table, ME).unwrap_or_default();
+        assert!(says(&table).contains("not in the table"));
+        let mut record = record(HubState::Joining, false);
+        table.hubs.insert(ME, Dated { value: record.clone(), revision: 1 });
+        assert!(says(&table).contains("being taken in"));
+        record.state = HubState::Member;
+        table.hubs.insert(ME, Dated { value: record, revision: 2 });
+        assert_eq!(no_member(&table, ME), None);
+        table.hubs.clear();
+        table.gone.insert(ME, GoneRecord { hub: HubId::default(), name: "hub-2".into(), at: Wall(0) });
+        assert!(says(&table).contains("removed from its cluster"));
+    }
+
+    #[test]
+    fn a_store_that_the_table_does_not_know_is_told_to_be_empty() {
+        let endpoint = HubEndpoint {
+            hub: HubId::default(),
+            name: "hub-2".into(),
+            region: "south".into(),
+            addresses: Vec::new(),
+            load_permille: 0,
+            draining: false,
+            replica: false,
+        };
+        let said = |table: &Table, life| profile(&endpoint, table, ME, Some(Incarnation::new(life))).fullness;
+        let mut table = Table::default();
+        let record = record(HubState::Member, true);
+        table.hubs.insert(ME, Dated { value: record, revision: 1 });
+        assert_eq!((said(&table, 7), said(&table, 8)), (Fullness::Full, Fullness::Empty));
     }
 }

@@ -147,6 +147,8 @@ impl Hub {
             hubs: hubs.clone(),
             peers: peers.clone(),
             roster: linked.roster,
+            profile: linked.profile.subscribe(),
+            own: linked.own.subscribe(),
             quic: doors.quic,
             http: doors.http,
             places: config.places.clone(),
@@ -178,9 +180,9 @@ impl Hub {
         let devices_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX);
         let receiving = reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()), devices_max);
         crew.begin("reception", receiving);
+        crew.attempt("the data directory", footing.watch(shutdown.clone()));
         crew.begin("the HTTP API", serve_web(web, &api, config.http_writable, &shutdown));
         crew.attempt("the admin socket", serve_socket(socket, &api, &shutdown));
-        crew.attempt("the data directory", footing.watch(shutdown.clone()));
         let (watchdog, ended) = (pulse.watchdog.clone(), shutdown.clone());
         crew.begin("the watchdog", async move {
             watchdog.run(ended.clone()).await;
