@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_host::{Clock, Failure, Shutdown, entropy};
-use millrace_hub_control::Role;
 use millrace_hub_engine::Synced;
 use millrace_hub_engine::membership::{Fullness, Liveness, Peer, Preset as GossipPreset, Profile};
 use millrace_journal::WriterHandle;
@@ -23,12 +22,13 @@ use tokio::sync::{mpsc, watch};
 use super::answering::Answering;
 use super::crew::Crew;
 use super::lives::Lives;
+use super::place::{in_cluster, note_place};
 use crate::cluster::record::{HubRecord, HubState};
 use crate::cluster::upkeep::{self, Own, Reported};
-use crate::cluster::{Cluster, Table, belonging, placed, steward};
+use crate::cluster::{Cluster, Table, placed, steward};
 use crate::config::Preset;
 use crate::driver::{DriverHandle, ToCluster};
-use crate::health::{self, HealthParts, InCluster};
+use crate::health::{self, HealthParts};
 use crate::http::ApiParts;
 use crate::hubs::{Heard, Hubs, Listed};
 use crate::meters::Meters;
@@ -197,47 +197,6 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     Ok(Linked { own, profile, roster: gossip.roster, gossip: goodbye, crew })
 }
 
-/// How this hub stands in its cluster now.
-fn in_cluster(cluster: &Cluster, peers: &Peers) -> InCluster {
-    let (control, me) = (cluster.control(), cluster.me());
-    let quorum = control.quorum();
-    let stopped = control.metrics().role == Role::Stopped;
-    let votes = control.members().iter().any(|member| member.id == me.0 && member.votes);
-    let answers: Vec<_> = peers.links().into_iter().map(|link| link.refused).collect();
-    let lost = belonging::is_lost(&cluster.table(), me, quorum.is_ok(), &answers);
-    InCluster {
-        control: stopped.then(|| "it has stopped taking part in the cluster's decisions".to_owned()),
-        lost,
-        vote: match quorum {
-            _ if lost => None,
-            _ if !votes => Some("this hub is a witness, and has no vote yet".to_owned()),
-            Err(error) => Some(format!("this hub is a witness, and there is nothing to vote on: {error}")),
-            Ok(()) => None,
-        },
-    }
-}
-
-/// Says whether this hub is a member of its cluster.
-fn note_place(pulse: &Pulse, cluster: &Cluster, table: &Table) {
-    pulse.lacks(Need::Table, no_member(table, cluster.me()).map(str::to_owned));
-}
-
-/// Why `me` is no member of its cluster, as the table knows it. Before it is in the table it knows of no device, and every one would be
-/// refused; before it is a member agents are not told of it. How full its store is does not matter: what it takes it passes on.
-fn no_member(table: &Table, me: NodeId) -> Option<&'static str> {
-    match table.hub(me).map(|record| record.state) {
-        Some(HubState::Member | HubState::Leaving) => None,
-        Some(HubState::Joining) => {
-            Some("this hub is being taken in: it is a member when the others have given it its vote")
-        }
-        None if table.gone.contains_key(&me) => Some(belonging::LOST),
-        None => Some(
-            "this hub is not in the table of its cluster yet: the others take it in when a majority of them is reached \
-             from here; `millrace-hub members` at one of them shows how far it is",
-        ),
-    }
-}
-
 /// Has the peers be connected with the hubs of the table.
 async fn expect(cluster: Cluster, peers: Peers, roads: BTreeMap<String, Vec<String>>, shutdown: Shutdown) {
     let mut tables = cluster.tables();
@@ -354,67 +313,5 @@ async fn describe(
             _ = own.changed() => {}
             () = shutdown.triggered() => return,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use millrace_link::KeyHash;
-    use millrace_model::Wall;
-
-    use super::*;
-    use crate::cluster::Dated;
-    use crate::cluster::record::{GoneRecord, StoreRecord};
-
-    const ME: NodeId = NodeId(2);
-
-    fn record(state: HubState, full: bool) -> HubRecord {
-        HubRecord {
-            node: ME,
-            hub: HubId::default(),
-            name: "hub-2".into(),
-            region: "south".into(),
-            addresses: Vec::new(),
-            witness: false,
-            control: Incarnation::new(1),
-            store: Some(StoreRecord { incarnation: Incarnation::new(7), full }),
-            state,
-            joined_at: Wall(0),
-            key: KeyHash::from_bytes([2; 32]),
-        }
-    }
-
-    #[test]
-    fn a_hub_is_ready_when_it_is_a_member_full_or_not_and_says_before_and_after_what_it_is() {
-        let mut table = Table::default();
-        let says = |table: &Table| no_member(table, ME).unwrap_or_default();
-        assert!(says(&table).contains("not in the table"));
-        let mut record = record(HubState::Joining, false);
-        table.hubs.insert(ME, Dated { value: record.clone(), revision: 1 });
-        assert!(says(&table).contains("being taken in"));
-        record.state = HubState::Member;
-        table.hubs.insert(ME, Dated { value: record, revision: 2 });
-        assert_eq!(no_member(&table, ME), None);
-        table.hubs.clear();
-        table.gone.insert(ME, GoneRecord { hub: HubId::default(), name: "hub-2".into(), at: Wall(0) });
-        assert!(says(&table).contains("removed from its cluster"));
-    }
-
-    #[test]
-    fn a_store_that_the_table_does_not_know_is_told_to_be_empty() {
-        let endpoint = HubEndpoint {
-            hub: HubId::default(),
-            name: "hub-2".into(),
-            region: "south".into(),
-            addresses: Vec::new(),
-            load_permille: 0,
-            draining: false,
-            replica: false,
-        };
-        let said = |table: &Table, life| profile(&endpoint, table, ME, Some(Incarnation::new(life))).fullness;
-        let mut table = Table::default();
-        let record = record(HubState::Member, true);
-        table.hubs.insert(ME, Dated { value: record, revision: 1 });
-        assert_eq!((said(&table, 7), said(&table, 8)), (Fullness::Full, Fullness::Empty));
     }
 }
