@@ -12,6 +12,7 @@
 //! | [`table`] | all of it about hubs, as this hub knows it |
 //! | `knowledge` | keeping table and book current |
 //! | [`seat`] | who this hub is in its cluster; founding one; opening the core |
+//! | [`belonging`] | whether this hub is still one of the cluster's |
 //! | [`joining`], [`renewing`] | what other hubs ask |
 //! | [`nowhere`] | the road while there is none |
 //! | [`steward`] | what the leading hub looks after |
@@ -19,6 +20,7 @@
 //! | [`rebirth`] | a cluster made anew after a disaster |
 //! | [`upkeep`] | what every hub says of itself; its store: empty, syncing, full |
 
+pub mod belonging;
 pub mod joining;
 pub mod keys;
 mod knowledge;

@@ -199,6 +199,8 @@ pub struct Driver {
     turning: Progress,
     committing: Progress,
     ended: Option<Ended>,
+    /// Why nobody is to have a session here.
+    exiled: Option<String>,
     /// Devices that had a session when the hub was told to stop.
     here_at_the_end: BTreeSet<DeviceId>,
 }
@@ -239,6 +241,7 @@ impl Driver {
             turning,
             committing,
             ended: None,
+            exiled: None,
             here_at_the_end: BTreeSet::new(),
         };
         (driver, handle)
@@ -313,6 +316,8 @@ impl Driver {
         self.parts.pulse.full(self.parts.engine.is_full());
         self.parts.meters.sessions.set(signed(self.parts.engine.sessions()));
         self.parts.meters.waiting_events.set(signed(self.inputs.len()));
+        let engine = &self.parts.engine;
+        self.parts.meters.cluster.replicate(engine.fullness(), &engine.replication());
         if self.parts.looking.take() {
             self.look();
         }
@@ -330,6 +335,10 @@ impl Driver {
 
     fn take(&mut self, input: Input) {
         match input {
+            Input::Opened { link, line } if self.exiled.is_some() => {
+                self.lines.insert(link, line);
+                self.exile(link);
+            }
             Input::Opened { link, line } => {
                 let device = line.device;
                 self.lines.insert(link, line);
@@ -355,6 +364,10 @@ impl Driver {
                 }
                 self.feed(event);
             }
+            Input::Exiled(why) => {
+                self.exiled = why;
+                self.lines.keys().for_each(|link| self.exile(*link));
+            }
             Input::Violation { link, reason } => self.violated(link, &reason),
             Input::Reconfigure(config) => self.feed(Event::Reconfigured(config)),
             // Whoever asked may have gone.
@@ -377,6 +390,8 @@ impl Driver {
             full: engine.is_full(),
             busy: engine.is_busy(),
             retained: engine.retained(),
+            fullness: engine.fullness(),
+            owed: engine.replication(),
         }
     }
 

@@ -4,7 +4,8 @@
 //!  commits, their times ──┐                      ┌─▶ /readyz (by Pulse)
 //!  the driver's lag ──────┼─▶ Judge ─▶ Judgement ─┼─▶ driver: Drain, while nothing is flushed
 //!  disk, sessions ────────┤                      └─▶ Profile: load, draining (gossip)
-//!  control ───────────────┘
+//!  control ───────────────┤                      └─▶ driver: Exiled, while it belongs to its cluster no more
+//!  belonging ─────────────┘
 //! ```
 //!
 //! Promise: a hub that cannot flush leaves by itself: a poisoned store ends the process (`hub`), a commit that is stuck sends the agents
@@ -15,10 +16,12 @@
 //! |---|---|
 //! | [`judge`] | the rules, pure, with every threshold and its reason |
 //! | [`commits`] | when commits were asked for and flushed |
+//! | [`footing`] | whether the files that it works on are still those of its data directory |
 //! | [`draining`] | agents go elsewhere: by this hub's judgement, or an operator's |
 
 pub mod commits;
 pub mod draining;
+pub mod footing;
 pub mod judge;
 
 use std::sync::Arc;
@@ -33,7 +36,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use crate::driver::DriverHandle;
 use crate::driver::input::Input;
 use crate::meters::Meters;
-use crate::pulse::Pulse;
+use crate::pulse::{Need, Pulse};
 use judge::{Facts, Judge, Judgement};
 
 /// How often it is looked. Agents and callers of `/readyz` see it that much later at most.
@@ -41,8 +44,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the driver may take to answer before it counts as that far behind.
 const LAG_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What is wrong with this hub's part in the consensus; `None` while all is well. Asked once in a second, from memory.
-pub type ControlProblem = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+/// How the hub stands in its cluster. Asked once in a second, from memory.
+pub type ClusterLook = Arc<dyn Fn() -> InCluster + Send + Sync>;
+
+/// How the hub stands in its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InCluster {
+    /// What is wrong with its part in the consensus; `None` while all is well.
+    pub control: Option<String>,
+    /// Whether it belongs to its cluster no more.
+    pub lost: bool,
+    /// Why it does not vote; only a witness is asked for it.
+    pub vote: Option<String>,
+}
 
 /// What health works with.
 pub struct HealthParts {
@@ -58,8 +72,8 @@ pub struct HealthParts {
     pub sessions_max: usize,
     /// Whether it only votes and stores no readings.
     pub witness: bool,
-    /// The consensus.
-    pub control: ControlProblem,
+    /// The cluster.
+    pub cluster: ClusterLook,
     /// What gossip tells of this hub: load and draining are written here, all else is others'.
     pub profile: Arc<watch::Sender<Profile>>,
     /// When to end.
@@ -83,7 +97,9 @@ async fn run(parts: HealthParts, told: watch::Sender<Judgement>) {
             () = parts.shutdown.triggered() => break,
         }
         let lag = lag(&parts).await;
-        let judgement = judge.judge(&facts(&parts, lag));
+        let cluster = (parts.cluster)();
+        parts.pulse.lacks(Need::Vote, cluster.vote.clone().filter(|_| parts.witness));
+        let judgement = judge.judge(&facts(&parts, lag, cluster));
         let before = told.send_replace(judgement.clone());
         show(&parts, &judgement);
         if judgement.problem != before.problem {
@@ -91,6 +107,10 @@ async fn run(parts: HealthParts, told: watch::Sender<Judgement>) {
                 Some(problem) => tracing::error!(problem, "this hub is not well: it takes no new agents"),
                 None => tracing::info!("this hub is well again"),
             }
+        }
+        if judgement.lost != before.lost {
+            let why = judgement.problem.clone().filter(|_| judgement.lost);
+            parts.driver.tell(Input::Exiled(why)).await;
         }
         // When the driver has ended, so does the process.
         parts.pulse.draining.judge(judgement.leave, &parts.driver).await;
@@ -113,7 +133,7 @@ async fn lag(parts: &HealthParts) -> Duration {
     if answered.is_ok() { took } else { took.max(LAG_PATIENCE) }
 }
 
-fn facts(parts: &HealthParts, lag: Duration) -> Facts {
+fn facts(parts: &HealthParts, lag: Duration, cluster: InCluster) -> Facts {
     let now = parts.clock.moment();
     Facts {
         now,
@@ -122,8 +142,8 @@ fn facts(parts: &HealthParts, lag: Duration) -> Facts {
         full: parts.pulse.is_full(),
         sessions: usize::try_from(parts.meters.sessions.get()).unwrap_or(0),
         sessions_max: parts.sessions_max,
-        witness: parts.witness,
-        control: (parts.control)(),
+        control: cluster.control,
+        lost: cluster.lost,
     }
 }
 
@@ -176,7 +196,7 @@ mod tests {
             meters: Meters::new(clock.clone()).unwrap(),
             sessions_max: 100,
             witness: false,
-            control: Arc::new(|| None),
+            cluster: Arc::new(InCluster::default),
             profile: Arc::new(profile),
             shutdown: shutdown.clone(),
         });
@@ -205,5 +225,34 @@ mod tests {
         shutdown.trigger();
         task.await.unwrap();
         assert!(told.borrow().draining, "a hub that stops wants no agents");
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_belongs_to_its_cluster_no_more_has_the_driver_end_every_session() {
+        let (clock, _hand) = Clock::manual(Wall(0));
+        let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
+        pulse.serving(true);
+        let (driver, mut inputs) = DriverHandle::fake();
+        let (_judgements, task) = start(HealthParts {
+            clock: clock.clone(),
+            pulse: Arc::clone(&pulse),
+            driver,
+            meters: Meters::new(clock).unwrap(),
+            sessions_max: 100,
+            witness: false,
+            cluster: Arc::new(|| InCluster { lost: true, ..InCluster::default() }),
+            profile: Arc::new(watch::channel(profile()).0),
+            shutdown: Shutdown::manual(),
+        });
+        loop {
+            match inputs.recv().await.unwrap() {
+                Input::Ping(reply) => drop(reply.send(())),
+                Input::Exiled(Some(why)) => break assert!(why.contains("join again"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let ready = millrace_host::http::Health::ready(pulse.as_ref());
+        assert!(ready.unwrap_err().contains("removed from its cluster"));
+        task.abort();
     }
 }

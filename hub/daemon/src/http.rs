@@ -33,6 +33,7 @@ use axum::{Json, Router};
 use millrace_host::http::{Health, Problem};
 use millrace_host::metrics::Metrics;
 use millrace_host::{Clock, Shutdown};
+use millrace_hub_engine::membership::Profile;
 use millrace_link::Listener;
 use millrace_model::NodeId;
 use millrace_wire::HubEndpoint;
@@ -40,6 +41,8 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::alarms::AlarmBoard;
+use crate::cluster::record::StoreRecord;
+use crate::cluster::upkeep::Own;
 use crate::driver::DriverHandle;
 use crate::hubs::Hubs;
 use crate::meters::Meters;
@@ -84,6 +87,10 @@ pub struct ApiParts {
     pub peers: Peers,
     /// Who seems alive: a hint.
     pub roster: watch::Receiver<Arc<Roster>>,
+    /// What this hub says of itself in gossip.
+    pub profile: watch::Receiver<Profile>,
+    /// What this hub is, as only it knows: which life its store lives.
+    pub own: watch::Receiver<Own>,
     /// Who makes tokens.
     pub registrar: Arc<Registrar>,
     /// Connections that read.
@@ -131,6 +138,12 @@ impl Api {
     /// Back again, while it serves.
     pub(crate) fn upgrade(parts: &Weak<ApiParts>) -> Option<Self> {
         parts.upgrade().map(Self)
+    }
+
+    /// This hub's store as the table knows it; `None` when the table speaks of another life of it, or of none: what that one held is not here.
+    fn store(&self) -> Option<StoreRecord> {
+        let cluster = self.0.registry.cluster();
+        cluster.table().store_of(cluster.me(), self.0.own.borrow().store)
     }
 
     /// The other hubs that can be asked now, and how far they are.

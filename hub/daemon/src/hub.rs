@@ -10,6 +10,7 @@ pub mod founding;
 pub(crate) mod identity;
 mod linking;
 mod lives;
+mod place;
 mod start;
 pub mod taking_part;
 

@@ -2,6 +2,9 @@
 //!
 //! Promise: labels come from small fixed sets, never from what a peer sends.
 
+pub mod cluster;
+
+use cluster::ClusterMeters;
 use millrace_host::Clock;
 use millrace_host::metrics::{
     COUNTS, Counter, Family, Gauge, Histogram, LabelSet, Metrics, NameTaken, SECONDS,
@@ -80,6 +83,8 @@ pub struct Meters {
     pub waiting_events: Gauge,
     /// How busy the hub finds itself, in thousandths.
     pub load: Gauge,
+    /// The cluster.
+    pub cluster: ClusterMeters,
 }
 
 impl Meters {
@@ -119,6 +124,7 @@ impl Meters {
             followers: metrics.gauge("followers", "Callers that follow new records")?,
             waiting_events: metrics.gauge("waiting_events", "Events that wait for the engine")?,
             load: metrics.gauge("load_permille", "How busy this hub finds itself, in thousandths")?,
+            cluster: ClusterMeters::new(&metrics)?,
             metrics,
         })
     }

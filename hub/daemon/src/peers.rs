@@ -157,6 +157,8 @@ pub struct PeerLink {
     pub bytes_received: u64,
     /// Why my connection does not stand.
     pub problem: Option<String>,
+    /// How that hub refused this hub's certificate when it last answered; `None`: it takes it, or has not answered yet.
+    pub refused: Option<CloseCode>,
 }
 
 /// The other hubs. Cheap to clone.
@@ -331,9 +333,13 @@ impl Peers {
     /// How the roads to the other hubs are.
     #[must_use]
     pub fn links(&self) -> Vec<PeerLink> {
-        let links: Vec<_> =
-            self.0.links().iter().map(|(node, link)| (*node, link.hub(), link.state())).collect();
-        let shown = links.into_iter().map(|(node, hub, state)| {
+        let links: Vec<_> = self
+            .0
+            .links()
+            .iter()
+            .map(|(node, link)| (*node, link.hub(), link.state(), link.refused()))
+            .collect();
+        let shown = links.into_iter().map(|(node, hub, state, refused)| {
             let incoming = self.0.guests.of(&hub);
             let (mine, since, problem) = match state {
                 State::Up { connection, since } => (Some(connection), since, None),
@@ -350,6 +356,7 @@ impl Peers {
                 bytes_sent: all().map(Connection::bytes_sent).sum(),
                 bytes_received: all().map(Connection::bytes_received).sum(),
                 problem,
+                refused,
             }
         });
         shown.collect()

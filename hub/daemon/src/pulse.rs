@@ -10,13 +10,18 @@ use millrace_host::systemd::{Verdict, Watchdog};
 use crate::health::commits::Commits;
 use crate::health::draining::Draining;
 
-/// What a hub may lack and must have before it takes agents.
+/// Why a witness is never ready for agents.
+const WITNESS: &str = "this hub is a witness: it votes, and takes no agents";
+
+/// What a hub may lack and must have before it does its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
-    /// A place in the table of its cluster.
+    /// A place in the table of its cluster, as a member of it.
     Table,
     /// A life of its store that counts for something.
     Life,
+    /// A vote, and others to decide with: of a witness only. Others take readings without.
+    Vote,
 }
 
 /// What the parts of the hub say about themselves.
@@ -30,6 +35,7 @@ pub struct Pulse {
     pub draining: Draining,
     serving: AtomicBool,
     full: AtomicBool,
+    witness: AtomicBool,
     lacking: Mutex<BTreeMap<Need, String>>,
     judged: Mutex<Option<String>>,
     failed: OnceLock<String>,
@@ -45,6 +51,7 @@ impl Pulse {
             draining: Draining::default(),
             serving: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            witness: AtomicBool::new(false),
             lacking: Mutex::default(),
             judged: Mutex::default(),
             failed: OnceLock::new(),
@@ -65,6 +72,17 @@ impl Pulse {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// This hub only votes.
+    pub fn votes_only(&self) {
+        self.witness.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it only votes.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.witness.load(Ordering::Relaxed)
     }
 
     /// What is lacking, and why; `None`: it is there.
@@ -90,6 +108,28 @@ impl Pulse {
         let _ = self.failed.set(why.to_owned());
     }
 
+    /// Whether it does its work: takes readings, or votes when it is a witness.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn working(&self) -> Result<(), String> {
+        self.healthy()?;
+        if !self.serving.load(Ordering::Relaxed) {
+            return Err("the hub is starting or stopping".to_owned());
+        }
+        if let Some(why) = self.lacking().values().next() {
+            return Err(why.clone());
+        }
+        if self.draining.is_asked() {
+            return Err("the hub drains: agents go elsewhere; `millrace-hub drain --off` ends it".to_owned());
+        }
+        if self.full.load(Ordering::Relaxed) {
+            return Err("the disk budget is used up: raise store.budget or make room".to_owned());
+        }
+        let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        judged.map_or(Ok(()), Err)
+    }
+
     fn moving(&self) -> Result<(), String> {
         match self.watchdog.verdict() {
             Verdict::Feed => Ok(()),
@@ -107,21 +147,8 @@ impl Health for Pulse {
     }
 
     fn ready(&self) -> Result<(), String> {
-        self.healthy()?;
-        if !self.serving.load(Ordering::Relaxed) {
-            return Err("the hub is starting or stopping".to_owned());
-        }
-        if let Some(why) = self.lacking().values().next() {
-            return Err(why.clone());
-        }
-        if self.draining.is_asked() {
-            return Err("the hub drains: agents go elsewhere; `millrace-hub drain --off` ends it".to_owned());
-        }
-        if self.full.load(Ordering::Relaxed) {
-            return Err("the disk budget is used up: raise store.budget or make room".to_owned());
-        }
-        let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        judged.map_or(Ok(()), Err)
+        self.working()?;
+        if self.is_witness() { Err(WITNESS.to_owned()) } else { Ok(()) }
     }
 }
 
@@ -159,5 +186,17 @@ mod tests {
         assert!(pulse.healthy().unwrap_err().contains("commit") && pulse.ready().is_err());
         pulse.failed("the store is poisoned");
         assert_eq!(pulse.healthy().unwrap_err(), "the store is poisoned");
+    }
+
+    #[test]
+    fn a_witness_that_votes_works_and_is_never_ready_for_agents() {
+        let pulse = Pulse::new(Watchdog::new(Clock::manual(Wall(0)).0));
+        pulse.serving(true);
+        pulse.votes_only();
+        pulse.lacks(Need::Vote, Some("it has no vote yet".to_owned()));
+        assert!(pulse.working().unwrap_err().contains("no vote"));
+        pulse.lacks(Need::Vote, None);
+        assert_eq!(pulse.working(), Ok(()));
+        assert!(pulse.ready().unwrap_err().contains("takes no agents"));
     }
 }

@@ -25,7 +25,7 @@ use crate::raft::shelf::{SNAPSHOT, Shelf, Verified};
 use crate::raft::tail::Tail;
 
 /// File of the log.
-pub(crate) const LOG: &str = "control-log.db";
+pub const LOG: &str = "control-log.db";
 /// File of the state.
 pub(crate) const STATE: &str = "control-state.db";
 /// Snapshots that were being built or received.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use millrace_host::Exit;
 use millrace_host::config::Span;
-use millrace_host::terminal::{Align, Table, note, say, say_json, visible};
+use millrace_host::terminal::{Align, Table, count, note, say, say_json, visible};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::kv::answered;
-use super::look::{number, text};
+use super::look::{number, shown, text};
 use super::{Here, Which};
 use crate::client::encoded;
 use millrace_host::Failure;
@@ -133,6 +133,12 @@ impl Members {
         if let Some(problem) = control.get("problem").and_then(Value::as_str) {
             note(&format!("note: {problem}"));
         }
+        if is_joint(&control) {
+            note(&format!("note: {JOINT}"));
+        }
+        for problem in problems(members) {
+            note(&format!("note: {problem}"));
+        }
         if number(&answer, "moving") > 0 {
             note(&format!("note: {} of 256 partitions are moving", number(&answer, "moving")));
         }
@@ -149,6 +155,12 @@ fn complete(answer: &Value) -> bool {
             && text(member, "liveness") == "alive"
     };
     !members.is_empty() && members.iter().all(settled)
+}
+
+/// What is wrong with a hub, or with the road to it.
+fn problems(members: &[Value]) -> Vec<String> {
+    let wrong = members.iter().filter(|member| member.get("problem").is_some_and(Value::is_string));
+    wrong.map(|member| format!("{}: {}", shown(member, "name"), shown(member, "problem"))).collect()
 }
 
 fn table(members: &[Value]) -> String {
@@ -174,8 +186,8 @@ fn table(members: &[Value]) -> String {
         };
         let addresses = member.get("addresses").and_then(Value::as_array);
         let first = addresses.and_then(|all| all.first()).and_then(Value::as_str).unwrap_or_default();
-        let witness = member.get("witness") == Some(&Value::Bool(true));
-        let me = member.get("me") == Some(&Value::Bool(true));
+        let is = |member: &Value, key: &str| member.get(key) == Some(&Value::Bool(true));
+        let (witness, me) = (is(member, "witness"), is(member, "me"));
         table.row([
             format!("n{}", number(member, "node")),
             format!("{}{}", text(member, "name"), if me { " (this)" } else { "" }),
@@ -184,7 +196,7 @@ fn table(members: &[Value]) -> String {
             format!("{}{}", text(member, "role"), if witness { ", witness" } else { "" }),
             text(member, "filled").to_owned(),
             number(member, "partitions").to_string(),
-            known("liveness"),
+            format!("{}{}", known("liveness"), if is(member, "draining") { ", draining" } else { "" }),
             member
                 .get("rtt_ms")
                 .and_then(Value::as_f64)
@@ -265,6 +277,13 @@ impl Settings {
     }
 }
 
+/// What it means that a change of the voters is half done.
+const JOINT: &str = "a change of the voters is half done: until it is over, deciding needs a majority of those before it and of those after it";
+
+fn is_joint(control: &Value) -> bool {
+    control.get("joint") == Some(&Value::Bool(true))
+}
+
 /// Where this hub stands in its cluster, for `status`.
 pub(super) fn standing(status: &Value) -> String {
     let control = status.get("control").cloned().unwrap_or_default();
@@ -283,8 +302,19 @@ pub(super) fn standing(status: &Value) -> String {
         Some(problem) => format!("; {}", visible(problem)),
         None => String::new(),
     };
+    let joint = if is_joint(&control) { format!("; {JOINT}") } else { String::new() };
+    let left = if text(status, "filled") == "syncing" {
+        let replication = status.get("replication").cloned().unwrap_or_default();
+        let (synced, partitions) = (number(&replication, "synced"), number(&replication, "partitions"));
+        format!(
+            ", {synced} of {partitions} partitions, {} records lacking",
+            count(number(&replication, "lacking"))
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "cluster  n{}, {} hubs, epoch {}, {leads}; store {}{quorum}\n",
+        "cluster  n{}, {} hubs, epoch {}, {leads}; store {}{left}{quorum}{joint}\n",
         number(status, "node"),
         number(status, "hubs"),
         number(status, "epoch"),
@@ -346,5 +376,16 @@ mod tests {
         for wrong in ["hub-4", "/hub-4", "eu-3/", ""] {
             assert!(newcomer(wrong).unwrap_err().contains("REGION/NAME"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn members_show_who_drains_and_what_is_wrong_with_whom() {
+        let members = [
+            json!({"node": 1, "name": "hub-1", "liveness": "alive", "draining": true, "problem": null}),
+            json!({"node": 2, "name": "hub-2", "liveness": "down", "draining": false, "problem": "no answer"}),
+        ];
+        assert_eq!(problems(&members), ["hub-2: no answer"]);
+        let table = table(&members);
+        assert!(table.contains("alive, draining") && !table.contains("down, draining"), "{table}");
     }
 }

@@ -19,7 +19,7 @@ const ALARMS_SHOWN: usize = 5;
 
 /// Show how the hub is: sessions, records, disk, alarms.
 ///
-/// Exit code 0 when it takes readings, 75 when it does not.
+/// Exit code 0 when it takes readings, or votes when it is a witness; 75 when it does not.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  millrace-hub status\n  millrace-hub status --data ./hub --wait 10s\n  millrace-hub status --json --url http://127.0.0.1:7481"
@@ -27,7 +27,7 @@ const ALARMS_SHOWN: usize = 5;
 pub(super) struct Status {
     #[command(flatten)]
     which: Which,
-    /// Wait for at most so long until the hub takes readings.
+    /// Wait for at most so long until the hub takes readings, or votes when it is a witness.
     #[arg(long, value_name = "TIME")]
     wait: Option<Span>,
 }
@@ -41,8 +41,8 @@ impl Status {
         let deadline = Instant::now() + self.wait.map(Span::duration).unwrap_or_default();
         let status = loop {
             let answer = client.get("/v1/status").await;
-            let ready = answer.as_ref().is_ok_and(is_ready);
-            if ready || Instant::now() >= deadline {
+            let works = answer.as_ref().is_ok_and(works);
+            if works || Instant::now() >= deadline {
                 break answer?;
             }
             sleep(LOOK_AGAIN).await;
@@ -52,20 +52,21 @@ impl Status {
         } else {
             say(&page(&status, colours(std::io::IsTerminal::is_terminal(&std::io::stdout()))))?;
         }
-        Ok(if is_ready(&status) { Exit::Ok } else { Exit::Temporary })
+        Ok(if works(&status) { Exit::Ok } else { Exit::Temporary })
     }
 }
 
-fn is_ready(status: &Value) -> bool {
-    status.get("ready").and_then(Value::as_bool).unwrap_or(false)
+fn works(status: &Value) -> bool {
+    status.get("working").and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn page(status: &Value, colours: bool) -> String {
     let none = Value::Null;
     let part = |key: &str| status.get(key).unwrap_or(&none);
     let (devices, store) = (part("devices"), part("store"));
-    let state = if is_ready(status) {
-        toned("ready", Tone::Good, colours)
+    let witness = status.get("witness") == Some(&Value::Bool(true));
+    let state = if works(status) {
+        toned(if witness { "votes, as a witness" } else { "ready" }, Tone::Good, colours)
     } else {
         toned(&format!("not ready: {}", shown(status, "problem")), Tone::Bad, colours)
     };
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_page_says_what_is_wrong() {
-        let status = json!({"name": "hub-1", "region": "north", "ready": false, "problem": "the disk is full",
+        let status = json!({"name": "hub-1", "region": "north", "working": false, "problem": "the disk is full",
             "devices": {"enrolled": 3}, "sessions": 2, "store": {"used_bytes": 512, "budget_bytes": 1024, "full": true},
             "dropped": 7, "retention": {"evicting": true},
             "certificate": {"not_after": "2026-12-01T00:00:00Z", "left_s": 690_000},
@@ -142,5 +143,17 @@ mod tests {
         assert!(page.contains("0 declared lost, 7 dropped by retention\n"), "{page}");
         assert!(page.contains("not ready: the disk is full") && page.contains("3 enrolled"), "{page}");
         assert!(page.contains("make room"), "{page}");
+    }
+
+    #[test]
+    fn a_witness_that_votes_is_well_and_a_hub_that_fills_says_how_far_it_is() {
+        let status = json!({"name": "w", "working": true, "ready": false, "witness": true, "problem": null});
+        assert!(works(&status) && page(&status, false).contains("votes, as a witness"));
+        let control = json!({"role": "follower", "term": 3, "leader": 1, "joint": true});
+        let status = json!({"name": "h", "working": true, "control": control, "filled": "syncing",
+            "replication": {"partitions": 256, "synced": 17, "lacking": 40}});
+        let page = page(&status, false);
+        assert!(page.contains("store syncing, 17 of 256 partitions, 40 records lacking"), "{page}");
+        assert!(page.contains("a change of the voters is half done"), "{page}");
     }
 }

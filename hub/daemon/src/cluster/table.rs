@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use millrace_hub_engine::placement::{Placement, Site};
-use millrace_model::{HubId, NodeId};
+use millrace_model::{HubId, Incarnation, NodeId};
 use serde::de::DeserializeOwned;
 
 use super::keys::Key;
-use super::record::{ClusterRecord, EnrolledRecord, GoneRecord, HubRecord, HubState, Settings};
+use super::record::{ClusterRecord, EnrolledRecord, GoneRecord, HubRecord, HubState, Settings, StoreRecord};
 
 /// Something that was decided, and when.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -68,6 +68,12 @@ impl Table {
     #[must_use]
     pub fn hub(&self, node: NodeId) -> Option<&HubRecord> {
         self.hubs.get(&node).map(|dated| &dated.value)
+    }
+
+    /// What the table says of this very life of a hub's store; what it says of another life does not count.
+    #[must_use]
+    pub fn store_of(&self, node: NodeId, life: Option<Incarnation>) -> Option<StoreRecord> {
+        self.hub(node)?.store.filter(|store| Some(store.incarnation) == life)
     }
 
     /// All hubs.

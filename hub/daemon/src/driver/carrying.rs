@@ -156,6 +156,14 @@ impl Driver {
         }
     }
 
+    /// Sends an agent away, when nobody is to have a session here. What is acknowledged from now on stands behind the goodbye, and does
+    /// not leave any more.
+    pub(super) fn exile(&self, link: LinkId) {
+        if let Some(why) = &self.exiled {
+            self.goodbye(link, GoodbyeCode::Moved, why);
+        }
+    }
+
     fn turn_away(&mut self, journal: JournalId) {
         let links: Vec<LinkId> = self
             .lines
@@ -186,7 +194,7 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, link: LinkId, outgoing: Outgoing) {
+    fn send(&self, link: LinkId, outgoing: Outgoing) {
         let Some(line) = self.lines.get(&link) else { return };
         if line.outbox.try_send(outgoing).is_err() && line.connection.close_reason().is_none() {
             tracing::warn!(device = %line.device, link, "an agent does not read what it is sent: it is cut off");
@@ -201,7 +209,7 @@ impl Driver {
         self.goodbye(link, GoodbyeCode::Protocol, reason);
     }
 
-    fn goodbye(&mut self, link: LinkId, code: GoodbyeCode, reason: &str) {
+    fn goodbye(&self, link: LinkId, code: GoodbyeCode, reason: &str) {
         let reason: String = reason.chars().take(millrace_wire::limits::TEXT_CHARS_MAX / 4).collect();
         let goodbye = Goodbye { code, reason: reason.clone(), retry_after_ms: VIOLATION_PAUSE_MS };
         self.send(link, Outgoing::Frame(Frame::Goodbye(goodbye)));

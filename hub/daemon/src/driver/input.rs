@@ -1,6 +1,6 @@
 //! What the driver is told, and what it tells.
 
-use millrace_hub_engine::{Config, DeviceSummary, Event, LinkId, Retained};
+use millrace_hub_engine::{Config, Debt, DeviceSummary, Event, Fullness, LinkId, Retained};
 use millrace_link::{Connection, KeyHash};
 use millrace_model::store::Usage;
 use millrace_model::{DeviceId, JournalId, NodeId, RangeSet, RecordCheck, Run, Seq, SeqRange};
@@ -44,6 +44,8 @@ pub enum Input {
         /// The way to it.
         way: Way,
     },
+    /// This hub belongs to no cluster any more, and why; `None`: it does. Meanwhile nobody has a session.
+    Exiled(Option<String>),
     /// The numbers that the engine works with have changed.
     Reconfigure(Box<Config>),
     /// Answer when it is this input's turn: how far behind is the driver?
@@ -107,6 +109,10 @@ pub struct Snapshot {
     pub busy: bool,
     /// What retention has dropped, and whether it drops now.
     pub retained: Retained,
+    /// How much of what this hub should hold it knows to hold.
+    pub fullness: Fullness,
+    /// What each other hub is owed.
+    pub owed: Vec<Debt>,
 }
 
 /// Records that the engine wants for another hub.

@@ -6,8 +6,9 @@
 //! | every commit of [`SLOW_FOR`] took [`COMMIT_SLOW`] or longer | yes | no | 1,000 |
 //! | the driver is [`LAG_MAX`] behind, [`LAG_ROUNDS`] times in a row | yes | no | 1,000 |
 //! | control has stopped | yes | yes | – |
+//! | it belongs to its cluster no more | yes | yes, at once | – |
 //! | the disk budget is used up | by `Pulse` | the engine turns them away | 1,000 |
-//! | it is a witness | yes | – | – |
+//! | it is a witness | by `Pulse` | – | – |
 //!
 //! Otherwise the load is the largest of three shares: commit latency of [`COMMIT_SLOW`], lag of [`LAG_FULL`], sessions of the quota.
 //!
@@ -20,6 +21,7 @@ use std::time::Duration;
 use millrace_model::Moment;
 
 use super::commits::Seen;
+use crate::cluster::belonging::LOST;
 
 /// A commit that takes so long is stuck: a disk that is busy answers within a second or two, one that carries a long log over within
 /// four. The watchdog ends the process only after 25 s (`driver::COMMIT_DEADLINE`), so agents have moved by then, and a disk may come back.
@@ -53,10 +55,10 @@ pub struct Facts {
     pub sessions: usize,
     /// Sessions that are taken at most.
     pub sessions_max: usize,
-    /// Whether it only votes.
-    pub witness: bool,
     /// What is wrong with its part in the consensus.
     pub control: Option<String>,
+    /// Whether it belongs to its cluster no more: [`is_lost`](crate::cluster::belonging::is_lost).
+    pub lost: bool,
 }
 
 /// What follows.
@@ -66,6 +68,8 @@ pub struct Judgement {
     pub problem: Option<String>,
     /// Whether the agents that it has should go elsewhere.
     pub leave: bool,
+    /// Whether nobody may have a session here: what is acknowledged here is nowhere else, and never will be.
+    pub lost: bool,
     /// How busy it is, in thousandths.
     pub load_permille: u16,
 }
@@ -84,7 +88,7 @@ impl Judge {
     pub fn judge(&mut self, facts: &Facts) -> Judgement {
         let load_permille = load(facts);
         if let Some((problem, leave)) = self.trouble_in(facts) {
-            let judgement = Judgement { problem: Some(problem), leave, load_permille };
+            let judgement = Judgement { problem: Some(problem), leave, lost: facts.lost, load_permille };
             self.trouble = Some((judgement.clone(), facts.now));
             return judgement;
         }
@@ -94,14 +98,15 @@ impl Judge {
             return Judgement { load_permille, ..last.clone() };
         }
         self.trouble = None;
-        let witness =
-            facts.witness.then(|| "this hub is a witness: it votes and stores no readings".to_owned());
-        Judgement { problem: witness, leave: false, load_permille }
+        Judgement { load_permille, ..Judgement::default() }
     }
 
     fn trouble_in(&mut self, facts: &Facts) -> Option<(String, bool)> {
         let slow = self.slow_for(facts);
         self.lagging = if facts.lag >= LAG_MAX { self.lagging.saturating_add(1) } else { 0 };
+        if facts.lost {
+            return Some((LOST.to_owned(), true));
+        }
         if let Some(why) = &facts.control {
             return Some((format!("this hub's part in the cluster has stopped: {why}"), true));
         }
@@ -168,8 +173,8 @@ mod tests {
             full: false,
             sessions: 10,
             sessions_max: 1_000,
-            witness: false,
             control: None,
+            lost: false,
         }
     }
 
@@ -177,7 +182,7 @@ mod tests {
     fn a_hub_that_is_well_is_ready_and_says_how_busy_it_is() {
         let judgement = |facts: &Facts| Judge::default().judge(facts);
         let now = Moment(1);
-        assert_eq!(judgement(&well(now)), Judgement { problem: None, leave: false, load_permille: 10 });
+        assert_eq!(judgement(&well(now)), Judgement { load_permille: 10, ..Judgement::default() });
         assert_eq!(judgement(&Facts { sessions: 500, ..well(now) }).load_permille, 500);
         assert_eq!(judgement(&Facts { full: true, ..well(now) }).load_permille, 1_000);
         let slower = Seen { waiting: None, took: vec![Duration::from_millis(250)] };
@@ -197,7 +202,7 @@ mod tests {
         now = now + (WELL_AFTER - SECOND);
         assert!(judge.judge(&well(now)).leave, "not yet");
         now = now + SECOND;
-        assert_eq!(judge.judge(&well(now)), Judgement { problem: None, leave: false, load_permille: 10 });
+        assert_eq!(judge.judge(&well(now)), Judgement { load_permille: 10, ..Judgement::default() });
     }
 
     #[test]
@@ -232,11 +237,22 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_whose_control_has_stopped_wants_no_agents_and_a_witness_never_does() {
+    fn a_hub_whose_control_has_stopped_wants_no_agents() {
         let control = Some("the log is poisoned".to_owned());
         let judged = Judge::default().judge(&Facts { control, ..well(Moment(0)) });
-        assert!(judged.leave && judged.problem.unwrap().contains("poisoned"));
-        let judged = Judge::default().judge(&Facts { witness: true, ..well(Moment(0)) });
-        assert!(!judged.leave && judged.problem.unwrap().contains("witness"));
+        assert!(judged.leave && !judged.lost && judged.problem.unwrap().contains("poisoned"));
+    }
+
+    #[test]
+    fn a_hub_that_belongs_to_its_cluster_no_more_has_no_sessions_until_it_belongs_again() {
+        let mut judge = Judge::default();
+        let judged = judge.judge(&Facts { lost: true, ..well(Moment(0)) });
+        assert!(judged.leave && judged.lost && judged.problem.unwrap().contains("removed from its cluster"));
+        let judged = judge.judge(&well(Moment(0) + SECOND));
+        assert!(judged.lost, "one good answer is not enough");
+        assert_eq!(
+            judge.judge(&well(Moment(0) + WELL_AFTER)),
+            Judgement { load_permille: 10, ..Judgement::default() }
+        );
     }
 }

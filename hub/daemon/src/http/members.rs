@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::admin::{of_registry, undecided};
 use super::{Answer, Api};
-use crate::cluster::record::{HubRecord, HubState, Settings};
+use crate::cluster::record::{HubRecord, HubState, Settings, StoreRecord};
 use crate::cluster::{Cluster, Dated, TRIES_MAX, Table, keys};
 use crate::registry::put;
 
@@ -32,6 +32,7 @@ pub(super) fn consensus(control: &Control) -> Value {
         "leader": metrics.leader,
         "quorum": quorum.is_none(),
         "problem": quorum,
+        "joint": metrics.joint,
         "age_ms": u64::try_from(metrics.age.as_millis()).unwrap_or(u64::MAX),
         "revision": metrics.usage.revision,
         "applied": metrics.applied,
@@ -50,9 +51,10 @@ const fn role(role: Role) -> &'static str {
     }
 }
 
-/// How much of what it should a hub's store holds: `empty`, `syncing`, `full`; a witness keeps `nothing`.
-pub(super) fn filled(record: &HubRecord) -> &'static str {
-    match record.store {
+/// How much of what it should a hub's store holds: `empty`, `syncing`, `full`; a witness keeps `nothing`. `store`: as far as it is known
+/// to be the hub's present one.
+pub(super) fn filled(record: &HubRecord, store: Option<StoreRecord>) -> &'static str {
+    match store {
         _ if record.witness => "nothing",
         None => "empty",
         Some(store) if store.full => "full",
@@ -65,7 +67,12 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
     let (table, members) = (cluster.table(), cluster.control().members());
     let load = table.placement.value.load();
     let (roster, links) = (Arc::clone(&api.0.roster.borrow()), api.0.peers.links());
+    let (said, problem) = (api.0.profile.borrow().clone(), api.0.pulse.working().err());
     let shown = |record: &HubRecord| {
+        let me = record.node == cluster.me();
+        let link = links.iter().find(|link| link.node == record.node);
+        let profile = if me { Some(&said) } else { roster.profile(record.node) };
+        let store = if me { api.store() } else { record.store };
         let member = members.iter().find(|member| member.id == record.node.0);
         let role = match member {
             Some(member) if member.leads => "leader",
@@ -84,22 +91,17 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
             "role": role,
             "control": record.control,
             "store": record.store.map(|store| store.incarnation),
-            "filled": filled(record),
+            "filled": filled(record, store),
             "partitions": load.get(&record.node).copied().unwrap_or(0),
             "joined_at": rfc3339(record.joined_at),
-            "me": record.node == cluster.me(),
-            "liveness": if record.node == cluster.me() { Some("alive") } else {
-                roster.liveness(record.node).map(liveness)
-            },
-            "rtt_ms": links.iter().find(|link| link.node == record.node).and_then(|link| link.rtt).map(millis),
-            "connected": links.iter().find(|link| link.node == record.node).map(|link| link.connected),
-            "problem": links.iter().find(|link| link.node == record.node).and_then(|link| link.problem.clone()),
-            "load_permille": roster.profile(record.node).map(|profile| profile.load_permille),
-            "draining": roster.profile(record.node).map(|profile| profile.draining),
-            "software": match roster.profile(record.node) {
-                Some(profile) => Some(profile.software.clone()),
-                None => (record.node == cluster.me()).then(|| crate::SOFTWARE.to_owned()),
-            },
+            "me": me,
+            "liveness": if me { Some("alive") } else { roster.liveness(record.node).map(liveness) },
+            "rtt_ms": if me { Some(0.0) } else { link.and_then(|link| link.rtt).map(millis) },
+            "connected": if me { Some(true) } else { link.map(|link| link.connected) },
+            "problem": if me { problem.clone() } else { link.and_then(|link| link.problem.clone()) },
+            "load_permille": profile.map(|profile| profile.load_permille),
+            "draining": profile.map(|profile| profile.draining),
+            "software": profile.map(|profile| &profile.software),
         })
     };
     let shown: Vec<Value> = table.records().map(shown).collect();

@@ -1,7 +1,8 @@
 //! Owners: which hub is asked about which partitions, so that every hub can answer every query.
 //!
 //! This hub answers for what it keeps itself, when its store is full; for the rest the nearest hub is asked that keeps it. What
-//! nobody who can be reached keeps whole is answered from what is here, and named: such an answer may be incomplete.
+//! nobody who can be reached keeps whole is answered from what is here, and named: such an answer may be incomplete. A hub that has not
+//! heard yet who keeps what, or whose store is not the one that the table calls full, keeps nothing whole.
 //!
 //! Promise: pure; every partition that is asked about is somebody's, or named as missing.
 //! Absent: asking.
@@ -34,23 +35,23 @@ pub(super) fn asked(devices: Option<&[DeviceId]>) -> BTreeSet<Partition> {
 }
 
 impl Owners {
-    /// Who answers for `asked`, as `me` knows the table. `reachable` says which other hubs can be asked now, and how far they are.
+    /// Who answers for `asked`, as `me` knows the table. `whole`: whether its own store is known to be full. `reachable` says which other
+    /// hubs can be asked now, and how far they are.
     pub(super) fn of(
         asked: &BTreeSet<Partition>,
         table: &Table,
-        me: NodeId,
+        (me, whole): (NodeId, bool),
         reachable: &BTreeMap<NodeId, Duration>,
     ) -> Self {
-        let full =
-            |node: &NodeId| table.hub(*node).and_then(|record| record.store).is_some_and(|store| store.full);
+        let full = |node: &NodeId| match *node {
+            node if node == me => whole,
+            node => table.hub(node).and_then(|record| record.store).is_some_and(|store| store.full),
+        };
         let mut owners = Self::default();
         for partition in asked {
-            let Some(assignment) = table.placement.value.of(*partition) else {
-                // Nobody was told to keep anything: this hub is alone.
-                owners.here.insert(*partition);
-                continue;
-            };
-            let whole: Vec<NodeId> = assignment.replicas.iter().copied().filter(full).collect();
+            // Also a hub that is alone is told what to keep.
+            let replicas = table.placement.value.of(*partition).map(|of| of.replicas.as_slice());
+            let whole: Vec<NodeId> = replicas.unwrap_or_default().iter().copied().filter(full).collect();
             let nearest = || {
                 let far = |node: &NodeId| Some((*reachable.get(node)?, *node));
                 whole.iter().filter_map(far).min().map(|(_, node)| node)
@@ -145,7 +146,7 @@ mod tests {
     fn every_partition_is_answered_by_this_hub_or_the_nearest_that_keeps_it() {
         let table = table(&[1, 2, 3, 4]);
         let all = asked(None);
-        let owners = Owners::of(&all, &table, NodeId(1), &near(&[(2, 9), (3, 1), (4, 5)]));
+        let owners = Owners::of(&all, &table, (NodeId(1), true), &near(&[(2, 9), (3, 1), (4, 5)]));
         let elsewhere: BTreeSet<Partition> = owners.elsewhere.values().flatten().copied().collect();
         assert_eq!(owners.here.union(&elsewhere).copied().collect::<BTreeSet<_>>(), all);
         assert!(owners.here.is_disjoint(&elsewhere) && owners.missing.is_empty());
@@ -160,16 +161,35 @@ mod tests {
 
     #[test]
     fn what_nobody_keeps_whole_is_answered_from_here_and_named() {
-        let owners = Owners::of(&asked(None), &table(&[1]), NodeId(1), &near(&[(2, 1), (3, 1), (4, 1)]));
+        let owners =
+            Owners::of(&asked(None), &table(&[1]), (NodeId(1), true), &near(&[(2, 1), (3, 1), (4, 1)]));
         assert!(owners.elsewhere.is_empty() && owners.here.len() == PARTITIONS);
         assert!(!owners.missing.is_empty() && owners.missing.len() < PARTITIONS);
-        let alone = Owners::of(&asked(None), &Table::default(), NodeId(1), &BTreeMap::new());
-        assert_eq!((alone.here.len(), alone.missing.len()), (PARTITIONS, 0));
-        let mut owners =
-            Owners::of(&asked(None), &table(&[1, 2, 3, 4]), NodeId(1), &near(&[(2, 1), (3, 1), (4, 1)]));
+        let mut owners = Owners::of(
+            &asked(None),
+            &table(&[1, 2, 3, 4]),
+            (NodeId(1), true),
+            &near(&[(2, 1), (3, 1), (4, 1)]),
+        );
         let lost = owners.elsewhere[&NodeId(3)].clone();
         owners.failed(NodeId(3));
         assert_eq!(owners.missing, lost);
+    }
+
+    #[test]
+    fn a_hub_that_knows_of_no_placement_or_lost_its_store_answers_for_nothing() {
+        let new = Owners::of(&asked(None), &Table::default(), (NodeId(5), false), &BTreeMap::new());
+        assert_eq!((new.here.len(), new.missing.len()), (PARTITIONS, PARTITIONS));
+        let all = table(&[1, 2, 3, 4]);
+        let cut_off = Owners::of(&asked(None), &all, (NodeId(1), false), &BTreeMap::new());
+        assert_eq!(
+            cut_off.missing.len(),
+            PARTITIONS,
+            "the table calls a store full that is not here any more"
+        );
+        let others = near(&[(2, 1), (3, 1), (4, 1)]);
+        let lost = Owners::of(&asked(None), &all, (NodeId(1), false), &others);
+        assert!(lost.here.is_empty() && lost.missing.is_empty(), "others are asked");
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub(super) async fn page(
     let query = parameters::query(&pairs, &api.0.registry, api.0.clock.wall())?;
     let begun = api.0.clock.moment();
     let cluster = api.0.registry.cluster();
-    let mut owners =
-        Owners::of(&asked(query.devices.as_deref()), &cluster.table(), cluster.me(), &api.reachable());
+    let me = (cluster.me(), api.store().is_some_and(|store| store.full));
+    let mut owners = Owners::of(&asked(query.devices.as_deref()), &cluster.table(), me, &api.reachable());
     if here_only {
         // What others keep is left out on purpose.
         owners = Owners::default();
@@ -85,6 +85,9 @@ pub(crate) async fn for_peer(api: &Api, body: &[u8]) -> Result<Bytes, String> {
     }
     let question: Question = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let partitions = from_text(&question.partitions).ok_or("the partitions cannot be read")?;
+    if !api.store().is_some_and(|store| store.full) {
+        return Err("the store of this hub is not full".to_owned());
+    }
     let query = parameters::query(&question.pairs, &api.0.registry, api.0.clock.wall());
     let query = query.map_err(|problem| problem.to_string())?;
     let order = query.order;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Answer, Api, ApiParts, members, stopping};
 
 pub(super) async fn show(State(api): State<Api>) -> Answer {
+    let store = api.store();
     let api = &api.0;
     let now = api.driver.snapshot().await.ok_or_else(stopping)?;
     let (enrolled, revoked) = api.registry.counts();
@@ -20,6 +21,17 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
     let sum = |of: fn(&millrace_hub_engine::DeviceSummary) -> u64| -> u64 {
         now.devices.iter().map(of).fold(0, u64::saturating_add)
     };
+    let retention = json!({
+        "aged": now.retained.aged,
+        "evicted": now.retained.evicted,
+        "evicting": now.retained.evicting,
+    });
+    let replication = json!({
+        "partitions": now.fullness.partitions,
+        "synced": now.fullness.synced,
+        "lacking": now.fullness.lacking,
+        "owed": now.owed.iter().map(|debt| debt.records).fold(0, u64::saturating_add),
+    });
     Ok(Json(json!({
         "hub": api.endpoint.hub,
         "name": api.endpoint.name,
@@ -28,7 +40,8 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "node": cluster.me(),
         "epoch": cluster.epoch(),
         "hubs": table.hubs.len(),
-        "filled": table.hub(cluster.me()).map_or("empty", members::filled),
+        "filled": table.hub(cluster.me()).map_or("empty", |record| members::filled(record, store)),
+        "replication": replication,
         "control": members::consensus(cluster.control()),
         "software": crate::SOFTWARE,
         "time": rfc3339(api.clock.wall()),
@@ -37,8 +50,10 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "http": api.http.to_string(),
         "healthy": api.pulse.healthy().is_ok(),
         "ready": api.pulse.ready().is_ok(),
+        "working": api.pulse.working().is_ok(),
+        "witness": api.pulse.is_witness(),
         "draining": api.pulse.draining.is_on(),
-        "problem": api.pulse.ready().err(),
+        "problem": api.pulse.working().err(),
         "sessions": now.sessions,
         "devices": {
             "enrolled": enrolled - revoked,
@@ -50,11 +65,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "rejected": sum(|device| device.rejected),
         "missing": sum(|device| device.missing),
         "dropped": sum(|device| device.dropped),
-        "retention": {
-            "aged": now.retained.aged,
-            "evicted": now.retained.evicted,
-            "evicting": now.retained.evicting,
-        },
+        "retention": retention,
         "store": {
             "used_bytes": now.usage.used_bytes,
             "written_bytes": now.usage.written_bytes,

@@ -11,18 +11,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_host::{Clock, Failure, Shutdown, entropy};
-use millrace_hub_control::Role;
 use millrace_hub_engine::Synced;
 use millrace_hub_engine::membership::{Fullness, Liveness, Peer, Preset as GossipPreset, Profile};
 use millrace_journal::WriterHandle;
 use millrace_link::Road;
-use millrace_model::{HubId, Incarnation};
+use millrace_model::{HubId, Incarnation, NodeId};
 use millrace_wire::HubEndpoint;
 use tokio::sync::{mpsc, watch};
 
 use super::answering::Answering;
 use super::crew::Crew;
 use super::lives::Lives;
+use super::place::{in_cluster, note_place};
 use crate::cluster::record::{HubRecord, HubState};
 use crate::cluster::upkeep::{self, Own, Reported};
 use crate::cluster::{Cluster, Table, placed, steward};
@@ -105,9 +105,11 @@ pub(super) const fn road(preset: Preset) -> Road {
 pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     let LinkingParts { cluster, peers, driver, clock, shutdown, .. } = &parts;
     let meters = GossipMeters::new(&parts.meters.metrics).map_err(|error| Failure::internal(&error))?;
+    peers.meter(&parts.meters.metrics).map_err(|error| Failure::internal(&error))?;
     let store = parts.own.store;
     let seed = entropy::seed_u64().map_err(|error| Failure::internal(&error))?;
-    let profile = Arc::new(watch::Sender::new(profile(&parts.endpoint, &cluster.table(), cluster)));
+    let profile =
+        Arc::new(watch::Sender::new(profile(&parts.endpoint, &cluster.table(), cluster.me(), store)));
     let life = u64::try_from(clock.wall().0).unwrap_or(1);
     let gossip = gossip::start(GossipParts {
         clock: clock.clone(),
@@ -147,18 +149,22 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
             }
         });
     }
+    if parts.witness {
+        parts.pulse.votes_only();
+        parts.pulse.lacks(Need::Vote, Some("this hub is a witness, and has just started".to_owned()));
+    }
     note_place(&parts.pulse, cluster, &cluster.table());
     crew.begin("expecting other hubs", expect(cluster.clone(), peers.clone(), parts.roads.clone(), halt()));
     crew.begin("upkeep", upkeep::run(cluster.clone(), own.subscribe(), reported.clone(), places, halt()));
     crew.begin("steward", steward::run(cluster.clone(), clock.clone(), halt()));
-    let described = describe(Arc::clone(&profile), cluster.clone(), parts.endpoint.clone(), halt());
+    let described =
+        describe(Arc::clone(&profile), own.subscribe(), cluster.clone(), parts.endpoint.clone(), halt());
     crew.begin("describing this hub", described);
     let told = (parts.hubs.clone(), Arc::clone(&parts.pulse));
     crew.begin(
         "listing the hubs",
         list(told, cluster.clone(), gossip.roster.clone(), profile.subscribe(), halt()),
     );
-    let control = cluster.control().clone();
     let (_, judging) = health::start(HealthParts {
         clock: clock.clone(),
         pulse: Arc::clone(&parts.pulse),
@@ -166,9 +172,16 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
         meters: parts.meters.clone(),
         sessions_max: parts.sessions_max,
         witness: parts.witness,
-        control: Arc::new(move || match control.metrics().role {
-            Role::Stopped => Some("it has stopped taking part in the cluster's decisions".to_owned()),
-            _ => None,
+        cluster: Arc::new({
+            let (cluster, peers, own) = (cluster.clone(), peers.clone(), own.subscribe());
+            let meters = parts.meters.cluster.clone();
+            move || {
+                let now = in_cluster(&cluster, &peers);
+                let (table, life) = (cluster.table(), own.borrow().store);
+                let full = table.store_of(cluster.me(), life).is_some_and(|store| store.full);
+                meters.stand(cluster.control(), &table, now.lost, full);
+                now
+            }
         }),
         profile: Arc::clone(&profile),
         shutdown: halt(),
@@ -182,13 +195,6 @@ pub(super) fn link(parts: LinkingParts) -> Result<Linked, Failure> {
     let lives = Lives { pulse: parts.pulse, own: own.clone(), writer: parts.writer, seed };
     crew.attempt("the store's life", lives.hear(parts.from_driver, reported, parts.shutdown));
     Ok(Linked { own, profile, roster: gossip.roster, gossip: goodbye, crew })
-}
-
-/// Says whether this hub is in the table of its cluster. Before, it knows of no device, and every one would be refused.
-fn note_place(pulse: &Pulse, cluster: &Cluster, table: &Table) {
-    let why = "this hub is not in the table of its cluster yet: the others take it in when a majority of them is reached \
-               from here; `millrace-hub members` at one of them shows how far it is";
-    pulse.lacks(Need::Table, table.hub(cluster.me()).is_none().then(|| why.to_owned()));
 }
 
 /// Has the peers be connected with the hubs of the table.
@@ -261,12 +267,12 @@ fn listed_as(record: &HubRecord) -> Listed {
     }
 }
 
-/// What this hub says of itself in gossip, as far as the table knows it.
-fn profile(endpoint: &HubEndpoint, table: &Table, cluster: &Cluster) -> Profile {
-    let fullness = match table.hub(cluster.me()) {
-        Some(record) if record.witness => Fullness::Witness,
-        Some(HubRecord { store: Some(store), .. }) if store.full => Fullness::Full,
-        Some(HubRecord { store: Some(_), .. }) => Fullness::Syncing,
+/// What this hub says of itself in gossip, as far as the table knows it: `life` of its store, and no other.
+fn profile(endpoint: &HubEndpoint, table: &Table, me: NodeId, life: Option<Incarnation>) -> Profile {
+    let fullness = match (table.hub(me), table.store_of(me, life)) {
+        (Some(record), _) if record.witness => Fullness::Witness,
+        (_, Some(store)) if store.full => Fullness::Full,
+        (_, Some(_)) => Fullness::Syncing,
         _ => Fullness::Empty,
     };
     let profile = Profile {
@@ -285,6 +291,7 @@ fn profile(endpoint: &HubEndpoint, table: &Table, cluster: &Cluster) -> Profile 
 /// Keeps the profile true: how full the store is. How busy the hub is and whether it drains is [`health`]'s to say.
 async fn describe(
     said: Arc<watch::Sender<Profile>>,
+    mut own: watch::Receiver<Own>,
     cluster: Cluster,
     endpoint: HubEndpoint,
     shutdown: Shutdown,
@@ -292,15 +299,18 @@ async fn describe(
     let mut tables = cluster.tables();
     loop {
         let table = Arc::clone(&tables.borrow_and_update());
+        let life = own.borrow_and_update().store;
         said.send_if_modified(|said| {
             let (load_permille, draining) = (said.load_permille, said.draining);
-            let now = Profile { load_permille, draining, ..profile(&endpoint, &table, &cluster) };
+            let now = Profile { load_permille, draining, ..profile(&endpoint, &table, cluster.me(), life) };
             let changed = *said != now;
             *said = now;
             changed
         });
         tokio::select! {
             changed = tables.changed() => if changed.is_err() { return },
+            // The sender lives as long as the hub.
+            _ = own.changed() => {}
             () = shutdown.triggered() => return,
         }
     }

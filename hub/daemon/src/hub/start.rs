@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use millrace_host::systemd::{self, Watchdog};
 use millrace_host::{Clock, Failure, Shutdown};
+use millrace_hub_control::LOG_FILE;
 use millrace_hub_engine::Event;
 use millrace_journal::Writer;
 use tokio::sync::{Semaphore, watch};
@@ -21,6 +22,7 @@ use crate::cluster::upkeep::Own;
 use crate::config::{Config, Preset};
 use crate::driver::input::Input;
 use crate::driver::{Driver, DriverHandle, Parts};
+use crate::health::footing::Footing;
 use crate::http::{Api, ApiParts, WATCHERS_MAX};
 use crate::hubs::Hubs;
 use crate::meters::Meters;
@@ -66,6 +68,8 @@ impl Hub {
             now: clock.wall(),
         };
         let registry = seat::take(taking, opened.sightings).await?;
+        let footing = Footing::of([config.places.journal(), config.places.control().join(LOG_FILE)]);
+        let footing = footing.map_err(|error| Failure::io("what was opened is not there", &error))?;
         let (registrar, cluster) = (Arc::clone(&registry), registry.cluster().clone());
         let ca_pem = opened.identity.ca_pem().to_owned();
         let registrar = Registrar::new(registrar, &ca_pem, opened.ca, clock.clone(), config.certificate_life);
@@ -143,6 +147,8 @@ impl Hub {
             hubs: hubs.clone(),
             peers: peers.clone(),
             roster: linked.roster,
+            profile: linked.profile.subscribe(),
+            own: linked.own.subscribe(),
             quic: doors.quic,
             http: doors.http,
             places: config.places.clone(),
@@ -174,6 +180,7 @@ impl Hub {
         let devices_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX);
         let receiving = reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()), devices_max);
         crew.begin("reception", receiving);
+        crew.attempt("the data directory", footing.watch(shutdown.clone()));
         crew.begin("the HTTP API", serve_web(web, &api, config.http_writable, &shutdown));
         crew.attempt("the admin socket", serve_socket(socket, &api, &shutdown));
         let (watchdog, ended) = (pulse.watchdog.clone(), shutdown.clone());

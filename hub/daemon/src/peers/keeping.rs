@@ -1,13 +1,14 @@
 //! A link: a connection to one hub that is dialled again for as long as it is wanted.
 //!
-//! Promise: whoever holds a [`Link`] can ask at any moment whether its connection stands, and why not. When the link is dropped or
-//! ended, its task closes the connection, sees its replication stream out, and ends.
+//! Promise: whoever holds a [`Link`] can ask at any moment whether its connection stands, and why not; and whether the other hub refuses
+//! this one's certificate, which it says only after the connection seems to stand. When the link is dropped or ended, its task closes
+//! the connection, sees its replication stream out, and ends.
 //! Absent: dialling itself (`reaching`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_link::{CloseCode, Connection};
+use millrace_link::{CloseCode, CloseReason, Connection};
 use millrace_model::{HubId, Moment, NodeId};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -49,6 +50,7 @@ pub(crate) enum State {
 pub(crate) struct Link {
     target: watch::Sender<Target>,
     state: watch::Receiver<State>,
+    refused: watch::Receiver<Option<CloseCode>>,
     places: Arc<Places>,
     nudge: Arc<Notify>,
 }
@@ -61,9 +63,12 @@ pub(crate) fn keep(inner: &Arc<Inner>, target: Target) -> Link {
     let since = inner.parts.clock.moment();
     let (aim, target) = watch::channel(target);
     let (told, state) = watch::channel(State::Down { problem: NOT_YET.to_owned(), since });
+    let (refusals, refused) = watch::channel(None);
     let nudge = Arc::<Notify>::default();
-    tokio::spawn(Keeper { inner: Arc::clone(inner), target, told, nudge: Arc::clone(&nudge) }.run());
-    Link { target: aim, state, places: Arc::new(Places::per_link()), nudge }
+    tokio::spawn(
+        Keeper { inner: Arc::clone(inner), target, told, refusals, nudge: Arc::clone(&nudge) }.run(),
+    );
+    Link { target: aim, state, refused, places: Arc::new(Places::per_link()), nudge }
 }
 
 impl Link {
@@ -73,6 +78,11 @@ impl Link {
 
     pub(crate) fn state(&self) -> State {
         self.state.borrow().clone()
+    }
+
+    /// How the other hub refused this one's certificate when it last answered.
+    pub(crate) fn refused(&self) -> Option<CloseCode> {
+        *self.refused.borrow()
     }
 
     pub(crate) fn states(&self) -> watch::Receiver<State> {
@@ -116,6 +126,7 @@ struct Keeper {
     inner: Arc<Inner>,
     target: watch::Receiver<Target>,
     told: watch::Sender<State>,
+    refusals: watch::Sender<Option<CloseCode>>,
     nudge: Arc<Notify>,
 }
 
@@ -158,7 +169,14 @@ impl Keeper {
 
     /// Sees a connection through to its end; how it ended.
     async fn hold(&mut self, connection: Connection, node: Option<NodeId>) -> String {
-        tracing::info!(node = ?node, peer = %connection.peer().role, at = %connection.remote_addr(), "connected to another hub");
+        let (peer, at) = (connection.peer().role, connection.remote_addr());
+        // A hub that refuses is asked again for ever, and says the same each time.
+        let news = self.refusals.borrow().is_none();
+        if news {
+            tracing::info!(node = ?node, %peer, %at, "connected to another hub");
+        } else {
+            tracing::debug!(node = ?node, %peer, %at, "connected to another hub");
+        }
         let since = self.inner.parts.clock.moment();
         self.told.send_replace(State::Up { connection: connection.clone(), since });
         if node.is_some() {
@@ -176,9 +194,12 @@ impl Keeper {
             }
         };
         let ended = async {
+            let steady = sleep(STEADY);
+            tokio::pin!(steady);
             loop {
                 tokio::select! {
                     reason = connection.closed() => break reason,
+                    () = &mut steady, if self.refusals.borrow().is_some() => drop(self.refusals.send_replace(None)),
                     moved = self.target.changed() => if moved.is_err() {
                         connection.close(CloseCode::Shutdown, "this connection is not wanted any more");
                     },
@@ -190,7 +211,14 @@ impl Keeper {
             self.inner.figures.connected.dec();
             self.inner.figures.lost.inc();
         }
-        tracing::info!(node = ?node, peer = %connection.peer().role, %ended, "a connection to another hub is over");
+        if refuses(&ended) {
+            self.refusals.send_replace(Some(ended.code));
+        }
+        if news {
+            tracing::info!(node = ?node, %peer, %ended, "a connection to another hub is over");
+        } else {
+            tracing::debug!(node = ?node, %peer, %ended, "a connection to another hub is over");
+        }
         ended.to_string()
     }
 
@@ -201,6 +229,11 @@ impl Keeper {
             State::Up { .. } => *state = State::Down { problem, since: now },
         });
     }
+}
+
+/// Whether the other hub ended a connection because it does not take this hub's certificate.
+fn refuses(ended: &CloseReason) -> bool {
+    ended.by_peer && matches!(ended.code, CloseCode::Revoked | CloseCode::NotAdmitted)
 }
 
 /// Hands datagrams of a connection to gossip, until it is over.

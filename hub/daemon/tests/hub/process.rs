@@ -383,3 +383,22 @@ async fn sighup_reads_quotas_and_retention_again_and_keeps_the_old_ones_when_the
     signal(&process, "HUP");
     until(2 << 20).await;
 }
+
+#[tokio::test]
+async fn a_hub_whose_data_directory_is_removed_ends_with_74() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("hub");
+    let data_text = data.to_str().unwrap();
+    answer(&["init", "--data", data_text, "--name", "h", "--region", "r", "--address", "127.0.0.1:7443"]);
+    let (mut process, _) = run(&data).await;
+    std::fs::rename(&data, dir.path().join("away")).unwrap();
+    let ended = soon(async {
+        loop {
+            match process.0.try_wait().unwrap() {
+                Some(status) => return status,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    });
+    assert_eq!(ended.await.code(), Some(74));
+}
