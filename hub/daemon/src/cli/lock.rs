@@ -173,7 +173,7 @@ impl Told {
         Ok(Self { interrupt, terminate })
     }
 
-    async fn to_end(&mut self) -> Signal {
+    async fn signal(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::INT,
             _ = self.terminate.recv() => Signal::TERM,
@@ -217,7 +217,7 @@ impl Wish<'_> {
                     held => break held,
                 },
                 why = keeping.keep() => why,
-                signal = told.to_end() => {
+                signal = told.signal() => {
                     keeping.end(self.name).await;
                     return Ok(Held::Never(signal));
                 }
@@ -226,7 +226,7 @@ impl Wish<'_> {
             note(&format!("note: waiting for {} with a new lease, the old one is over: {why}", self.name));
             keeping = tokio::select! {
                 again = self.begin_again() => again?,
-                signal = told.to_end() => return Ok(Held::Never(signal)),
+                signal = told.signal() => return Ok(Held::Never(signal)),
             };
         };
         let ended = match held {
@@ -261,13 +261,13 @@ impl Wish<'_> {
         let said = if self.json { held.to_string() } else { self.kind.held(self.name, fence) };
         let Some((program, arguments)) = self.command.split_first() else {
             if self.json {
-                say_json_line(held)?
+                say_json_line(held)?;
             } else {
-                say(&format!("{said}\n"))?
+                say(&format!("{said}\n"))?;
             }
             return tokio::select! {
                 why = keeping.keep() => Ok(Held::Lost(self.kind.lost(&why))),
-                _ = told.to_end() => Ok(Held::Told),
+                _ = told.signal() => Ok(Held::Told),
             };
         };
         note(&said);
@@ -278,7 +278,7 @@ impl Wish<'_> {
                 group.end(Signal::TERM, keeping.grace(true)).await;
                 Ok(Held::Lost(self.kind.lost(&why)))
             }
-            signal = told.to_end() => {
+            signal = told.signal() => {
                 let ended = group.end(signal, keeping.grace(false)).await;
                 Ok(ended.map_or(Held::Never(signal), Held::Ran))
             }
