@@ -7,7 +7,7 @@
 //! | [`reading`], [`backlog`] | what is measured with: readings, and a journal that is full of them |
 //! | [`sensor`], [`pulse`], [`listener`], [`sink`], [`mosquitto`] | MQTT clients and brokers that are as light as can be |
 //! | [`pipe`] | `cat` through TLS into `dd` |
-//! | [`memory`], [`series`] | what a process takes, and medians |
+//! | [`memory`], [`processor`], [`series`] | what a process takes, and medians |
 //! | [`row`], [`report`] | a line of the table, the table and its JSON |
 //!
 //! Promise: a figure that misses its aim is printed like one that reaches it.
@@ -28,6 +28,7 @@ mod live;
 mod memory;
 mod mosquitto;
 mod pipe;
+mod processor;
 mod pulse;
 mod reading;
 mod report;

@@ -177,9 +177,10 @@ const fn verdict(why: EnrolmentRefusal) -> (Exit, &'static str) {
             Exit::Permission,
             "make a token for this device with `millrace-hub token create`, and see `--name` here",
         ),
-        EnrolmentRefusal::Unavailable => {
-            (Exit::Temporary, "the token is still good: try again in a minute, and look at the hub's disk")
-        }
+        EnrolmentRefusal::Unavailable => (
+            Exit::Temporary,
+            "the token is still good: try again in a minute; if it stays so, look at the hub's log and at `millrace-hub members`",
+        ),
         _ => (Exit::Permission, "the hub may be newer than this agent; its own log says more"),
     }
 }
