@@ -5,15 +5,17 @@
 //! makes others, or more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millrace_demo::kv::{Kv, KvError};
 use millrace_demo::nemesis::{Fault, Nemesis, begin, mend};
 use millrace_demo::observer::{Load, observe, read_all};
 use millrace_demo::patience::{Look, until};
+use millrace_demo::process::run;
 use millrace_demo::{Cluster, ClusterOptions, Hub, Plant};
 use millrace_sim::linear::{Act, History};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 const RUNS: u64 = 20;
 /// How long clients work in a run.
@@ -59,6 +61,12 @@ async fn a_leader_that_was_halted_for_half_a_minute_says_nothing_that_is_not_so(
     let leader = cluster.leader().await.unwrap();
     let load = load(&cluster, 0, Duration::from_secs(34));
     let watching = tokio::spawn(observe(load.clone()));
+    let book = plant.directory().join("race");
+    let racing: Vec<_> = cluster
+        .hubs
+        .iter()
+        .map(|hub| tokio::spawn(race(plant.programs().hub.clone(), hub.data().to_owned(), book.clone())))
+        .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let halt = Fault::Halt(leader);
     begin(&mut cluster, &halt).await.unwrap();
@@ -69,6 +77,44 @@ async fn a_leader_that_was_halted_for_half_a_minute_says_nothing_that_is_not_so(
     let verdict = history.judge();
     println!("{verdict}");
     assert!(verdict.is_linearizable(), "{verdict}");
+    assert!(verdict.acknowledged > 500, "the others went on without it: {verdict}");
+    let next = cluster.leader().await.unwrap();
+    assert_ne!(next, leader, "another one leads since");
+    for racer in racing {
+        racer.await.unwrap();
+    }
+    held_by_one_at_a_time(&std::fs::read_to_string(&book).unwrap());
+}
+
+/// Takes a lock again and again at one hub, and writes into `book` when its command begins and ends.
+async fn race(program: PathBuf, data: PathBuf, book: PathBuf) {
+    let end = Instant::now() + Duration::from_secs(33);
+    let script = format!(
+        "echo \"$MILLRACE_FENCE begins\" >> {book}; sleep 0.2; echo \"$MILLRACE_FENCE ends\" >> {book}",
+        book = book.display()
+    );
+    let data = data.to_str().unwrap();
+    let words = ["lock", "race", "--ttl", "3s", "--data", data, "--", "sh", "-c", &script];
+    while Instant::now() < end {
+        // A hub that is halted answers nobody, and whoever asks it gets no lock.
+        let _ = timeout(Duration::from_secs(10), run(&program, &words, "millrace-hub lock")).await;
+    }
+}
+
+/// Fences only rise, and nobody works with one after a higher one was given.
+fn held_by_one_at_a_time(book: &str) {
+    let mut newest = 0_u64;
+    for line in book.lines() {
+        let (fence, what) = line.split_once(' ').unwrap();
+        let fence: u64 = fence.parse().unwrap();
+        match what {
+            "begins" => assert!(fence > newest, "{fence} after {newest}:\n{book}"),
+            _ => assert_eq!(fence, newest, "{fence} still worked when {newest} had begun:\n{book}"),
+        }
+        newest = fence;
+    }
+    let count = book.lines().filter(|line| line.ends_with("begins")).count();
+    assert!(count > 30, "too few to be a race:\n{book}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
