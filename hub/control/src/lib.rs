@@ -29,6 +29,7 @@ pub use control::{
 };
 pub use dump::{Dump, DumpError};
 pub use locks::{Holder, Lock};
+pub use raft::envelope::sender;
 pub use raft::member::{Member, NodeId};
 pub use raft::opening::{LOG as LOG_FILE, OpenError};
 pub use raft::transport::{Call, MESSAGE_BYTES_MAX, Transport, TransportError};

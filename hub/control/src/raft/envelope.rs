@@ -141,6 +141,12 @@ impl Request {
     }
 }
 
+/// Whom a message says it is from; `None` when it cannot be read, which whoever is asked to serve it says.
+#[must_use]
+pub fn sender(message: &Bytes) -> Option<NodeId> {
+    Request::decode(message.clone()).ok().map(|request| request.from)
+}
+
 fn versioned(bytes: Bytes) -> Result<Decoder, CodecError> {
     let mut from = Decoder::new(bytes);
     match from.byte("version")? {
@@ -227,6 +233,7 @@ mod tests {
                 body: "body".into(),
             };
             assert_eq!(Request::decode(request.encode()).unwrap(), request);
+            assert_eq!(sender(&request.encode()), Some(1));
         }
         assert!(Request::decode(Bytes::from_static(&[2, 0])).is_err());
     }
