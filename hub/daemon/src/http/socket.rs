@@ -61,13 +61,8 @@ async fn refuse(mut stream: UnixStream) -> io::Result<()> {
     let mut asked = vec![0; ASKED_BYTES];
     let _ = stream.read(&mut asked).await?;
     let message = "too many connections to the hub's admin socket";
-    let body = Problem::unavailable(message, "close some, or try again in a moment").body();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         connection: close\r\nretry-after: 1\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
+    let problem = Problem::unavailable(message, "close some, or try again in a moment");
+    stream.write_all(problem.farewell().as_bytes()).await?;
     stream.shutdown().await
 }
 

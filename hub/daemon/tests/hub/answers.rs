@@ -103,22 +103,17 @@ async fn only_a_stopped_hub_is_forced_and_a_restored_one_has_the_name_that_it_wa
     refused(&["backup", "--check", text(&nowhere)], 65, &["`millrace-hub backup --check`"]);
 }
 
+/// A token that lets a hub of this name join at the hub in `data`, which is reached at `address`.
+fn hub_token(data: &Path, name: &str, address: &str) -> String {
+    answer(&["token", "create", "--hub", "--data", text(data), "--name", name, "--address", address])
+}
+
 #[tokio::test]
 async fn a_hub_joins_at_an_address_of_its_own() {
     let (dir, data) = founded();
     let (_hub, runtime) = run(&data).await;
     let reached = runtime.quic.to_string();
-    let token = answer(&[
-        "token",
-        "create",
-        "--hub",
-        "--data",
-        text(&data),
-        "--name",
-        "hub-b",
-        "--address",
-        &reached,
-    ]);
+    let token = hub_token(&data, "hub-b", &reached);
     let second = dir.path().join("hub-b");
     let join = ["join", "--data", text(&second), "--region", "s", "--token", token.trim(), "--address"];
     let at = |address| [&join[..], &[address]].concat();
@@ -131,17 +126,7 @@ async fn a_hub_joins_at_an_address_of_its_own() {
 #[tokio::test]
 async fn a_join_that_waits_says_so() {
     let (dir, data) = founded();
-    let token = answer(&[
-        "token",
-        "create",
-        "--hub",
-        "--data",
-        text(&data),
-        "--name",
-        "b",
-        "--address",
-        "127.0.0.1:9",
-    ]);
+    let token = hub_token(&data, "b", "127.0.0.1:9");
     let joining = Command::new(PROGRAM)
         .args(["join", "--region", "s", "--address", "127.0.0.1:7444", "--token", token.trim(), "--data"])
         .arg(dir.path().join("hub-b"))

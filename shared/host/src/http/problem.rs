@@ -82,6 +82,18 @@ impl Problem {
         })
         .to_string()
     }
+
+    /// The whole answer of HTTP/1.1 for a connection that is not served and closed after it.
+    #[must_use]
+    pub fn farewell(&self) -> String {
+        let body = self.body();
+        format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
+             retry-after: 1\r\n\r\n{body}",
+            self.status,
+            body.len()
+        )
+    }
 }
 
 /// What is wrong and what to do about it, on one line.

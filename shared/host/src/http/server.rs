@@ -119,13 +119,7 @@ async fn converse(stream: TcpStream, routes: Router, limits: HttpLimits, shutdow
 
 /// Tells a caller beyond the limit so, without waiting: what does not fit the empty send buffer is lost.
 fn turn_away(stream: &TcpStream) {
-    let body = Problem::busy().body();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         connection: close\r\nretry-after: 1\r\n\r\n{body}",
-        body.len()
-    );
-    let _ = stream.try_write(answer.as_bytes());
+    let _ = stream.try_write(Problem::busy().farewell().as_bytes());
 }
 
 fn limited(routes: Router, limits: HttpLimits, local: bool) -> Router {

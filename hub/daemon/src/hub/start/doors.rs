@@ -25,6 +25,7 @@ pub(super) const OVER_QUOTA_MAX: usize = 256;
 const BESIDE_DEVICES_MAX: usize = 2 * millrace_link::limits::HANDSHAKES_MAX + 8 * 64;
 /// Connections to the HTTP API. One more gets `503 busy`.
 const WEB_CONNECTIONS_MAX: usize = 256;
+
 /// Everything that others come in by.
 pub(super) struct Doors {
     pub(super) listener: Arc<Listener>,
