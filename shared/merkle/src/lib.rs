@@ -1,0 +1,28 @@
+//! The digest of journals: what two holders compare to find out what differs, without sending what does not.
+//!
+//! ```text
+//!  root of all that two hubs share
+//!    └ 256 partitions ─ buckets ─ journals          sums: the order in which things came does not matter
+//!        └ one journal: 16-ary tree ─ segments      hashes, by ordinal
+//!                       and the sum of its tail rows
+//! ```
+//!
+//! A digest speaks of everything that its holder has *or had and let go*: trimming at the floor changes nothing in it, so holders that
+//! keep their records for different times still have equal roots. What damage takes leaves it.
+//!
+//! Promise: pure. Absent: disks (`millrace-journal` keeps the nodes), roads (`millrace-wire`), and what is done about a difference (the
+//! engines).
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`hash`] | the hash of a node |
+//! | [`node`] | an inner node: its sixteen children |
+//! | [`tree`] | the tree of one journal: how a change moves up to the root |
+
+pub mod hash;
+pub mod node;
+pub mod tree;
+
+pub use hash::NodeHash;
+pub use node::{ARITY, Node, NodeId};
+pub use tree::{Changes, Nodes, Root, Update};
