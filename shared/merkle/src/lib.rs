@@ -15,14 +15,18 @@
 //!
 //! | room | what stands there |
 //! |---|---|
-//! | [`hash`] | the hash of a node |
 //! | [`node`] | an inner node: its sixteen children |
 //! | [`tree`] | the tree of one journal: how a change moves up to the root |
+//! | [`partitions`] | a set of partitions |
+//! | [`question`] | what holders ask each other, and the limits of the answers |
 
-pub mod hash;
+mod hash;
 pub mod node;
+pub mod partitions;
+pub mod question;
 pub mod tree;
 
-pub use hash::NodeHash;
-pub use node::{ARITY, Node, NodeId};
-pub use tree::{Changes, Nodes, Root, Update};
+pub use node::{ARITY, LEVELS_MAX, Node, Place};
+pub use partitions::PartitionSet;
+pub use question::{About, Answer, Outline, Question, Slots, Told};
+pub use tree::{Changes, Nodes, Update};

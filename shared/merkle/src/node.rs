@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::hash::{HASH_BYTES, NodeHash};
+use millrace_model::NodeHash;
+use millrace_model::digest::HASH_BYTES;
+
+use crate::hash;
 
 /// Children of one node. With 16, a journal of a hundred million records is five levels deep, and a node fits into 258 bytes.
 pub const ARITY: usize = 16;
@@ -15,14 +18,14 @@ pub const LEVELS_MAX: u8 = 16;
 
 /// Where a node stands: a leaf is at level 0, under its segment's ordinal; a node at level `l` spans 16ˡ ordinals.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId {
+pub struct Place {
     /// Levels above the leaves.
     pub level: u8,
     /// Which one of its level, from 0.
     pub index: u64,
 }
 
-impl NodeId {
+impl Place {
     /// The leaf of the segment with this ordinal.
     #[must_use]
     pub const fn leaf(ordinal: u64) -> Self {
@@ -68,7 +71,7 @@ impl NodeId {
     }
 }
 
-impl fmt::Debug for NodeId {
+impl fmt::Debug for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.level, self.index)
     }
@@ -106,7 +109,7 @@ impl Node {
         match (children.next(), children.next()) {
             (None, _) => None,
             (Some((_, only)), None) => Some(only),
-            _ => Some(NodeHash::over(self.children())),
+            _ => Some(hash::over(self.children())),
         }
     }
 

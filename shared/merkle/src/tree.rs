@@ -8,8 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::hash::NodeHash;
-use crate::node::{LEVELS_MAX, Node, NodeId};
+use millrace_model::NodeHash;
+use millrace_model::digest::Root;
+
+use crate::node::{LEVELS_MAX, Node, Place};
 
 /// Where the nodes of a tree are kept.
 pub trait Nodes {
@@ -20,35 +22,25 @@ pub trait Nodes {
     ///
     /// # Errors
     /// When it cannot be read.
-    fn node(&mut self, at: NodeId) -> Result<Node, Self::Error>;
+    fn node(&mut self, at: Place) -> Result<Node, Self::Error>;
 }
 
-/// The top of a tree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Root {
-    /// Levels above the leaves; 0: nothing was ever in it.
-    pub level: u8,
-    /// The hash over all leaves; `None`: there are none.
-    pub hash: Option<NodeHash>,
-}
-
-impl Root {
-    const fn id(self) -> NodeId {
-        NodeId { level: self.level, index: 0 }
-    }
+/// Where the top of a tree stands.
+const fn top_of(root: Root) -> Place {
+    Place { level: root.level, index: 0 }
 }
 
 /// Changes of a tree that have not moved up to the root yet.
 #[derive(Debug, Default)]
 pub struct Update {
-    changed: BTreeMap<NodeId, Node>,
+    changed: BTreeMap<Place, Node>,
 }
 
 /// What an update leads to: nodes to be written, those without children to be deleted, and the new root.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Inner nodes as they are now.
-    pub nodes: Vec<(NodeId, Node)>,
+    pub nodes: Vec<(Place, Node)>,
     /// The top.
     pub root: Root,
 }
@@ -70,7 +62,7 @@ impl Update {
         ordinal: u64,
         hash: Option<NodeHash>,
     ) -> Result<(), N::Error> {
-        self.set_node(nodes, NodeId::leaf(ordinal), hash)
+        self.set_node(nodes, Place::leaf(ordinal), hash)
     }
 
     /// Gives a leaf or a whole subtree, whose own nodes are not kept here, a hash.
@@ -80,7 +72,7 @@ impl Update {
     pub fn set_node<N: Nodes>(
         &mut self,
         nodes: &mut N,
-        at: NodeId,
+        at: Place,
         hash: Option<NodeHash>,
     ) -> Result<(), N::Error> {
         let slot = at.slot();
@@ -89,7 +81,7 @@ impl Update {
         Ok(())
     }
 
-    fn load<N: Nodes>(&mut self, nodes: &mut N, at: NodeId) -> Result<&mut Node, N::Error> {
+    fn load<N: Nodes>(&mut self, nodes: &mut N, at: Place) -> Result<&mut Node, N::Error> {
         use std::collections::btree_map::Entry;
         match self.changed.entry(at) {
             Entry::Occupied(known) => Ok(known.into_mut()),
@@ -105,13 +97,13 @@ impl Update {
         let top = self.changed.keys().map(|at| level_over(*at)).fold(root.level, u8::max);
         if top > root.level && root.level > 0 {
             // What was the whole tree is the first child of what stands above it now. When it is trimmed, its hash is all there is of it.
-            if !self.changed.contains_key(&root.id()) {
-                self.set_node(nodes, root.id(), root.hash)?;
+            if !self.changed.contains_key(&top_of(root)) {
+                self.set_node(nodes, top_of(root), root.hash)?;
             }
         }
         for level in 1..top {
-            let of_level = NodeId { level, index: 0 }..=NodeId { level, index: u64::MAX };
-            let hashes: Vec<(NodeId, Option<NodeHash>)> =
+            let of_level = Place { level, index: 0 }..=Place { level, index: u64::MAX };
+            let hashes: Vec<(Place, Option<NodeHash>)> =
                 self.changed.range(of_level).map(|(at, node)| (*at, node.hash())).collect();
             for (at, hash) in hashes {
                 self.set_node(nodes, at, hash)?;
@@ -119,14 +111,14 @@ impl Update {
         }
         let root = Root {
             level: top,
-            hash: self.changed.get(&NodeId { level: top, index: 0 }).map_or(root.hash, Node::hash),
+            hash: self.changed.get(&Place { level: top, index: 0 }).map_or(root.hash, Node::hash),
         };
         Ok(Changes { nodes: self.changed.into_iter().collect(), root })
     }
 }
 
 /// The level at which one node spans everything from ordinal 0 to the end of what `at` spans.
-fn level_over(at: NodeId) -> u8 {
+fn level_over(at: Place) -> u8 {
     let mut over = at;
     while over.index > 0 && over.level < LEVELS_MAX {
         over = over.parent();
@@ -142,14 +134,14 @@ mod tests {
     /// Nodes in memory, and the root over them.
     #[derive(Debug, Default)]
     struct Memory {
-        nodes: BTreeMap<NodeId, Node>,
+        nodes: BTreeMap<Place, Node>,
         root: Root,
     }
 
-    impl Nodes for BTreeMap<NodeId, Node> {
+    impl Nodes for BTreeMap<Place, Node> {
         type Error = std::convert::Infallible;
 
-        fn node(&mut self, at: NodeId) -> Result<Node, Self::Error> {
+        fn node(&mut self, at: Place) -> Result<Node, Self::Error> {
             Ok(self.get(&at).cloned().unwrap_or_default())
         }
     }
@@ -172,7 +164,7 @@ mod tests {
     }
 
     fn leaf(ordinal: u64) -> NodeHash {
-        NodeHash::over([(0, NodeHash(u128::from(ordinal).to_be_bytes()))].into_iter())
+        crate::hash::over([(0, NodeHash(u128::from(ordinal).to_be_bytes()))].into_iter())
     }
 
     fn all(ordinals: impl IntoIterator<Item = u64>) -> Vec<(u64, Option<NodeHash>)> {
@@ -251,7 +243,7 @@ mod tests {
         let mut adopted = Memory::default();
         adopted.set(&all(16..40));
         assert_ne!(whole.root.hash, adopted.root.hash);
-        let first = NodeId { level: 1, index: 0 };
+        let first = Place { level: 1, index: 0 };
         let mut update = Update::default();
         let hash = whole.nodes.get(&first).and_then(Node::hash);
         let Ok(()) = update.set_node(&mut adopted.nodes, first, hash);

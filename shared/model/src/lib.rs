@@ -11,6 +11,7 @@
 //! | [`record`], [`notice`] | one reading or event, and the payloads that Millrace itself writes |
 //! | [`canon`], [`block`] | their canonical bytes: one record, and a run of records |
 //! | [`hash`] | what is hashed, and how a run is bound to its place |
+//! | [`digest`] | what a holder says of one journal in a few bytes |
 //! | [`partition`] | which hubs keep which devices' readings |
 //! | [`toll`] | what it costs a device to turn to a hub |
 //! | [`ranges`], [`coverage`] | sets of sequence numbers, and what several have in common |
@@ -22,6 +23,7 @@
 pub mod block;
 pub mod canon;
 pub mod coverage;
+pub mod digest;
 pub mod hash;
 pub mod id;
 pub mod lane;
@@ -38,6 +40,7 @@ pub mod toll;
 pub mod topic;
 mod varint;
 
+pub use digest::NodeHash;
 pub use hash::{RecordCheck, SegmentHash};
 pub use id::{BootId, DeviceId, Fence, HubId, Incarnation, JournalId, Ordinal, Seq};
 pub use lane::{AckLevel, Lane};

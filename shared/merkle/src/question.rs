@@ -1,0 +1,161 @@
+//! What one holder asks another, and what it answers.
+//!
+//! The same question goes to one's own store and to the peer; whoever asks compares the two answers. So whoever answers keeps nothing between two questions.
+//!
+//! Promise: every list has a limit, here; an answer that is over it, or does not fit its question, is the peer's fault and ends the
+//! comparison.
+
+use bytes::Bytes;
+use millrace_model::digest::Summary;
+use millrace_model::{JournalId, NodeHash, Partition, RangeSet, RecordCheck, SegmentName, Seq};
+use serde::{Deserialize, Serialize};
+
+use crate::partitions::PartitionSet;
+
+/// Nodes of one question: their answer stays below 260 KiB at the full width, and below 70 KiB at [`NARROW`].
+pub const NODES_MAX: usize = 1_024;
+
+/// Bytes of children's hashes that one answer may have.
+pub const NODE_BYTES_MAX: usize = 64 << 10;
+
+/// Names of segments in one answer, 60 bytes each.
+pub const NAMES_MAX: usize = 1_024;
+
+/// Checks of tail rows in one answer, 8 bytes each.
+pub const CHECKS_MAX: usize = 4_096;
+
+/// Ranges of one answer.
+pub const SPANS_MAX: usize = 16 << 10;
+
+/// Journals of one answer, 40 bytes each.
+pub const JOURNALS_MAX: usize = 1_024;
+
+/// Journals of a partition from which on buckets are compared before they are listed.
+pub const BUCKETS_FROM: usize = 256;
+
+/// Bytes of a child's hash as they are compared at first. That two that differ look alike happens once in 2³² times; the roots then
+/// differ still, and the next look takes all bytes ([`WIDE`]).
+pub const NARROW: u8 = 4;
+
+/// All bytes of a hash.
+pub const WIDE: u8 = 16;
+
+/// A question between two hubs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Question {
+    /// The root over all journals of these partitions.
+    Root(PartitionSet),
+    /// One hash for each of these partitions.
+    Partitions(PartitionSet),
+    /// The journals of one partition: buckets when there are many and none is named, otherwise one by one.
+    Journals {
+        /// Which partition.
+        partition: Partition,
+        /// Only those of this bucket.
+        bucket: Option<u8>,
+        /// Only those behind this one: the answer before was cut off there.
+        after: Option<JournalId>,
+    },
+    /// About one journal.
+    Journal {
+        /// Which.
+        journal: JournalId,
+        /// What.
+        about: About,
+    },
+}
+
+/// A question about one journal: all that agents are asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum About {
+    /// Where it begins and ends, what is there, its digest.
+    Outline {
+        /// The first number of interest: an answer that was cut off goes on here.
+        from: Seq,
+    },
+    /// The children of these nodes.
+    Nodes {
+        /// Their level, at least 1.
+        level: u8,
+        /// Which of that level, ascending.
+        indexes: Vec<u64>,
+        /// How many levels below: 1, or 2 at level 2 and above.
+        depth: u8,
+        /// Bytes of each hash: [`NARROW`] or [`WIDE`].
+        width: u8,
+    },
+    /// The names of the segments with these ordinals.
+    Names {
+        /// Ascending.
+        ordinals: Vec<u64>,
+    },
+    /// The checks of the tail rows in these ranges.
+    Checks {
+        /// Which records.
+        ranges: RangeSet,
+    },
+}
+
+/// An answer between two hubs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// To [`Question::Root`].
+    Root(NodeHash),
+    /// To [`Question::Partitions`]: 8 bytes for each that was asked for, in order.
+    Partitions(Bytes),
+    /// To [`Question::Journals`]: 8 bytes for each of 256 buckets.
+    Buckets(Bytes),
+    /// To [`Question::Journals`]: journals in order, each with 8 bytes of its digest.
+    Journals {
+        /// At most [`JOURNALS_MAX`].
+        journals: Vec<(JournalId, u64)>,
+        /// Whether there are more behind them.
+        more: bool,
+    },
+    /// To [`Question::Journal`].
+    Journal(Told),
+}
+
+/// An answer about one journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Told {
+    /// There is no such journal here.
+    Unknown,
+    /// To [`About::Outline`].
+    Outline(Outline),
+    /// To [`About::Nodes`]: one for each node that was asked for, in order.
+    Nodes(Vec<Slots>),
+    /// To [`About::Names`]: those that are here.
+    Names(Vec<SegmentName>),
+    /// To [`About::Checks`]: of the rows that are here, in order; at most [`CHECKS_MAX`].
+    Checks(Vec<(Seq, RecordCheck)>),
+    /// It cannot be read now.
+    Unreadable,
+}
+
+/// The outline of a journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outline {
+    /// First record that is kept, or will be.
+    pub floor: Seq,
+    /// Last record ever held; 0 when there is none.
+    pub head: Seq,
+    /// Ordinal of the first segment that is kept; of the next one to be sealed when none is.
+    pub first_ordinal: u64,
+    /// The digest.
+    pub summary: Summary,
+    /// What is here, from where it was asked for: LEB128, twice for each range: its distance from the end of the one before, its length
+    /// less one. At most [`SPANS_MAX`] ranges.
+    pub present: Bytes,
+    /// Whether there are more ranges behind them.
+    pub more: bool,
+}
+
+/// The descendants of one node, so many levels below as was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Slots {
+    /// Which places are taken: one bit for each of 16 or 256, the lowest bit of the first byte is the first place.
+    pub taken: Bytes,
+    /// The beginnings of their hashes, in order, each as wide as was asked for.
+    pub hashes: Bytes,
+}
