@@ -25,7 +25,7 @@ pub const NAMES_MAX: usize = 1_024;
 pub const CHECKS_MAX: usize = 4_096;
 
 /// Ranges of one answer.
-pub const SPANS_MAX: usize = 16 << 10;
+pub const SPANS_MAX: usize = 8 << 10;
 
 /// Journals of one answer, 40 bytes each.
 pub const JOURNALS_MAX: usize = 1_024;

@@ -148,6 +148,12 @@ fn peer(frame: &PeerFrame) -> String {
         PeerFrame::Clash(clash) => format!("Clash {}", held(clash)),
         PeerFrame::Lost(lost) => format!("Lost {}", held(lost)),
         PeerFrame::Gone(gone) => format!("Gone {}", held(gone)),
+        PeerFrame::Lacks(lacks) => {
+            format!("Lacks {}{}", held(&lacks.held), if lacks.bring { ", bring them" } else { "" })
+        }
+        PeerFrame::Inquiry(inquiry) => format!("Inquiry {}: {:?}", inquiry.number, inquiry.question),
+        PeerFrame::Reply(reply) => format!("Reply {}: {:?}", reply.number, reply.answer),
+        PeerFrame::Doubt(doubt) => format!("Doubt {}", held(doubt)),
     }
 }
 
