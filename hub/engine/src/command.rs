@@ -109,6 +109,8 @@ pub enum Command {
         /// What shows it, for people.
         reason: String,
     },
+    /// Everything that a journal had lost is here again, or declared as lost.
+    Mended(crate::Mend),
     /// Tell people.
     Alarm(Alarm),
 }
@@ -170,6 +172,20 @@ pub enum Alarm {
         /// Which hub.
         node: NodeId,
         /// How many records it does not hold any more.
+        records: u64,
+    },
+    /// Stored records are damaged: they were moved aside, and are fetched again.
+    Damaged {
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        ranges: RangeSet,
+    },
+    /// What was lost has been lacking for longer than it may.
+    Overdue {
+        /// Which journal.
+        journal: JournalId,
+        /// How many records.
         records: u64,
     },
     /// The disk has no room.

@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::draining::Draining;
 use crate::guests::Guest;
 use crate::link::{Link, Stage};
+use crate::mending::{Mending, Source};
 use crate::reception::Reception;
 use crate::replication::Replication;
 use crate::retention::Retention;
@@ -49,6 +50,7 @@ pub struct Engine {
     pub(crate) guests: BTreeMap<LinkId, Guest>,
     pub(crate) directory: Directory,
     pub(crate) draining: Draining,
+    pub(crate) mending: Mending,
     pub(crate) fence: Fence,
     usage: Usage,
     clock: (Moment, Wall),
@@ -81,7 +83,7 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, journals: &[JournalState], usage: Usage, now: Moment) -> Self {
         let shelves = journals.iter().map(|state| (state.journal, Shelf::new(state))).collect();
-        Self {
+        let mut engine = Self {
             commands: VecDeque::new(),
             shelves,
             links: BTreeMap::new(),
@@ -97,12 +99,15 @@ impl Engine {
             guests: BTreeMap::new(),
             directory: Directory::default(),
             draining: Draining::default(),
+            mending: Mending::default(),
             fence: config.fence_base,
             usage,
             clock: (now, Wall(0)),
             stopping: false,
             config,
-        }
+        };
+        engine.recall_losses(now);
+        engine
     }
 
     /// Something happened at `now`.
@@ -129,6 +134,7 @@ impl Engine {
                 self.greeting_checked(journal, range, &checks, now);
                 self.comparison_checked(journal, range, &checks);
             }
+            Event::Damaged(aside) => self.lose(aside.journal, &aside.ranges, now),
             Event::Measured { stored } => self.measured(&stored),
             Event::Retain { gone } => self.retain(&gone, now),
             Event::Reconfigured(config) => {
@@ -172,6 +178,9 @@ impl Engine {
             }
         }
         self.close_silent(now);
+        if self.mending_due().is_some_and(|at| at <= now) {
+            self.mend(now);
+        }
         self.commit(now);
         if let Some(partitions) = self.replication.report(now) {
             self.commands.push_back(Command::Synced { partitions });
@@ -197,7 +206,8 @@ impl Engine {
         let synced = self.replication.syncing.due().map(|at| (at, WakeReason::Synced));
         let directory = self.directory_due().map(|at| (at, WakeReason::Directory));
         let drain = self.drain_due().map(|at| (at, WakeReason::Drain));
-        let all = [silent, credit, retry, doubt, evict, owed, synced, directory, drain];
+        let mend = self.mending_due().map(|at| (at, WakeReason::Mend));
+        let all = [silent, credit, retry, doubt, evict, owed, synced, directory, drain, mend];
         all.into_iter().flatten().min()
     }
 
@@ -312,6 +322,10 @@ impl Engine {
             (Stage::Open { .. }, Frame::Run(run)) => self.run(id, &run, now),
             (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal, now),
             (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare, now),
+            (Stage::Open { .. }, Frame::Absent(absent)) => {
+                let journal = absent.journal.of(link.device);
+                self.denied(journal, Source::Device, &absent.ranges, now);
+            }
             (_, frame) => {
                 self.protocol_broken(id, &format!("a {} frame came out of turn", frame.name()), now);
             }
@@ -359,6 +373,7 @@ impl Engine {
             if of_device.is_empty() {
                 self.by_device.remove(&link.device);
             }
+            self.forsaken(Source::Device, Some(link.device));
         }
     }
 

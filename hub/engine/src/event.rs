@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::store::{Outcome, Refusal, Usage};
+use millrace_model::store::{Outcome, Quarantined, Refusal, Usage};
 use millrace_model::{DeviceId, Durable, JournalId, NodeId, RecordCheck, Run, Seq, SeqRange, Wall};
 use millrace_wire::{Frame, HubEndpoint, PeerFrame};
 
@@ -58,6 +58,8 @@ pub enum Event {
         /// What is there.
         checks: Vec<(Seq, RecordCheck)>,
     },
+    /// A read, or the scrub, met damage: it was moved aside. (What a commit meets is told behind its outcomes.)
+    Damaged(Quarantined),
     /// The store says how many bytes it has for these journals. Sent after each commit for those that it changed, and now and
     /// then for all.
     Measured {
@@ -169,4 +171,6 @@ pub enum WakeReason {
     Directory,
     /// The next agents of a hub that drains are sent away.
     Drain,
+    /// What was lost is asked for again.
+    Mend,
 }

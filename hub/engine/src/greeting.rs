@@ -214,12 +214,14 @@ impl Engine {
             credit,
             hubs: self.hubs_for(device),
             epoch: self.config.epoch,
-            complete: self.replication.is_complete(&device),
+            complete: self.replication.is_complete(&device)
+                && self.journals_of(device).all(|(_, shelf)| shelf.lost.is_empty()),
         };
         self.send(id, Frame::Welcome(Box::new(welcome)));
         let software = greeting.hello.software;
         self.commands.push_back(Command::SessionOpened { link: id, device, fence, software });
         self.raise_credit(id, now);
+        self.mending.hurry();
     }
 
     /// Ends an older session of the same incarnation; doubts those of others. `false` when the newcomer is refused.

@@ -30,6 +30,7 @@
 //! | [`credit`], [`bucket`] | how much each agent may send, and each device |
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
+//! | [`mending`] | how what damage took is fetched again |
 //! | [`placed`] | what the cluster has committed about its hubs |
 //! | [`placement`] | which hubs keep which partition |
 //! | [`upkeep`] | what this hub may say of its own store in the table |
@@ -54,6 +55,7 @@ pub mod greeting;
 pub mod guests;
 pub mod link;
 pub mod membership;
+pub mod mending;
 pub mod owing;
 pub mod placed;
 pub mod placement;
@@ -67,6 +69,7 @@ pub use command::{Alarm, Command};
 pub use config::Config;
 pub use engine::{DeviceSummary, Engine};
 pub use event::{Event, LinkId, WakeReason};
+pub use mending::{Mend, Source};
 pub use placed::{Fullness, HubStanding, Placed};
 pub use replication::Debt;
 pub use retention::{Arrival, Memory, Retained, WhenFull};

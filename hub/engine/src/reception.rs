@@ -15,6 +15,7 @@ use millrace_wire::{Ack, Acks, Conflict, Credit, Decline, Frame, GoodbyeCode, Lo
 
 use crate::credit::Account;
 use crate::link::Stage;
+use crate::mending::Source;
 use crate::replication::Ranges;
 use crate::{Alarm, Command, Engine, LinkId};
 
@@ -154,7 +155,10 @@ impl Engine {
         }
         // Replicas get the same bytes while they are flushed here.
         if self.wait(id, bytes, Some(range), Change::Receive(run.clone().into_run(device)), now) {
-            self.forward(journal, range, run);
+            // What this hub alone had lost is with the others.
+            if !self.shelves.get(&journal).is_some_and(|shelf| shelf.lost.covers(range)) {
+                self.forward(journal, range, run);
+            }
         }
     }
 
@@ -241,6 +245,12 @@ impl Engine {
     pub(crate) fn committed(&mut self, durable: Durable, outcomes: Vec<Outcome>, now: Moment) {
         let under_way = self.reception.under_way.take_if(|(commit, _)| *commit == durable.commit());
         let Some((_, senders)) = under_way else { return };
+        // What was put aside went before the changes were applied.
+        for outcome in &outcomes {
+            if let Outcome::Quarantined(aside) = outcome {
+                self.lose(aside.journal, &aside.ranges, now);
+            }
+        }
         if senders.is_empty() {
             self.stepped(&outcomes);
             return;
@@ -278,9 +288,17 @@ impl Engine {
             Origin::Guest(node) => Some(node),
         };
         if !stored.is_empty() {
+            let lost =
+                self.shelves.get(&journal).map(|shelf| shelf.lost.intersection(&stored)).unwrap_or_default();
+            let by = from.map_or(Source::Device, Source::Hub);
+            if !lost.is_empty() {
+                self.mended(journal, &lost, (by, sender.bytes), now);
+            }
             self.shelves.entry(journal).or_default().stored(&stored, sender.bytes);
             self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
-            self.replication.stored(journal, &stored, from, now);
+            // What was lost here the others have proved to have long ago.
+            let brought = if lost == stored { self.replication.me().or(from) } else { from };
+            self.replication.stored(journal, &stored, brought, now);
             flushed.news.entry(journal).or_default().extend(&stored);
         }
         for gap in gaps {

@@ -12,6 +12,8 @@ pub struct Shelf {
     pub declared: RangeSet,
     /// What other hubs let go before it came here: it is waited for no more. Known to this process alone, so others are not told of it.
     pub passed: RangeSet,
+    /// What was here once and went by damage: it is fetched again.
+    pub lost: RangeSet,
     /// Records that its gap records declare as lost before they had a number.
     pub unnumbered: u64,
     /// First record that is kept.
@@ -30,7 +32,12 @@ impl Shelf {
     /// What the store says of a journal at start.
     #[must_use]
     pub fn new(state: &JournalState) -> Self {
+        let mut lost = state.acked.difference(&state.present).difference(&state.declared);
+        if let Some(below) = SeqRange::new(1, state.floor.saturating_sub(1)) {
+            lost.remove(below);
+        }
         Self {
+            lost,
             present: state.present.clone(),
             declared: state.declared.clone(),
             passed: RangeSet::new(),
@@ -51,8 +58,17 @@ impl Shelf {
     /// Records were stored.
     pub fn stored(&mut self, ranges: &RangeSet, bytes: u64) {
         self.present.extend(ranges);
+        ranges.iter().for_each(|range| self.lost.remove(range));
         self.head = self.head.max(ranges.last().unwrap_or(0));
         self.stored_bytes = self.stored_bytes.saturating_add(bytes);
+    }
+
+    /// Records are not here any more: returns those that were.
+    pub fn lose(&mut self, ranges: &RangeSet) -> RangeSet {
+        let lost = self.present.intersection(ranges);
+        lost.iter().for_each(|range| self.present.remove(range));
+        self.lost.extend(&lost);
+        lost
     }
 
     /// Whether dropping through this record may move anything.
