@@ -9,6 +9,7 @@
 //! | `store`, `commit`, `transaction`, `work` | the store, one commit, and a commit in the making |
 //! | `append`, `receive`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
 //! | `row`, `segment`, `tail`, `codec` | journals, sealed segments, tail rows, bodies |
+//! | `digest`, `told` | the tree over a journal's segments, and what a peer is told of it |
 //! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `reader` | reading |
 //! | `quarantine`, `opening`, `wal` | damage: moved aside, found at start, found in the write-ahead log |
 //! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
@@ -24,6 +25,7 @@ mod commit;
 mod connection;
 mod cursor;
 pub mod decisions;
+mod digest;
 mod disk;
 mod error;
 mod gaps;
@@ -47,6 +49,7 @@ mod store;
 mod survey;
 mod sweep;
 mod tail;
+mod told;
 mod transaction;
 mod trim;
 mod verify;
