@@ -10,7 +10,7 @@
 //! | `append`, `receive`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
 //! | `row`, `segment`, `tail`, `codec` | journals, sealed segments, tail rows, bodies |
 //! | `digest`, `told` | the tree over a journal's segments, and what a peer is told of it |
-//! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `reader` | reading |
+//! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `scrub`, `reader` | reading |
 //! | `quarantine`, `opening`, `wal` | damage: moved aside, found at start, found in the write-ahead log |
 //! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
 //! | `relief` | what a full disk leads to |
@@ -43,6 +43,7 @@ mod receive;
 mod relief;
 mod row;
 mod schema;
+mod scrub;
 mod seal;
 mod segment;
 mod store;
@@ -66,6 +67,7 @@ pub use opening::OpenReport;
 pub use options::{Author, Options};
 pub use query::{Damage, Order, Page, QUERY_BYTES_MAX, QUERY_DAMAGES_MAX, QUERY_ROWS_MAX, Query, Row};
 pub use reader::Reader;
+pub use scrub::{SCRUB_BYTES_MAX, SCRUB_DAMAGES_MAX, ScrubCursor, Scrubbed};
 pub use store::{CHECKS_MAX, Store};
 pub use verify::{Finding, Progress, Report};
 pub use work::DEVICE_JOURNALS_MAX;
