@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use millrace_model::digest::Summary;
 use millrace_model::store::JournalState;
 use millrace_model::{JournalId, Ledger, Moment, Ordinal, RangeSet, RecordCheck, SegmentName, Seq, SeqRange};
 
@@ -98,6 +99,8 @@ impl Shelf {
                 declared: RangeSet::new(),
                 tail_first: 1,
                 next_ordinal: 0,
+                first_ordinal: 0,
+                summary: Summary::default(),
                 ledger: Ledger::default(),
                 stored_bytes: 0,
             },

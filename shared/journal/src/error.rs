@@ -119,6 +119,9 @@ pub enum ReadError {
     /// The cursor is not one that a query returned.
     #[error("`{0}` is not a cursor: pass on the one that the page before returned, or none")]
     Cursor(String),
+    /// The question is larger than an answer may be, or asks for what there cannot be. Whoever asked has a bug, or is hostile.
+    #[error("the question makes no sense: {0}")]
+    Question(&'static str),
     /// An in-memory store has no second connection: read through the store itself.
     #[error("an in-memory store has no separate reader: read through the store")]
     InMemory,

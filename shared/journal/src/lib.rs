@@ -9,7 +9,8 @@
 //! | `store`, `commit`, `transaction`, `work` | the store, one commit, and a commit in the making |
 //! | `append`, `receive`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
 //! | `row`, `segment`, `tail`, `codec` | journals, sealed segments, tail rows, bodies |
-//! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `reader` | reading |
+//! | `digest`, `told` | the tree over a journal's segments, and what a peer is told of it |
+//! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `scrub`, `reader` | reading |
 //! | `quarantine`, `opening`, `wal` | damage: moved aside, found at start, found in the write-ahead log |
 //! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
 //! | `relief` | what a full disk leads to |
@@ -24,6 +25,7 @@ mod commit;
 mod connection;
 mod cursor;
 pub mod decisions;
+mod digest;
 mod disk;
 mod error;
 mod gaps;
@@ -41,12 +43,14 @@ mod receive;
 mod relief;
 mod row;
 mod schema;
+mod scrub;
 mod seal;
 mod segment;
 mod store;
 mod survey;
 mod sweep;
 mod tail;
+mod told;
 mod transaction;
 mod trim;
 mod verify;
@@ -63,6 +67,7 @@ pub use opening::OpenReport;
 pub use options::{Author, Options};
 pub use query::{Damage, Order, Page, QUERY_BYTES_MAX, QUERY_DAMAGES_MAX, QUERY_ROWS_MAX, Query, Row};
 pub use reader::Reader;
+pub use scrub::{SCRUB_BYTES_MAX, SCRUB_DAMAGES_MAX, ScrubCursor, Scrubbed};
 pub use store::{CHECKS_MAX, Store};
 pub use verify::{Finding, Progress, Report};
 pub use work::DEVICE_JOURNALS_MAX;

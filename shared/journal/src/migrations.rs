@@ -5,11 +5,26 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::error::OpenError;
-use crate::schema::{APPLICATION_ID, VERSION_1};
+use crate::digest;
+use crate::error::{Fault, OpenError};
+use crate::opening::explain_fault;
+use crate::row::JournalRow;
+use crate::schema::{APPLICATION_ID, VERSION_1, VERSION_2};
+
+/// One step: tables are changed first, then what stands in them.
+struct Step {
+    tables: &'static str,
+    contents: fn(&Connection) -> Result<(), Fault>,
+}
 
 /// The steps: the one at index `n` leads from version `n` to `n + 1`. Only ever append.
-const STEPS: &[&str] = &[VERSION_1];
+const STEPS: &[Step] = &[
+    Step { tables: VERSION_1, contents: |_| Ok(()) },
+    Step {
+        tables: VERSION_2,
+        contents: |conn| digest::rebuild_all(conn, JournalRow::load_all_of_version_1(conn)?),
+    },
+];
 
 /// The newest schema version that this program knows.
 #[allow(clippy::cast_possible_truncation, reason = "a handful of steps")]
@@ -36,7 +51,8 @@ pub(crate) fn migrate(conn: &mut Connection) -> Result<u32, OpenError> {
     let found = version(conn)?;
     for (from, step) in (0_u32..).zip(STEPS).skip(found as usize) {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute_batch(step)?;
+        tx.execute_batch(step.tables)?;
+        (step.contents)(&tx).map_err(explain_fault)?;
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", from + 1)?;
         tx.commit()?;

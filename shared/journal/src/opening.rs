@@ -13,7 +13,7 @@ use crate::error::{CommitError, Fault, OpenError, is_corrupt, is_full};
 use crate::options::Options;
 use crate::store::Store;
 use crate::work::Writing;
-use crate::{connection, disk, memory, quarantine, wal};
+use crate::{connection, digest, disk, memory, quarantine, wal};
 
 /// What was found when a store was opened.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -29,6 +29,8 @@ pub struct OpenReport {
     pub lost_commits: u64,
     /// Records that were noted as stored and are not there. Where this store is the author, they are open gaps now.
     pub missing: Vec<(JournalId, RangeSet)>,
+    /// Journals whose digest did not fit its own root and was reckoned anew.
+    pub digests: Vec<JournalId>,
     /// Whether the disk reserve is in place.
     pub reserved: bool,
 }
@@ -99,6 +101,10 @@ pub(crate) fn prepare(store: &mut Store) -> Result<(), OpenError> {
         if !found.fits() {
             let missing = store.transact(|work| quarantine::reconcile(work, &journal, range, None));
             store.report.missing.push((journal, missing.map_err(explain_commit)?.ranges));
+        } else if !digest::is_topped(&store.conn, row).map_err(explain_fault)? {
+            tracing::error!(%journal, "the digest is damaged: it is reckoned anew");
+            store.rebuild_digest(&journal).map_err(explain_commit)?;
+            store.report.digests.push(journal);
         }
         check_ledger(store, &journal)?;
     }

@@ -1,6 +1,6 @@
 //! Quarantine: what does not verify is moved aside, never deleted, and what is missing is counted.
 //!
-//! Promise: after it, everything that a journal claims to have can be read. At the author, a loss that no hub has is an
+//! Promise: after it, everything that a journal claims to have can be read, and its digest speaks of that alone. At the author, a loss that no hub has is an
 //! open gap; at a replica, the journal lacks the records and repair can fetch them again.
 //! Absent: looking for damage ([`crate::verify`]).
 
@@ -23,7 +23,7 @@ use millrace_model::store::{Change, Quarantined};
 pub(crate) struct Compared {
     /// Claimed and not there.
     pub(crate) missing: RangeSet,
-    /// There and not claimed: first sequence numbers of segments, and tail rows.
+    /// There and not claimed, or there twice: first sequence numbers of segments, and tail rows.
     pub(crate) extra_segments: Vec<Seq>,
     pub(crate) extra_rows: RangeSet,
     tail_rows: u64,
@@ -43,6 +43,7 @@ pub(crate) fn compare(conn: &Connection, row: &JournalRow, range: SeqRange) -> R
     let sql = "SELECT first_seq, count FROM segment WHERE journal = ? AND first_seq BETWEEN ? AND ? ORDER BY first_seq";
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query((row.id, signed(reach), signed(range.last())))?;
+    let mut sealed = RangeSet::new();
     while let Some(segment) = rows.next()? {
         let first = unsigned(segment.get(0)?);
         let Some(held) = SeqRange::starting(first, unsigned(segment.get(1)?)) else {
@@ -54,13 +55,14 @@ pub(crate) fn compare(conn: &Connection, row: &JournalRow, range: SeqRange) -> R
             found.extra_segments.push(first);
         }
         found.missing.remove(held);
+        sealed.insert(held);
     }
     let sql = "SELECT seq, length(bytes) FROM tail WHERE journal = ? AND seq BETWEEN ? AND ? ORDER BY seq";
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query((row.id, signed(range.first()), signed(range.last())))?;
     while let Some(tail_row) = rows.next()? {
         let seq = SeqRange::only(unsigned(tail_row.get(0)?));
-        if row.present.covers(seq) {
+        if row.present.covers(seq) && !sealed.covers(seq) {
             found.missing.remove(seq);
         } else {
             found.extra_rows.insert(seq);
@@ -92,6 +94,8 @@ pub(crate) fn reconcile(
         let found = compare(work.conn, row, range)?;
         let evicted = if found.missing.is_empty() { 0 } else { lose(work, row, &found.missing, walls)? };
         recount(work.conn, row)?;
+        // The row that named a segment may be what is damaged, so nobody can say which leaf it was.
+        row.pending.doubt();
         Ok((found.missing, evicted))
     })?;
     let (ranges, evicted) = lost.unwrap_or_default();

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use millrace_merkle::{About, Told};
 use millrace_model::{JournalId, Record, RecordCheck, Run, Seq, SeqRange};
 use rusqlite::Connection;
 
@@ -14,7 +15,7 @@ use crate::query::{Page, Query};
 use crate::row::JournalRow;
 use crate::store::CHECKS_MAX;
 use crate::verify::{Progress, Report};
-use crate::{connection, load, memory, migrations, opening, query, verify};
+use crate::{connection, load, memory, migrations, opening, query, told, verify};
 
 /// A read-only connection to a store. May move to another thread.
 pub struct Reader {
@@ -43,7 +44,7 @@ impl Reader {
     }
 
     /// Runs `body` at one moment of the store.
-    fn at_one_moment<T>(
+    pub(crate) fn at_one_moment<T>(
         &self,
         body: impl FnOnce(&Connection) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
@@ -93,6 +94,18 @@ impl Reader {
         self.at_one_moment(|conn| {
             let Some(row) = JournalRow::load(conn, journal)? else { return Ok(Vec::new()) };
             Ok(load::checks(conn, &row, range, CHECKS_MAX)?)
+        })
+    }
+
+    /// As [`crate::Store::tell`].
+    ///
+    /// # Errors
+    /// As [`Reader::load`], and [`ReadError::Question`].
+    pub fn tell(&self, journal: &JournalId, about: &About) -> Result<Told, ReadError> {
+        told::check(about)?;
+        self.at_one_moment(|conn| {
+            let Some(row) = JournalRow::load(conn, journal)? else { return Ok(Told::Unknown) };
+            Ok(told::tell(conn, &row, about)?)
         })
     }
 

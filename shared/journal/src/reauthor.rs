@@ -11,7 +11,7 @@ use millrace_model::{Incarnation, JournalId, Lane, RangeSet, Record, SeqRange};
 use crate::error::Fault;
 use crate::row::JournalRow;
 use crate::work::{Work, Writing};
-use crate::{append, load, memory, segment, tail};
+use crate::{append, digest, load, memory, segment, tail};
 
 pub(crate) fn reincarnate(
     work: &mut Work<'_>,
@@ -86,6 +86,11 @@ fn clear(work: &Work<'_>, row: &mut JournalRow, range: SeqRange, acked: &RangeSe
     while let Some(segment) = segment::next(work.conn, row, from)?.filter(|s| s.range.first() <= range.last())
     {
         if row.present.within(segment.range).difference(acked).is_empty() {
+            // When all of it is acked the hubs have the very same, and it is trimmed. What moved stands elsewhere, under other
+            // numbers: then the digest speaks of the segment no more.
+            if !acked.covers(segment.range) {
+                row.pending.take(segment.name.ordinal);
+            }
             segment::delete(work.conn, row, &segment)?;
             row.present.remove(segment.range);
         }
@@ -97,6 +102,7 @@ fn clear(work: &Work<'_>, row: &mut JournalRow, range: SeqRange, acked: &RangeSe
     }
     if row.present.is_empty() {
         row.floor = row.floor.max(row.head + 1);
+        digest::raise_floor(work.conn, row)?;
     }
     Ok(())
 }

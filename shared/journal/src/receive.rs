@@ -8,7 +8,8 @@ use millrace_model::limits::{RANGES_MAX, SEGMENT_RECORDS_MAX};
 use millrace_model::notice::{Gap, UNNUMBERED_MAX};
 use millrace_model::store::Outcome;
 use millrace_model::{
-    Kind, RangeSet, Record, RecordCheck, Run, SegmentHash, SegmentName, Seq, SeqRange, block, canon,
+    JournalId, Kind, RangeSet, Record, RecordCheck, Run, SegmentHash, SegmentName, Seq, SeqRange, block,
+    canon,
 };
 
 use crate::append::SEQ_MAX;
@@ -283,21 +284,37 @@ fn declare(work: &mut Work<'_>, run: &Run, gaps: &[Gap]) -> Result<(), Fault> {
     for gap in gaps {
         let Some((first, last)) = gap.range else { continue };
         let Some(range) = SeqRange::new(first.max(1), last.min(SEQ_MAX)) else { continue };
-        let journal = millrace_model::JournalId {
-            device: run.journal.device,
-            incarnation: gap.incarnation,
-            lane: gap.lane,
-        };
+        let journal = JournalId { device: run.journal.device, incarnation: gap.incarnation, lane: gap.lane };
         if work.create(journal, false)? {
             work.change(&journal, |_, row| {
-                let mut declared = row.declared.clone();
-                declared.insert(range);
-                if declared.range_count() <= RANGES_MAX {
-                    row.declared = declared;
-                }
+                add_declared(row, range);
                 Ok(())
             })?;
         }
     }
     Ok(())
+}
+
+/// Adds to what is declared as lost, as long as there is room for it.
+fn add_declared(row: &mut JournalRow, range: SeqRange) {
+    let mut declared = row.declared.clone();
+    declared.insert(range);
+    if declared.range_count() <= RANGES_MAX {
+        row.declared = declared;
+    }
+}
+
+/// Notes what no replica has any more.
+pub(crate) fn declare_lost(
+    work: &mut Work<'_>,
+    journal: &JournalId,
+    ranges: &RangeSet,
+) -> Result<Outcome, Fault> {
+    work.change(journal, |_, row| {
+        let awaited = SeqRange::new(row.floor, SEQ_MAX).filter(|_| !row.own);
+        let lost = awaited.map_or_else(RangeSet::new, |range| ranges.within(range));
+        lost.difference(&row.present).iter().for_each(|range| add_declared(row, range));
+        Ok(())
+    })?;
+    Ok(Outcome::Done)
 }

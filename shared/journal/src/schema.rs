@@ -1,4 +1,4 @@
-//! The tables, as version 1 has them, and how numbers and sets are written into them.
+//! The tables of each version, and how numbers and sets are written into them.
 //!
 //! Promise: what stands here is frozen; later versions are made from it by [`crate::migrations`].
 //! Absent: what the columns mean together (DESIGN.md beside this crate).
@@ -104,6 +104,26 @@ CREATE TABLE quarantine (
     name      BLOB    NOT NULL,
     bytes     BLOB    NOT NULL
 ) STRICT;
+";
+
+/// What version 2 adds: the digest of each journal. Who fills it: [`crate::digest::rebuild_all`].
+///
+/// Nodes stand in the order of the last ordinal that they span, so that those over the newest segments stand together, and what the
+/// floor has passed is one range. Which one of its level a node is follows from that number.
+pub(crate) const VERSION_2: &str = "
+CREATE TABLE digest (
+    journal  INTEGER NOT NULL,
+    last     INTEGER NOT NULL,
+    level    INTEGER NOT NULL,
+    children BLOB    NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (journal, last, level)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE journal ADD COLUMN root_level INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal ADD COLUMN root BLOB;
+ALTER TABLE journal ADD COLUMN tail_sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal ADD COLUMN first_ordinal INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Sequence numbers, ordinals and counts as SQLite keeps them. Nothing larger than 2⁶³ − 1 is let in.

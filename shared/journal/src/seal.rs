@@ -47,6 +47,9 @@ pub(crate) fn misfit(
     name: &SegmentName,
     range: SeqRange,
 ) -> Result<Option<String>, Fault> {
+    if name.ordinal < row.first_ordinal {
+        return Ok(Some(format!("segments before {} lie below the floor", row.first_ordinal)));
+    }
     if let Some(before) = segment::neighbour(work.conn, row, range.first(), false)? {
         if before.range.last() >= range.first() {
             return Ok(Some(format!("{range} overlaps segment {} of {}", before.name.ordinal, before.range)));

@@ -9,7 +9,7 @@ use millrace_model::{Encoding, JournalId, Record, SegmentHash, SegmentName, Seq,
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::codec;
-use crate::error::Fault;
+use crate::error::{Fault, is_corrupt};
 use crate::row::JournalRow;
 use crate::schema::{signed, unsigned};
 
@@ -168,6 +168,7 @@ pub(crate) fn insert(conn: &Connection, row: &mut JournalRow, new: &NewSegment<'
         &segment.name.hash.0[..],
         segment.checksum,
     ))?;
+    row.pending.put(&segment.name);
     row.sealed_bytes += segment.size;
     row.classes |= 1 << segment.class;
     row.next_ordinal = row.next_ordinal.max(segment.name.ordinal + 1);
@@ -175,7 +176,7 @@ pub(crate) fn insert(conn: &Connection, row: &mut JournalRow, new: &NewSegment<'
     Ok(())
 }
 
-/// Deletes a segment and counts its bytes off; the caller keeps the sets.
+/// Deletes a segment and counts its bytes off; the caller keeps the sets, and the digest: trimming changes nothing in it.
 pub(crate) fn delete(conn: &Connection, row: &mut JournalRow, segment: &SegmentRow) -> Result<(), Fault> {
     conn.prepare_cached("DELETE FROM body WHERE id = ?")?.execute([segment.body])?;
     conn.prepare_cached("DELETE FROM segment WHERE journal = ? AND first_seq = ?")?
@@ -213,6 +214,24 @@ pub(crate) fn neighbour(
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query((row.id, signed(seq)))?;
     rows.next()?.map(|found| SegmentRow::read(&row.journal, found)).transpose()
+}
+
+/// Calls `each` for all segments of a journal, in order; those whose rows do not verify, too.
+pub(crate) fn each(
+    conn: &Connection,
+    row: &JournalRow,
+    mut each: impl FnMut(Result<SegmentRow, Fault>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let sql = format!("SELECT {COLUMNS} FROM segment WHERE journal = ? ORDER BY first_seq");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([row.id])?;
+    while let Some(found) = rows.next()? {
+        match SegmentRow::read(&row.journal, found) {
+            Err(Fault::Sql(error)) if !is_corrupt(&error) => return Err(error.into()),
+            found => each(found)?,
+        }
+    }
+    Ok(())
 }
 
 /// The segment that begins at `first`.

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use millrace_merkle::{About, Told};
 use millrace_model::store::{JournalState, Quarantined, SegmentInfo, Usage};
 use millrace_model::{Incarnation, JournalId, RecordCheck, Run, Seq, SeqRange};
 use rusqlite::Connection;
@@ -19,7 +20,7 @@ use crate::reader::Reader;
 use crate::row::JournalRow;
 use crate::verify::{Progress, Report};
 use crate::work::{Journals, Writing};
-use crate::{connection, load, memory, migrations, query, survey, verify};
+use crate::{connection, load, memory, migrations, query, survey, told, verify};
 
 /// Checks that one call returns at most.
 pub const CHECKS_MAX: usize = 4_096;
@@ -204,6 +205,16 @@ impl Store {
     pub fn checks(&self, journal: &JournalId, range: SeqRange) -> Result<Vec<(Seq, RecordCheck)>, ReadError> {
         let Some(row) = self.row(journal)? else { return Ok(Vec::new()) };
         Ok(load::checks(&self.conn, row, range, CHECKS_MAX)?)
+    }
+
+    /// What a peer is told about a journal.
+    ///
+    /// # Errors
+    /// As [`Store::load`], and [`ReadError::Question`].
+    pub fn tell(&self, journal: &JournalId, about: &About) -> Result<Told, ReadError> {
+        told::check(about)?;
+        let Some(row) = self.row(journal)? else { return Ok(Told::Unknown) };
+        Ok(told::tell(&self.conn, row, about)?)
     }
 
     /// The `per_journal` oldest segments of every journal, for deciding what goes first.

@@ -52,6 +52,7 @@ pub(crate) fn insert(
     statement.execute((row.id, signed(seq), check.0.cast_signed(), bytes))?;
     row.tail_rows += 1;
     row.tail_bytes += cost(bytes.len() as u64);
+    row.tail_sum = row.tail_sum.wrapping_add(check.0);
     row.widen_tail(record.wall);
     Ok(())
 }
@@ -84,6 +85,14 @@ pub(crate) fn scan(
     Ok(())
 }
 
+/// What is said of a row that is not sound.
+pub(crate) const UNSOUND: &str = "the check of a tail row does not fit its bytes";
+
+/// Whether the bytes of a row are those of its check, without a look at what they say.
+pub(crate) fn is_sound(checker: &RecordChecker, raw: &RawRow) -> bool {
+    checker.check(raw.seq, &raw.bytes) == raw.check
+}
+
 /// Verifies a row.
 pub(crate) fn verify(
     journal: &JournalId,
@@ -91,8 +100,8 @@ pub(crate) fn verify(
     raw: &RawRow,
 ) -> Result<TailRecord, Fault> {
     let damaged = |what: String| Fault::Damaged { journal: *journal, range: SeqRange::only(raw.seq), what };
-    if checker.check(raw.seq, &raw.bytes) != raw.check {
-        return Err(damaged("the check of a tail row does not fit its bytes".to_owned()));
+    if !is_sound(checker, raw) {
+        return Err(damaged(UNSOUND.to_owned()));
     }
     let record = canon::decode(&raw.bytes).map_err(|error| damaged(format!("a tail row: {error}")))?;
     Ok(TailRecord { seq: raw.seq, check: raw.check, record })
@@ -119,15 +128,31 @@ pub(crate) fn read(
 pub(crate) fn delete(conn: &Connection, row: &mut JournalRow, range: SeqRange) -> Result<u64, Fault> {
     let key = (row.id, signed(range.first()), signed(range.last()));
     let sql = format!(
-        "SELECT count(*), coalesce(sum({COST}), 0) FROM tail WHERE journal = ? AND seq BETWEEN ? AND ?"
+        "SELECT count(*), coalesce(sum({COST}), 0), {SUM} FROM tail WHERE journal = ? AND seq BETWEEN ? AND ?"
     );
-    let (rows, bytes): (i64, i64) =
-        conn.prepare_cached(&sql)?.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (rows, bytes, sum): (i64, i64, u64) = conn
+        .prepare_cached(&sql)?
+        .query_row(key, |row| Ok((row.get(0)?, row.get(1)?, joined(row.get(2)?, row.get(3)?))))?;
     if rows > 0 {
         conn.prepare_cached("DELETE FROM tail WHERE journal = ? AND seq BETWEEN ? AND ?")?.execute(key)?;
-        row.shrink_tail(unsigned(rows), unsigned(bytes));
+        row.shrink_tail(unsigned(rows), unsigned(bytes), sum);
     }
     Ok(unsigned(rows))
+}
+
+/// The sum of checks as SQL, in halves, because SQLite refuses a sum that overflows; [`joined`] puts them together.
+const SUM: &str = "coalesce(sum(checksum >> 32), 0), coalesce(sum(checksum & 4294967295), 0)";
+
+/// The sum modulo 2⁶⁴ whose halves are these.
+const fn joined(high: i64, low: i64) -> u64 {
+    high.cast_unsigned().wrapping_shl(32).wrapping_add(low.cast_unsigned())
+}
+
+/// The sum of the checks of all rows of a journal, modulo 2⁶⁴, as they are stored.
+pub(crate) fn sum(conn: &Connection, row: &JournalRow) -> Result<u64, Fault> {
+    let sql = format!("SELECT {SUM} FROM tail WHERE journal = ?");
+    let halves = |found: &rusqlite::Row<'_>| Ok(joined(found.get(0)?, found.get(1)?));
+    Ok(conn.prepare_cached(&sql)?.query_row([row.id], halves)?)
 }
 
 #[cfg(test)]

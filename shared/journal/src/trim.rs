@@ -10,7 +10,7 @@ use millrace_model::{JournalId, RangeSet, Seq, SeqRange};
 use crate::error::Fault;
 use crate::row::JournalRow;
 use crate::work::Work;
-use crate::{gaps, segment, tail};
+use crate::{digest, gaps, segment, tail};
 
 /// What one drop did so far.
 #[derive(Default)]
@@ -31,6 +31,7 @@ pub(crate) fn drop_through(
         drop_units(work, row, through, evict, &mut dropped)?;
         let kept = row.present.iter().next().map_or(Seq::MAX, SeqRange::first);
         row.floor = row.floor.max(kept.min(through.saturating_add(1)));
+        digest::raise_floor(work.conn, row)?;
         forget_below_floor(row);
         Ok((row.floor, dropped))
     })?;
@@ -59,6 +60,8 @@ fn drop_units(
             }
             if let (Some(reason), true) = (evict, unacked > 0) {
                 gaps::reopen(work, row, &here.difference(&row.acked))?;
+                // No hub got all of it.
+                row.pending.take(segment.name.ordinal);
                 dropped.evicted +=
                     gaps::evict(work, row, &here, reason, (segment.min_wall, segment.max_wall))?;
             }

@@ -8,9 +8,9 @@ use rusqlite::Connection;
 
 use crate::append::SEQ_MAX;
 use crate::error::{Fault, ReadError};
-use crate::quarantine;
 use crate::row::JournalRow;
 use crate::schema::unsigned;
+use crate::{digest, quarantine};
 use crate::{segment, tail};
 
 /// Findings that one report lists; more are only counted.
@@ -87,7 +87,7 @@ impl Report {
 
 /// Tables whose pages SQLite checks. Bodies are left out: each is read and hashed, and a look at all of their pages at
 /// once would hold the log back for as long as it takes.
-const TABLES: [&str; 6] = ["meta", "journal", "tail", "segment", "gap", "remembered"];
+const TABLES: [&str; 7] = ["meta", "journal", "tail", "segment", "digest", "gap", "remembered"];
 
 /// Verifies step by step; each step sees one moment, and in between the log can be carried over.
 pub(crate) fn run(conn: &Connection, mut progress: impl FnMut(Progress)) -> Result<Report, ReadError> {
@@ -170,6 +170,15 @@ fn claims(conn: &Connection, row: &JournalRow, report: &mut Report) -> Result<()
                 report.note(Some(row.journal), Some(range), "there, and not noted as stored".into());
             }
         }
+        Err(fault) => report.damage(row.journal, everything, Err(fault))?,
+    }
+    let rebuilt = digest::rebuild(conn, row).and_then(|rebuilt| {
+        // A leaf that cannot be read is a finding of its own.
+        Ok(rebuilt.unreadable > 0 || rebuilt.is_stored(conn, row)?)
+    });
+    match rebuilt {
+        Ok(true) => {}
+        Ok(false) => report.note(Some(row.journal), None, "the digest is not that of the segments".into()),
         Err(fault) => report.damage(row.journal, everything, Err(fault))?,
     }
     let checker = RecordChecker::new(&row.journal);

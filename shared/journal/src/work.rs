@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use millrace_model::store::{Change, Outcome};
-use millrace_model::{DeviceId, Incarnation, JournalId, Lane};
+use millrace_model::{DeviceId, Incarnation, JournalId, Lane, NodeHash};
 use rusqlite::Connection;
 
 use crate::codec::Encoder;
 use crate::error::Fault;
 use crate::row::JournalRow;
-use crate::{append, gaps, memory, reauthor, receive, seal, trim};
+use crate::{append, digest, gaps, memory, reauthor, receive, seal, trim};
 
 /// All journals of a store.
 pub(crate) type Journals = BTreeMap<JournalId, JournalRow>;
@@ -53,8 +53,18 @@ impl Work<'_> {
             Change::DeclareGaps { wall, mono } => gaps::declare(self, *wall, *mono),
             Change::Reincarnate { incarnation, open } => reauthor::reincarnate(self, *incarnation, open),
             Change::Reauthor { journal, range, equal } => reauthor::reauthor(self, journal, *range, equal),
+            Change::Adopt { journal, nodes } => self.adopt(journal, nodes),
+            Change::DeclareLost { journal, ranges } => receive::declare_lost(self, journal, ranges),
             Change::Remember { name, value } => memory::remember(self.conn, name, value),
         }
+    }
+
+    fn adopt(&mut self, journal: &JournalId, nodes: &[(u8, u64, NodeHash)]) -> Result<Outcome, Fault> {
+        self.change(journal, |_, row| {
+            digest::adopt(row, nodes);
+            Ok(())
+        })?;
+        Ok(Outcome::Done)
     }
 
     fn reclaim(&mut self, journal: &JournalId, ranges: &millrace_model::RangeSet) -> Result<Outcome, Fault> {
@@ -133,8 +143,12 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Writes the journals that were changed.
-    pub(crate) fn save(&self) -> Result<(), Fault> {
-        self.touched.values().try_for_each(|row| row.save(self.conn))
+    /// Writes the journals that were changed, and their digests.
+    pub(crate) fn save(&mut self) -> Result<(), Fault> {
+        for row in self.touched.values_mut() {
+            digest::write(self.conn, row)?;
+            row.save(self.conn)?;
+        }
+        Ok(())
     }
 }

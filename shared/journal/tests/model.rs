@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use millrace_journal::{Options, Store};
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::{Change, Outcome};
-use millrace_model::{Lane, RangeSet, Record, Run, Seq, SeqRange, Wall};
+use millrace_model::{JournalId, Lane, RangeSet, Record, Run, SegmentName, Seq, SeqRange, Wall};
 use plant::{append, author, commit, contents, journal, reading, receive, replica};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
@@ -29,6 +29,8 @@ enum Step {
     Seal,
     ReplicaDrop(Lane, u64),
     ReplicaRestart,
+    /// Damage is suspected where there is none.
+    Quarantine(Lane, u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -46,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Seal),
         1 => (lane(), part()).prop_map(|(lane, a)| Step::ReplicaDrop(lane, a)),
         1 => Just(Step::ReplicaRestart),
+        1 => (lane(), part()).prop_map(|(lane, a)| Step::Quarantine(lane, a)),
     ]
 }
 
@@ -56,6 +59,9 @@ struct Lot {
     acked: RangeSet,
     evicted: RangeSet,
     rejected: u64,
+    /// What the digests speak of: segments that the author ever sealed and did not evict, and those that the replica ever had.
+    sealed: BTreeMap<u64, SegmentName>,
+    copied: BTreeMap<u64, SegmentName>,
 }
 
 struct Plant {
@@ -99,6 +105,19 @@ impl Plant {
     }
 
     fn take(&mut self, step: &Step) {
+        self.apply(step);
+        self.observe();
+    }
+
+    /// Notes what is sealed now.
+    fn observe(&mut self) {
+        for (lane, lot) in &mut self.lots {
+            lot.sealed.extend(plant::names(&self.author, &journal(*lane)));
+            lot.copied.extend(plant::names(&self.hub, &journal(*lane)));
+        }
+    }
+
+    fn apply(&mut self, step: &Step) {
         match *step {
             Step::Append(lane, count) => {
                 let records: Vec<Record> = (0..count).map(|n| reading(self.made + n)).collect();
@@ -150,12 +169,18 @@ impl Plant {
                 self.hub = Store::from_image(&self.hub.image().unwrap(), &options().1).unwrap();
                 assert_eq!(self.hub.opened().missing, []);
             }
+            Step::Quarantine(lane, part) => {
+                let range = SeqRange::only(self.at(lane, part));
+                assert_eq!(self.author.quarantine(&journal(lane), range).unwrap().ranges, RangeSet::new());
+                let _ = self.hub.quarantine(&journal(lane), range).unwrap();
+            }
         }
     }
 
     fn drop_some(&mut self, lane: Lane, part: u64, evict: bool) {
         let id = journal(lane);
         let before = self.author.journal(&id).unwrap();
+        let sealed = plant::names(&self.author, &id);
         let evict = evict.then_some(GapReason::DropOldest);
         let change = Change::Drop { journal: id, through: self.at(lane, part), evict };
         let Outcome::Dropped { floor, trimmed, evicted, .. } = commit(&mut self.author, change).remove(0)
@@ -170,6 +195,9 @@ impl Plant {
         assert_eq!((trimmed, evicted), (gone.count() - lost.count(), lost.count()));
         assert!(evict.is_some() || lost.is_empty(), "lost {lost} without a reason");
         lot.evicted.extend(&lost);
+        let is_lost =
+            |name: &SegmentName| lost.iter().any(|part| part.intersection(name.range().unwrap()).is_some());
+        lot.sealed.retain(|ordinal, name| !sealed.contains_key(ordinal) || !is_lost(name));
         // A declaration that is evicted has to be made again.
         let records = lost.iter().flat_map(|range| range.first()..=range.last());
         let declared =
@@ -212,7 +240,7 @@ impl Plant {
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         for (lane, lot) in &self.lots {
             let state = self.author.journal(&journal(*lane)).unwrap();
             let ledger = state.ledger;
@@ -223,11 +251,13 @@ impl Plant {
             let here: RangeSet = found.iter().map(|(seq, _)| SeqRange::only(*seq)).collect();
             assert_eq!(here, state.present);
             assert!(found.iter().all(|(seq, record)| lot.records.get(seq) == Some(record)));
+            check_digest(&mut self.author, &journal(*lane), &lot.sealed, &lot.records);
             let Some(copy) = self.hub.journal(&journal(*lane)) else { continue };
             assert!(copy.ledger.balances());
             let found = contents(&self.hub, &journal(*lane));
             assert_eq!(found.len() as u64, copy.present.count());
             assert!(found.iter().all(|(seq, record)| lot.records.get(seq) == Some(record)));
+            check_digest(&mut self.hub, &journal(*lane), &lot.copied, &lot.records);
         }
         assert!(self.author.verify(|_| ()).unwrap().is_clean());
         assert!(self.hub.verify(|_| ()).unwrap().is_clean());
@@ -239,6 +269,7 @@ impl Plant {
             for run in self.author.load(&journal(lane), plant::all(), usize::MAX).unwrap() {
                 self.ship(run);
             }
+            self.observe();
             let (mine, Some(theirs)) =
                 (self.author.journal(&journal(lane)).unwrap(), self.hub.journal(&journal(lane)))
             else {
@@ -256,6 +287,23 @@ impl Plant {
             assert!(!kept || theirs.get(&(id, first)) == Some(&name), "{id} {name:?}");
         }
     }
+}
+
+/// The digest is that of these segments and of the records that are in none, and a rebuild finds the same.
+fn check_digest(
+    store: &mut Store,
+    id: &JournalId,
+    segments: &BTreeMap<u64, SegmentName>,
+    records: &BTreeMap<Seq, Record>,
+) {
+    let state = store.journal(id).unwrap();
+    assert_eq!(state.summary.root.hash, plant::root_over(segments.values()), "{id}");
+    let mut rows = state.present;
+    plant::names(store, id).values().for_each(|name| rows.remove(name.range().unwrap()));
+    let rows = rows.iter().flat_map(|range| range.first()..=range.last());
+    let sum = rows.fold(0_u64, |sum, seq| sum.wrapping_add(plant::check_of(id, seq, &records[&seq]).0));
+    assert_eq!(state.summary.tail, sum, "{id}");
+    assert!(!store.rebuild_digest(id).unwrap(), "{id}: a rebuild finds another digest");
 }
 
 proptest! {

@@ -5,10 +5,11 @@
 //!
 //! Absent: how it is stored, and when to ask for what.
 
+use crate::digest::Summary;
 use crate::notice::GapReason;
 use crate::{
-    Incarnation, JournalId, Lane, Ledger, Ordinal, RangeSet, Record, RecordCheck, Run, SegmentName, Seq,
-    SeqRange, Wall,
+    Incarnation, JournalId, Lane, Ledger, NodeHash, Ordinal, RangeSet, Record, RecordCheck, Run, SegmentName,
+    Seq, SeqRange, Wall,
 };
 
 /// Proof that everything in one commit has been flushed. Whatever tells somebody outside that a record is safe
@@ -121,6 +122,23 @@ pub enum Change {
         range: SeqRange,
         /// Those whose content the hub has under the same numbers.
         equal: RangeSet,
+    },
+    /// Takes over a peer's hashes for places of the digest that lie wholly below this store's own floor, as far as there is nothing in
+    /// them: their segments were let go before anybody noted their hashes, or never came here. Places elsewhere, places that have a hash,
+    /// and journals that are not here are left alone. Answered by [`Outcome::Done`].
+    Adopt {
+        /// Which journal.
+        journal: JournalId,
+        /// Level above the leaves, index within the level, and the peer's hash.
+        nodes: Vec<(u8, u64, NodeHash)>,
+    },
+    /// Nobody has these records any more: a replica waits for them no longer. What is here, or below the floor, is not lost; at
+    /// the author nothing is done. Bounded as what authors declare. Answered by [`Outcome::Done`].
+    DeclareLost {
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        ranges: RangeSet,
     },
     /// Remembers a small value under a name, for what must survive a restart beside the journals.
     Remember {
@@ -242,12 +260,16 @@ pub struct JournalState {
     pub present: RangeSet,
     /// What is known to be at the hubs (here or trimmed).
     pub acked: RangeSet,
-    /// At a replica: what its author declared as lost.
+    /// At a replica: what its author declared as lost, and what no other replica has any more.
     pub declared: RangeSet,
     /// The first record after the last sealed segment.
     pub tail_first: Seq,
     /// The ordinal that the next sealed segment gets.
     pub next_ordinal: Ordinal,
+    /// Segments with smaller ordinals lie below the floor: what is missing of them is not missed.
+    pub first_ordinal: Ordinal,
+    /// The digest.
+    pub summary: Summary,
     /// The count of everything.
     pub ledger: Ledger,
     /// Stored bytes of its sealed segments and tail rows, about.

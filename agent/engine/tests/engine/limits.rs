@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_agent_engine::{Command, Config, Engine, Event};
+use millrace_model::digest::Summary;
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, JournalState, Outcome, Refusal, Usage};
 use millrace_model::{
@@ -26,6 +27,8 @@ fn state(incarnation: u64, lane: Lane, retired: bool) -> JournalState {
         declared: RangeSet::new(),
         tail_first: 1,
         next_ordinal: 0,
+        first_ordinal: 0,
+        summary: Summary::default(),
         ledger: Ledger { ingested: 1, pending: 1, ..Ledger::default() },
         stored_bytes: 100,
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use millrace_agent_engine::{Alarm, Command, Config, Engine, Event, Policy};
+use millrace_model::digest::Summary;
 use millrace_model::store::{Change, JournalState, SegmentInfo, Usage};
 use millrace_model::{
     Incarnation, JournalId, Lane, Ledger, Moment, RangeSet, SegmentHash, SegmentName, SeqRange, Wall,
@@ -168,6 +169,8 @@ fn scene(text: &str) -> (Vec<SegmentInfo>, Vec<JournalState>) {
             declared: RangeSet::new(),
             tail_first: count * 100 + 1,
             next_ordinal: count,
+            first_ordinal: 0,
+            summary: Summary::default(),
             ledger,
             stored_bytes: count * 1_000,
         });

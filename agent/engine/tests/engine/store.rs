@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use millrace_model::digest::Summary;
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, JournalState, Outcome, Quarantined, SegmentInfo, Usage};
 use millrace_model::{
@@ -185,6 +186,8 @@ impl Store {
             declared: RangeSet::new(),
             tail_first: journal.tail_first,
             next_ordinal: journal.ordinals,
+            first_ordinal: 0,
+            summary: Summary::default(),
             ledger: journal.ledger,
             stored_bytes: journal.records.len() as u64 * RECORD_BYTES,
         };

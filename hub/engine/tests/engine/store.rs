@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_model::digest::Summary;
 use millrace_model::notice::Gap;
 use millrace_model::store::{Change, JournalState, Outcome, Quarantined, Usage};
 use millrace_model::{Encoding, JournalId, Ledger, RangeSet, RecordCheck, Run, Seq, SeqRange};
@@ -81,6 +82,8 @@ impl Store {
                 declared,
                 tail_first: 1,
                 next_ordinal: 0,
+                first_ordinal: 0,
+                summary: Summary::default(),
                 ledger,
             }
         };

@@ -3,12 +3,16 @@
 //! Absent: anything that asserts.
 #![allow(dead_code, reason = "each test file takes what it needs")]
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use millrace_journal::{Author, Options, Store};
+use millrace_merkle::{Node, Nodes, Place, Update};
+use millrace_model::digest::{Root, Summary};
 use millrace_model::store::{Change, Outcome};
 use millrace_model::{
-    DeviceId, Encoding, Incarnation, JournalId, Lane, Record, RecordCheck, Run, Seq, SeqRange, Topic, Wall,
-    block, canon, hash::RecordChecker,
+    DeviceId, Encoding, Incarnation, JournalId, Lane, NodeHash, Record, RecordCheck, Run, SegmentName, Seq,
+    SeqRange, Topic, Wall, block, canon, hash::RecordChecker,
 };
 
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([7; 16]);
@@ -100,4 +104,40 @@ pub(crate) fn loose(journal: JournalId, first: Seq, records: &[Record]) -> Run {
 
 pub(crate) fn check_of(journal: &JournalId, seq: Seq, record: &Record) -> RecordCheck {
     RecordChecker::new(journal).check(seq, &canon::encode(record))
+}
+
+/// A tree that is kept nowhere.
+struct Nothing;
+
+impl Nodes for Nothing {
+    type Error = std::convert::Infallible;
+
+    fn node(&mut self, _: Place) -> Result<Node, Self::Error> {
+        Ok(Node::default())
+    }
+}
+
+/// The root over these segments, as `millrace-merkle` alone reckons it.
+pub(crate) fn root_over<'a>(names: impl IntoIterator<Item = &'a SegmentName>) -> Option<NodeHash> {
+    let mut update = Update::default();
+    for name in names {
+        let Ok(()) = update.set(&mut Nothing, name.ordinal, Some(NodeHash::of_segment(&name.hash)));
+    }
+    let Ok(changes) = update.finish(&mut Nothing, Root::default());
+    changes.root.hash
+}
+
+pub(crate) fn summary(store: &Store, journal: &JournalId) -> Summary {
+    store.journal(journal).unwrap().summary
+}
+
+/// The segments that are here, by ordinal.
+pub(crate) fn names(store: &Store, journal: &JournalId) -> BTreeMap<u64, SegmentName> {
+    let found = store.survey(100_000).unwrap();
+    found.iter().filter(|info| info.journal == *journal).map(|info| (info.name.ordinal, info.name)).collect()
+}
+
+/// An author that seals whatever it appends at once.
+pub(crate) fn hasty() -> Options {
+    Options { burst_records: 1, ..author() }
 }
