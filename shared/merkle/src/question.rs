@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::partitions::PartitionSet;
 
-/// Nodes of one question: their answer stays below 260 KiB at the full width, and below 70 KiB at [`NARROW`].
+/// Nodes of one question, one level deep and [`NARROW`]; fewer when it looks deeper or wider ([`NODE_BYTES_MAX`]).
 pub const NODES_MAX: usize = 1_024;
 
-/// Bytes of children's hashes that one answer may have.
+/// Bytes of children's hashes that one answer may have. Whoever asks for more is refused, whatever is there.
 pub const NODE_BYTES_MAX: usize = 64 << 10;
 
 /// Names of segments in one answer, 60 bytes each.
@@ -26,6 +26,9 @@ pub const CHECKS_MAX: usize = 4_096;
 
 /// Ranges of one answer.
 pub const SPANS_MAX: usize = 16 << 10;
+
+/// Pages of one outline. Stores keep no more than 4,096 holes, so an honest journal has one.
+pub const PAGES_MAX: usize = 4;
 
 /// Journals of one answer, 40 bytes each.
 pub const JOURNALS_MAX: usize = 1_024;
@@ -101,13 +104,13 @@ pub enum About {
 pub enum Answer {
     /// To [`Question::Root`].
     Root(NodeHash),
-    /// To [`Question::Partitions`]: 8 bytes for each that was asked for, in order.
+    /// To [`Question::Partitions`]: 8 bytes for each that was asked for, in order ([`crate::sums::short`]).
     Partitions(Bytes),
     /// To [`Question::Journals`]: 8 bytes for each of 256 buckets.
     Buckets(Bytes),
     /// To [`Question::Journals`]: journals in order, each with 8 bytes of its digest.
     Journals {
-        /// At most [`JOURNALS_MAX`].
+        /// At most [`JOURNALS_MAX`]. A journal with nothing in it is not among them.
         journals: Vec<(JournalId, u64)>,
         /// Whether there are more behind them.
         more: bool,
@@ -140,12 +143,14 @@ pub struct Outline {
     pub floor: Seq,
     /// Last record ever held; 0 when there is none.
     pub head: Seq,
-    /// Ordinal of the first segment that is kept; of the next one to be sealed when none is.
+    /// All ordinals below it belong to records below the floor: they were let go, or were never here and are not wanted. Of the segment
+    /// in which the floor lies it is the ordinal, also while that one is damaged or not sealed. A holder that does not know says 0, and
+    /// is compared all the same.
     pub first_ordinal: u64,
     /// The digest.
     pub summary: Summary,
-    /// What is here, from where it was asked for: LEB128, twice for each range: its distance from the end of the one before, its length
-    /// less one. At most [`SPANS_MAX`] ranges.
+    /// What is here, from where it was asked for: LEB128, twice for each range: its distance from the end of the one before (of the
+    /// first: from where it was asked for), its length less one. At most [`SPANS_MAX`] ranges ([`crate::spans`]).
     pub present: Bytes,
     /// Whether there are more ranges behind them.
     pub more: bool,
