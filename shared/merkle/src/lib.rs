@@ -22,7 +22,11 @@
 //! | [`question`] | what holders ask each other, and the limits of the answers |
 //! | [`spans`] | what is present, as bytes |
 //! | [`responder`] | what a holder answers |
+//! | [`comparison`] | the session about one journal |
+//! | [`contradiction`] | answers that cannot be true |
 
+pub mod comparison;
+pub mod contradiction;
 mod hash;
 pub mod node;
 pub mod partitions;
@@ -32,6 +36,8 @@ pub mod spans;
 pub mod sums;
 pub mod tree;
 
+pub use comparison::{Comparison, Difference};
+pub use contradiction::Contradiction;
 pub use node::{ARITY, LEVELS_MAX, Node, Place};
 pub use partitions::PartitionSet;
 pub use question::{About, Answer, Outline, Question, Slots, Told};

@@ -6,7 +6,7 @@
 //! comparison.
 
 use bytes::Bytes;
-use millrace_model::digest::Summary;
+use millrace_model::digest::{HASH_BYTES, Summary};
 use millrace_model::{JournalId, NodeHash, Partition, RangeSet, RecordCheck, SegmentName, Seq};
 use serde::{Deserialize, Serialize};
 
@@ -163,4 +163,60 @@ pub struct Slots {
     pub taken: Bytes,
     /// The beginnings of their hashes, in order, each as wide as was asked for.
     pub hashes: Bytes,
+}
+
+impl About {
+    /// How many nodes or names of each holder it asks for.
+    #[must_use]
+    pub fn nodes(&self) -> u64 {
+        match self {
+            Self::Nodes { indexes, depth: 2, .. } => indexes.len() as u64 * 17,
+            Self::Nodes { indexes, .. } => indexes.len() as u64,
+            Self::Names { ordinals } => ordinals.len() as u64,
+            Self::Outline { .. } | Self::Checks { .. } => 0,
+        }
+    }
+
+    /// How many bytes it has, about, without its frame.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Outline { from } => number(*from),
+            Self::Nodes { indexes: numbers, .. } => 3 + numbers.iter().copied().map(number).sum::<u64>(),
+            Self::Names { ordinals: numbers } => numbers.iter().copied().map(number).sum(),
+            Self::Checks { ranges } => ranges.range_count() as u64 * 2 * number(u64::MAX),
+        }
+    }
+}
+
+impl Told {
+    /// How many bytes it has, about, without its frame.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Unknown | Self::Unreadable => 1,
+            Self::Outline(Outline { floor, head, first_ordinal, present, .. }) => {
+                let numbers = [*floor, *head, *first_ordinal].map(number).iter().sum::<u64>();
+                numbers + 1 + HASH_BYTES as u64 + number(u64::MAX) + present.len() as u64 + 1
+            }
+            Self::Nodes(nodes) => {
+                nodes.iter().map(|slots| (slots.taken.len() + slots.hashes.len()) as u64).sum()
+            }
+            Self::Names(names) => {
+                names.iter().map(|name| number(name.ordinal) + number(name.first) + 3 + 32).sum()
+            }
+            Self::Checks(rows) => rows.iter().map(|(seq, _)| number(*seq) + number(u64::MAX)).sum(),
+        }
+    }
+}
+
+/// Bytes of a number in CBOR.
+const fn number(value: u64) -> u64 {
+    match value {
+        0..24 => 1,
+        24..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _ => 9,
+    }
 }
