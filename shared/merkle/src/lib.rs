@@ -23,17 +23,20 @@
 //! | [`spans`] | what is present, as bytes |
 //! | [`responder`] | what a holder answers |
 //! | [`comparison`] | the session about one journal |
+//! | [`survey`] | the session about all journals of some partitions |
 //! | [`contradiction`] | answers that cannot be true |
 
 pub mod comparison;
 pub mod contradiction;
 mod hash;
 pub mod node;
+mod pairs;
 pub mod partitions;
 pub mod question;
 pub mod responder;
 pub mod spans;
 pub mod sums;
+pub mod survey;
 pub mod tree;
 
 pub use comparison::{Comparison, Difference};
@@ -42,4 +45,5 @@ pub use node::{ARITY, LEVELS_MAX, Node, Place};
 pub use partitions::PartitionSet;
 pub use question::{About, Answer, Outline, Question, Slots, Told};
 pub use sums::Sums;
+pub use survey::Survey;
 pub use tree::{Changes, Nodes, Update};

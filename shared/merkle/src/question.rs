@@ -112,7 +112,7 @@ pub enum Answer {
     Journals {
         /// At most [`JOURNALS_MAX`]. A journal with nothing in it is not among them.
         journals: Vec<(JournalId, u64)>,
-        /// Whether there are more behind them.
+        /// Whether there are more behind them: only behind as many as may be told.
         more: bool,
     },
     /// To [`Question::Journal`].
@@ -152,7 +152,7 @@ pub struct Outline {
     /// What is here, from where it was asked for: LEB128, twice for each range: its distance from the end of the one before (of the
     /// first: from where it was asked for), its length less one. At most [`SPANS_MAX`] ranges ([`crate::spans`]).
     pub present: Bytes,
-    /// Whether there are more ranges behind them.
+    /// Whether there are more ranges behind them: only behind as many as may be told.
     pub more: bool,
 }
 

@@ -6,3 +6,9 @@ mod comparisons;
 #[path = "laws/costs.rs"]
 mod costs;
 mod holder;
+#[path = "laws/hostile.rs"]
+mod hostile;
+#[path = "laws/story.rs"]
+mod story;
+#[path = "laws/surveys.rs"]
+mod surveys;

@@ -6,7 +6,7 @@ use millrace_model::{RangeSet, Seq, SeqRange};
 
 use crate::contradiction::{Contradiction, Fault, Holder};
 use crate::node::LEVELS_MAX;
-use crate::question::{About, Outline, PAGES_MAX, Told};
+use crate::question::{About, Outline, PAGES_MAX, SPANS_MAX, Told};
 use crate::spans;
 
 /// What one holder said so far. Of a journal that it does not know it has nothing.
@@ -34,11 +34,10 @@ impl Side {
             return Err(Fault::Level(summary.root.level));
         }
         let present = spans::decode(&present, from)?;
-        self.cut_at = match (more, present.last()) {
-            (true, None | Some(Seq::MAX)) => return Err(Fault::Pages),
-            (true, last) => last,
-            (false, _) => None,
-        };
+        if more && (present.range_count() < SPANS_MAX || present.last() == Some(Seq::MAX)) {
+            return Err(Fault::Pages);
+        }
+        self.cut_at = present.last().filter(|_| more);
         if let Some(last) = present.last().filter(|last| *last > head) {
             return Err(Fault::Head { last, head });
         }

@@ -1,12 +1,11 @@
 //! The checks of tail rows: asked for when the sums over them differ.
 
-use std::cmp::Ordering;
-
 use millrace_model::{RecordCheck, Seq, SeqRange};
 
 use super::difference::Difference;
 use super::outlines::Outlines;
 use crate::contradiction::{Contradiction, Fault, both};
+use crate::pairs::{self, pairs};
 use crate::question::{About, CHECKS_MAX, Told};
 
 /// How far the rows were looked at.
@@ -34,33 +33,19 @@ impl Tail {
         difference: &mut Difference,
     ) -> Result<bool, Contradiction> {
         let (mine, theirs) = both(told.0, told.1, |told| read(told, self.from))?;
-        // Behind the last row of a full page there may be more.
-        let full =
-            |rows: &[(Seq, RecordCheck)]| rows.last().filter(|_| rows.len() == CHECKS_MAX).map(|last| last.0);
-        let end = full(mine).into_iter().chain(full(theirs)).min().unwrap_or(Seq::MAX);
-        let until = |rows: &[(Seq, RecordCheck)]| rows.partition_point(|(seq, _)| *seq <= end);
-        let mut mine = mine.iter().take(until(mine)).peekable();
-        let mut theirs = theirs.iter().take(until(theirs)).peekable();
-        loop {
-            let order = match (mine.peek(), theirs.peek()) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(one), Some(other)) => one.0.cmp(&other.0),
-            };
-            let one = if order.is_le() { mine.next() } else { None };
-            let other = if order.is_ge() { theirs.next() } else { None };
-            match (one, other) {
-                (Some((seq, one)), Some((_, other))) if one != other => {
-                    difference.rows.insert(SeqRange::only(*seq));
-                }
-                (Some((seq, _)), None) if outlines.theirs.present.contains(*seq) => self.alone += 1,
-                (None, Some((seq, _))) if outlines.mine.present.contains(*seq) => self.alone += 1,
+        let cut = |rows: &[(Seq, RecordCheck)]| rows.len() == CHECKS_MAX;
+        let end = pairs::end((mine, cut(mine)), (theirs, cut(theirs)));
+        for (seq, mine, theirs) in pairs(mine, theirs, end) {
+            match (mine, theirs) {
+                (Some(mine), Some(theirs)) if mine != theirs => difference.rows.insert(SeqRange::only(seq)),
+                (Some(_), None) if outlines.theirs.present.contains(seq) => self.alone += 1,
+                (None, Some(_)) if outlines.mine.present.contains(seq) => self.alone += 1,
                 _ => {}
             }
         }
-        self.from = end.saturating_add(1);
-        Ok(end < Seq::MAX)
+        let next = end.and_then(|end| end.checked_add(1));
+        self.from = next.unwrap_or(self.from);
+        Ok(next.is_some())
     }
 
     /// Rows that only one holder has count when nothing else was found: otherwise a segment is sealed at one of both alone.
