@@ -26,6 +26,7 @@ impl Engine {
             stage,
             account: Account::default(),
             waiting: 0,
+            stored_at: None,
             credit_at: None,
             doubted_until: None,
             comparing: None,
@@ -222,6 +223,7 @@ impl Engine {
         self.commands.push_back(Command::SessionOpened { link: id, device, fence, software });
         self.raise_credit(id, now);
         self.mending.hurry();
+        self.repair_after_welcome(id, now);
     }
 
     /// Ends an older session of the same incarnation; doubts those of others. `false` when the newcomer is refused.

@@ -76,6 +76,8 @@ impl Engine {
                 self.replication.lacks(node, held.journal, &held.ranges);
                 self.denied(held.journal, Source::Hub(node), &held.ranges, now);
             }
+            PeerFrame::Inquiry(inquiry) if greeted => self.guest_asks(id, inquiry, now),
+            PeerFrame::Doubt(held) if greeted => self.guest_doubts(&held),
             PeerFrame::Lost(held) if greeted => self.lost(node, &held),
             frame => self.dismiss_alarmed(id, &format!("a {} frame came out of turn", frame.name())),
         }
@@ -231,7 +233,7 @@ impl Engine {
         all.into_iter().for_each(|id| self.dismiss(id, reason));
     }
 
-    fn dismiss_alarmed(&mut self, id: LinkId, reason: &str) {
+    pub(crate) fn dismiss_alarmed(&mut self, id: LinkId, reason: &str) {
         if let Some(guest) = self.guests.get(&id) {
             let alarm = Alarm::Peer { node: guest.node, reason: reason.to_owned() };
             self.commands.push_back(Command::Alarm(alarm));

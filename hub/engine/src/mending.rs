@@ -140,11 +140,27 @@ impl Engine {
             return;
         }
         self.commands.push_back(Command::Alarm(Alarm::Damaged { journal, ranges: lost.clone() }));
+        self.announce(journal, &lost);
+        self.take_up(journal, now);
+    }
+
+    /// Others have records that are not here, and were not known to be lost: they are fetched as those are.
+    pub(crate) fn miss(&mut self, journal: JournalId, ranges: &RangeSet, now: Moment) {
+        let shelf = self.shelves.entry(journal).or_default();
+        let missed = shelf.miss(ranges);
+        if missed.is_empty() {
+            return;
+        }
+        self.announce(journal, &missed);
+        self.take_up(journal, now);
+    }
+
+    /// Nobody is to count these as here.
+    fn announce(&mut self, journal: JournalId, ranges: &RangeSet) {
         for guest in self.greeted_guests() {
-            let held = Held { journal, ranges: lost.clone() };
+            let held = Held { journal, ranges: ranges.clone() };
             self.answer(guest, PeerFrame::Lacks(Lacks { held, bring: false }));
         }
-        self.take_up(journal, now);
     }
 
     fn take_up(&mut self, journal: JournalId, now: Moment) {

@@ -89,6 +89,7 @@ impl Engine {
                 self.tell_gone(node, heard.gone);
                 self.keep(self.awaited());
                 self.mending.hurry();
+                self.repair_after_greeting(node, now);
             }
             PeerFrame::Flushed(holds) if greeted => self.heard(node, &holds, true, now),
             PeerFrame::Declined(declined) if greeted => match declined.range() {
@@ -100,6 +101,7 @@ impl Engine {
                 None => self.part(node, "it declined a run that names no records"),
             },
             PeerFrame::Clash(held) if greeted => self.clash(node, &held),
+            PeerFrame::Reply(reply) if greeted => self.peer_replied(node, reply, now),
             PeerFrame::Lacks(Lacks { held, bring: true }) if greeted => self.bring(node, &held),
             PeerFrame::Lacks(Lacks { held, .. }) => self.replication.lacks(node, held.journal, &held.ranges),
             frame => self.part(node, &format!("a {} frame came out of turn", frame.name())),

@@ -76,6 +76,8 @@ pub(crate) enum Origin {
     Agent,
     /// Another hub's.
     Guest(NodeId),
+    /// None: a comparison led to it.
+    Repair,
 }
 
 impl Reception {
@@ -261,6 +263,7 @@ impl Engine {
             if let Some(link) = self.links.get_mut(&sender.link) {
                 link.account.settled(sender.bytes);
                 link.waiting = link.waiting.saturating_sub(1);
+                link.stored_at = Some(now);
                 settled.insert(sender.link);
             } else if let Some(guest) = self.guests.get_mut(&sender.link) {
                 guest.waiting = guest.waiting.saturating_sub(1);
@@ -284,7 +287,7 @@ impl Engine {
             return;
         };
         let from = match sender.origin {
-            Origin::Agent => None,
+            Origin::Agent | Origin::Repair => None,
             Origin::Guest(node) => Some(node),
         };
         if !stored.is_empty() {

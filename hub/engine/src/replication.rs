@@ -154,6 +154,11 @@ impl Replication {
         gone
     }
 
+    /// Whether nothing is here that is not known to be at `node`.
+    pub(crate) fn owes_nothing(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.debt() == 0)
+    }
+
     /// Who I am, once that is committed.
     pub(crate) fn me(&self) -> Option<NodeId> {
         self.placed.as_ref().map(|placed| placed.me)

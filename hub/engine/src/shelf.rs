@@ -1,5 +1,6 @@
 //! What the engine knows of one journal of one device.
 
+use millrace_model::digest::Summary;
 use millrace_model::store::JournalState;
 use millrace_model::{RangeSet, Seq, SeqRange};
 
@@ -20,6 +21,8 @@ pub struct Shelf {
     pub floor: Seq,
     /// Last record held; 0 when there is none.
     pub head: Seq,
+    /// Its digest, as the store last said.
+    pub digest: Summary,
     /// Bytes that the store has for it: as the store last said, and the bodies that came since.
     pub stored_bytes: u64,
     /// Records that were here and were dropped.
@@ -44,6 +47,7 @@ impl Shelf {
             unnumbered: state.ledger.rejected,
             floor: state.floor,
             head: state.head,
+            digest: state.summary,
             stored_bytes: state.stored_bytes,
             // Everything that ever came counts as acked. What damage took is above the floor, and missing.
             dropped: state
@@ -69,6 +73,16 @@ impl Shelf {
         lost.iter().for_each(|range| self.present.remove(range));
         self.lost.extend(&lost);
         lost
+    }
+
+    /// Records are elsewhere and not here: returns those that are not known to be lost, declared, or let go.
+    pub fn miss(&mut self, ranges: &RangeSet) -> RangeSet {
+        let mut missed = ranges.difference(&self.held()).difference(&self.lost);
+        if let Some(none) = SeqRange::new(0, 0) {
+            missed.remove(none);
+        }
+        self.lost.extend(&missed);
+        missed
     }
 
     /// Whether dropping through this record may move anything.

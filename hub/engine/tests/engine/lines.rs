@@ -1,6 +1,6 @@
 //! Commands as short lines: what a person needs to follow a transcript, and nothing that changes for no reason.
 
-use millrace_hub_engine::{Alarm, Command, Mend};
+use millrace_hub_engine::{Alarm, Command, Findings, Mend};
 use millrace_model::store::Change;
 use millrace_model::{AckLevel, DeviceId, JournalId, SeqRange};
 use millrace_wire::peer::{Held, Holds};
@@ -47,6 +47,17 @@ pub(crate) fn command(command: &Command) -> String {
             }
         }
         Command::Relive { .. } => "relive".to_owned(),
+        Command::Consult { asker, number, journal: of, about } => {
+            format!("consult {number} for {asker:?}: {} {about:?}", journal(*of))
+        }
+        Command::Compared(round) => {
+            let Findings { journals, differing, pulled, pushed, .. } = round.findings;
+            format!(
+                "compared with {:?} ({}): {journals} looked at, {differing} differ, {pulled} to fetch, {pushed} to bring",
+                round.partner,
+                round.trigger.name()
+            )
+        }
         Command::Mended(done) => format!("mended: {}", mend(done)),
         Command::Alarm(raised) => format!("alarm: {}", alarm(raised)),
     }

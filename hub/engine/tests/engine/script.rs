@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, LinkId, WhenFull};
+use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, LinkId, Measure, WhenFull};
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{
@@ -181,7 +181,8 @@ impl Subject for Script {
             }
             "measured" => {
                 let journal = lodging(words, words[1]).of(device(words[0]));
-                self.handle(Event::Measured { stored: vec![(journal, words[2].parse().unwrap())] });
+                let measure = Measure { bytes: words[2].parse().unwrap(), ..Measure::default() };
+                self.handle(Event::Measured { stored: vec![(journal, measure)] });
             }
             "damage" => {
                 let journal = lodging(words, words[1]).of(device(words[0]));
