@@ -22,6 +22,9 @@ pub const WAITING_MAX: usize = 1_024;
 /// Journals that differed at the first look.
 pub const DOUBTFUL_MAX: usize = 1_024;
 
+/// Bytes of one comparison: a journal that differs nearly everywhere is mended in several rounds.
+const BYTES_MAX: u64 = 1 << 20;
+
 /// Between the first look at a journal that differs and the second: longer than any healthy delivery takes.
 const SECOND_LOOK: Duration = Duration::from_secs(12);
 
@@ -145,7 +148,9 @@ impl Round {
         let begun = self.going.pop_front().or_else(|| {
             let (journal, first) = self.waiting.pop_front()?;
             self.findings.journals += u64::from(first.is_none());
-            Some(Going { journal, comparison: Box::new(Comparison::new(Limits::DEFAULT)), first })
+            // What differs at the ends of a journal that is written to hides nothing at the second look.
+            let limits = Limits { both: first.is_some(), bytes_max: BYTES_MAX, ..Limits::DEFAULT };
+            Some(Going { journal, comparison: Box::new(Comparison::new(limits)), first })
         });
         if let Some(mut going) = begun
             && let Some(about) = going.comparison.poll_question()
