@@ -21,9 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_model::{DeviceId, JournalId, Moment, NodeId, RangeSet, SeqRange, Wall};
-use millrace_wire::peer::{Held, Lacks};
+use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
+use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine, LinkId};
 
 /// Journals that are being fetched at once; the others wait.
@@ -158,8 +159,8 @@ impl Engine {
     /// Nobody is to count these as here.
     fn announce(&mut self, journal: JournalId, ranges: &RangeSet) {
         for guest in self.greeted_guests() {
-            let held = Held { journal, ranges: ranges.clone() };
-            self.answer(guest, PeerFrame::Lacks(Lacks { held, bring: false }));
+            let lacks = Lacks { journal, ranges: ranges.clone(), bring: false };
+            self.answer(guest, PeerFrame::Lacks(lacks));
         }
     }
 
@@ -182,9 +183,14 @@ impl Engine {
     }
 
     /// What this hub lost, for another that is being greeted: it is not counted as here, and no reason to doubt the rest.
-    pub(crate) fn losses(&self) -> Vec<Held> {
+    pub(crate) fn losses(&self) -> Vec<Lacks> {
         let lost = self.shelves.iter().filter(|(_, shelf)| !shelf.lost.is_empty());
-        lost.map(|(journal, shelf)| Held { journal: *journal, ranges: shelf.lost.clone() }).collect()
+        let lacks = |(journal, shelf): (&JournalId, &Shelf)| Lacks {
+            journal: *journal,
+            ranges: shelf.lost.clone(),
+            bring: false,
+        };
+        lost.map(lacks).collect()
     }
 
     /// When to look again.
@@ -235,8 +241,8 @@ impl Engine {
             (guest.greeted && !denied && !has.is_empty()).then_some((*id, guest.node, has))
         })?;
         let ranges = self.batch(journal, &has);
-        let held = Held { journal, ranges: ranges.clone() };
-        self.answer(guest, PeerFrame::Lacks(Lacks { held, bring: true }));
+        let lacks = Lacks { journal, ranges: ranges.clone(), bring: true };
+        self.answer(guest, PeerFrame::Lacks(lacks));
         Some((Source::Hub(node), ranges))
     }
 

@@ -170,7 +170,8 @@ fn peer(frame: &PeerFrame) -> String {
         PeerFrame::Lost(lost) => format!("Lost {}", held(lost)),
         PeerFrame::Gone(gone) => format!("Gone {}", held(gone)),
         PeerFrame::Lacks(lacks) => {
-            format!("Lacks {}{}", held(&lacks.held), if lacks.bring { ", bring them" } else { "" })
+            let bring = if lacks.bring { ", bring them" } else { "" };
+            format!("Lacks {} {}{bring}", journal(lacks.journal), lacks.ranges)
         }
         PeerFrame::Inquiry(inquiry) => format!("Inquiry {}: {:?}", inquiry.number, inquiry.question),
         PeerFrame::Reply(reply) => format!("Reply {}: {:?}", reply.number, reply.answer),
