@@ -10,9 +10,7 @@ use millrace_merkle::question::{CHECKS_MAX, NAMES_MAX, NARROW, NODES_MAX, WIDE};
 use millrace_merkle::{About, Outline, Slots, Told};
 use millrace_model::store::Change;
 use millrace_model::{JournalId, Lane, NodeHash, RangeSet};
-use plant::{
-    all, append, check_of, commit, hasty, journal, names, range, reading, readings, receive, replica,
-};
+use plant::{all, check_of, commit, hasty, journal, names, range, reading, readings, receive, replica};
 
 const NORMAL: Lane = Lane::Normal;
 
@@ -109,7 +107,7 @@ fn walking_down_the_nodes_leads_to_every_segment() {
         for (depth, width) in [(1, WIDE), (2, WIDE), (1, NARROW), (2, NARROW)] {
             let mut found = walk(&hub, depth, width);
             // Of what lies below the floor the last few leaves are known, as far as they share a node with what is kept.
-            let below = std::mem::replace(&mut found, BTreeMap::new());
+            let below = std::mem::take(&mut found);
             found.extend(below.into_iter().filter(|(ordinal, _)| *ordinal >= first));
             let expected = expected.iter().map(|(at, hash)| (*at, hash.0[..width.into()].to_vec())).collect();
             assert_eq!(found, expected, "floor {floor}, depth {depth}");

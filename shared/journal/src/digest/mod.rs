@@ -116,7 +116,7 @@ fn apply(conn: &Connection, row: &mut JournalRow, pending: &Pending) -> Result<(
             update.set(&mut kept, *ordinal, *hash)?;
         }
         let changes = update.finish(&mut kept, row.root)?;
-        store(&kept, row, changes)?;
+        store(&kept, row, &changes)?;
     }
     let mut update = Update::default();
     for (at, hash) in &pending.adopted {
@@ -128,12 +128,12 @@ fn apply(conn: &Connection, row: &mut JournalRow, pending: &Pending) -> Result<(
         // A tree without leaves has no top that anything stands under.
         let root = if row.root.hash.is_some() { row.root } else { Root::default() };
         let changes = update.finish(&mut kept, root)?;
-        store(&kept, row, changes)?;
+        store(&kept, row, &changes)?;
     }
     Ok(())
 }
 
-fn store(kept: &Kept<'_>, row: &mut JournalRow, changes: Changes) -> Result<(), Fault> {
+fn store(kept: &Kept<'_>, row: &mut JournalRow, changes: &Changes) -> Result<(), Fault> {
     for (at, node) in changes.nodes.iter().filter(|(at, _)| !at.is_below(row.first_ordinal)) {
         kept.write(*at, node)?;
     }
