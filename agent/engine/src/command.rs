@@ -1,5 +1,6 @@
 //! What the engine asks of the world, in order.
 
+use millrace_merkle::About;
 use millrace_model::notice::GapReason;
 use millrace_model::store::Change;
 use millrace_model::{Durable, JournalId, SeqRange};
@@ -57,6 +58,17 @@ pub enum Command {
     Survey {
         /// How many of each journal.
         per_journal: usize,
+    },
+    /// Ask the store about a journal; answer with `Consulted`.
+    Consult {
+        /// The session that asks.
+        session: u64,
+        /// The hub's number for the inquiry.
+        number: u64,
+        /// Which journal.
+        journal: JournalId,
+        /// What about it.
+        about: About,
     },
     /// Keep the list of hubs for the next start.
     RememberHubs(Vec<HubEndpoint>),

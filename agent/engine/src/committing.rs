@@ -25,6 +25,8 @@ pub enum Purpose {
     Reincarnate,
     /// Records of a retired journal.
     Reauthor,
+    /// Acks to be taken back: the hub lost what it had acknowledged.
+    Reclaim,
     /// What follows from hubs that were made anew.
     Epoch,
 }

@@ -138,6 +138,7 @@ impl Engine {
             Event::Loaded { request, runs } => self.loaded(request, runs, now),
             Event::Damaged { request, aside } => self.damaged(request, &aside, now),
             Event::Checked { journal, range, checks } => self.checked(journal, range, &checks, now),
+            Event::Consulted { session, number, told } => self.consulted(session, number, told),
             Event::Surveyed { segments } => self.surveyed(&segments, now),
             Event::Connected => self.connected(now),
             Event::Disconnected { reason, unwelcome } => self.disconnected(reason, unwelcome, now),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_merkle::Told;
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Outcome, Quarantined, Refusal, SegmentInfo, Usage};
 use millrace_model::{Durable, JournalId, Lane, Record, RecordCheck, Run, Seq, SeqRange, Wall};
@@ -75,6 +76,15 @@ pub enum Event {
         range: SeqRange,
         /// What is there.
         checks: Vec<(Seq, RecordCheck)>,
+    },
+    /// The store has answered a question about a journal.
+    Consulted {
+        /// The session that asked.
+        session: u64,
+        /// The hub's number for the inquiry.
+        number: u64,
+        /// What there is.
+        told: Told,
     },
     /// The oldest segments were listed.
     Surveyed {

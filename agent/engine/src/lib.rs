@@ -31,6 +31,7 @@
 //! | [`shipping`] | which records go next, on which channel |
 //! | [`allowance`] | how many bytes may go: credit and bandwidth |
 //! | [`recovery`] | what happens after a rollback or a clone |
+//! | [`repairing`] | what the hub asks when copies are compared, or when it lost records |
 //! | [`retention`] | what is trimmed and evicted |
 //! | [`status`] | what `status` shows |
 
@@ -43,6 +44,7 @@ pub mod epoch;
 pub mod event;
 pub mod intake;
 pub mod recovery;
+pub mod repairing;
 pub mod retention;
 pub mod routing;
 pub mod session;

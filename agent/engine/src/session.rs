@@ -217,6 +217,9 @@ impl Engine {
             (State::Open, Frame::Conflict(conflict)) => {
                 self.begin_incarnation(conflict.journal.of(self.config.device), Break::Forked, now);
             }
+            (State::Open, Frame::Wanted(wanted)) => self.wanted(&wanted),
+            (State::Open, Frame::Doubt(doubted)) => self.doubted(&doubted),
+            (State::Open, Frame::Inquiry(inquiry)) => self.asked(inquiry),
             (State::Open, Frame::Decline(decline)) => {
                 let journal = decline.journal.of(self.config.device);
                 // It counts as sent, so it is left for the next session and keeps nothing else from going.

@@ -154,6 +154,23 @@ fn telling(alarm: &Alarm) -> Telling {
             format!("the device broke the protocol: {reason}"),
             "upgrade the older of the two programs; when both are current, treat the device as hostile",
         ),
+        Alarm::Damaged { journal, ranges } => (
+            "damaged",
+            true,
+            Some(journal.device),
+            format!(
+                "{} stored records are damaged ({journal} {ranges}): they are moved aside and fetched again",
+                ranges.count()
+            ),
+            "`millrace-hub repairs` says when they are back; when this repeats, replace the disk",
+        ),
+        Alarm::Overdue { journal, records } => (
+            "overdue",
+            true,
+            Some(journal.device),
+            format!("{records} records of {journal} that damage took are still not here"),
+            "connect the other hubs and the device: whoever still has them brings them",
+        ),
         Alarm::Full => (
             "full",
             true,

@@ -17,6 +17,8 @@ mod look;
 mod members;
 mod offline;
 mod query;
+mod repair;
+mod repairs;
 mod restore;
 mod run;
 mod status;
@@ -74,6 +76,8 @@ enum Command {
     Lock(lock::Lock),
     Elect(lock::Elect),
     Verify(verify::Verify),
+    Repair(repair::Repair),
+    Repairs(repairs::Repairs),
     Backup(backup::Backup),
     Restore(restore::Restore),
     ForceNewCluster(restore::ForceNewCluster),
@@ -185,6 +189,8 @@ impl Command {
             Self::Restore(restore) => restore.perform(),
             Self::ForceNewCluster(force) => force.perform(),
             Self::Backup(backup) => wait_for(backup.perform()),
+            Self::Repair(repair) => wait_for(repair.perform()),
+            Self::Repairs(repairs) => wait_for(repairs.perform()),
             Self::Verify(verify) => wait_for(verify.perform()),
             Self::Join(join) => wait_for(join.perform()),
             Self::Members(members) => wait_for(members.perform()),

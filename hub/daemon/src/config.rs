@@ -8,7 +8,7 @@ use std::path::Path;
 
 use millrace_host::config::{ConfigError, Source};
 
-pub use checked::{Config, Preset, Quota, Retention, valid_address};
+pub use checked::{Config, Preset, Quota, Repair, Retention, valid_address};
 pub use raw::Raw;
 
 /// A complete, commented file.
@@ -76,6 +76,12 @@ mod tests {
         assert_eq!(config.quota.device_memory_bytes, engine.credit_max_bytes);
         assert_eq!(config.quota.device_bytes, engine.device_bytes_max);
         assert_eq!((config.retention.keep, config.retention.when_full), (engine.keep, engine.when_full));
+        let repair = &config.repair;
+        assert_eq!(
+            (repair.interval, repair.batch_bytes),
+            (engine.repair_interval, engine.repair_batch_bytes)
+        );
+        assert_eq!(repair.consistency_timeout, engine.consistency_timeout);
         assert_eq!(engine.idle_timeout, millrace_link::limits::HUB_IDLE_TIMEOUT);
     }
 
@@ -102,6 +108,11 @@ mod tests {
             ("[retention]\nkeep = \"a while\"\n", "retention.keep"),
             ("[retention]\nkeep = \"1m\"\n", "retention.keep"),
             ("[retention]\nschedule = \"hourly\"\n", "retention.schedule"),
+            ("[repair]\nschedule = \"nightly\"\n", "repair.schedule"),
+            ("[repair]\ninterval = \"1s\"\n", "repair.interval"),
+            ("[repair]\nmax_batch_size = \"1KiB\"\n", "repair.max_batch_size"),
+            ("[scrub]\nwithin = \"1s\"\n", "scrub.within"),
+            ("[scrub]\ntranquility = 100000\n", "scrub.tranquility"),
             (
                 "[retention]\nkeep = \"7days\"\nwhen_full = \"drop-oldest\"\nkeep_at_least = \"8days\"\n",
                 "retention.keep_at_least",

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use millrace_host::systemd::Progress;
 use millrace_host::{Clock, Exit, Shutdown};
-use millrace_hub_engine::{Engine, Event, LinkId, Retained};
+use millrace_hub_engine::{Engine, Event, LinkId, Retained, Wanted};
 use millrace_journal::WriterHandle;
 use millrace_model::store::Change;
 use millrace_model::{DeviceId, JournalId, Moment, NodeId, SeqRange};
@@ -40,8 +40,9 @@ use crate::meters::Meters;
 use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::registry::Registry;
+use crate::repairs::Repairs;
 use crate::retention::Looking;
-use input::{Answer, Input, Line, Load, Seen, Snapshot, Stored};
+use input::{Answer, Answers, Consultation, Input, Line, Load, Seen, Snapshot, Stored};
 use way::Way;
 
 pub use replicating::ToCluster;
@@ -49,9 +50,6 @@ pub use replicating::ToCluster;
 /// Inputs that wait for the engine. When full, sessions stop reading from their agents. What the runs among them hold
 /// is bounded by the engine's credit.
 pub const INPUTS_MAX: usize = 256;
-/// Answers of the journal's thread and of readers: one commit, [`CHECKS_RUNNING_MAX`] checks and [`LOADS_RUNNING_MAX`] loads are under way
-/// at most.
-const ANSWERS_MAX: usize = 16;
 /// Checks that run at once, over connections of their own: a session never waits for people's queries.
 pub const CHECKS_RUNNING_MAX: usize = 2;
 /// Checks that wait. When there are more, no input is taken until some are answered.
@@ -87,20 +85,28 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// Where alarms go.
     pub board: AlarmBoard,
+    /// Where reports of what was mended go.
+    pub repairs: Repairs,
     /// Where figures go.
     pub meters: Meters,
+    /// The way on which disk and readers answer.
+    pub answers: Answers,
     /// The journal's thread.
     pub writer: WriterHandle,
     /// Connections for checks: [`CHECKS_RUNNING_MAX`] of them.
     pub checking: Reading,
     /// Connections for reading what other hubs lack: [`LOADS_RUNNING_MAX`] of them.
     pub loading: Reading,
+    /// Connections for answering questions about journals: [`CHECKS_RUNNING_MAX`] of them.
+    pub consulting: Reading,
     /// Who speaks to control.
     pub cluster: ToCluster,
     /// What the hub says about itself.
     pub pulse: Arc<Pulse>,
     /// Whether it is time for retention to look.
     pub looking: Looking,
+    /// Whether it is time to compare all copies.
+    pub comparing: Looking,
     /// Where retention's memory stands.
     pub memory: PathBuf,
 }
@@ -188,6 +194,8 @@ pub struct Driver {
     guests: BTreeMap<LinkId, Way>,
     loads: VecDeque<Load>,
     loading: usize,
+    consultations: VecDeque<Consultation>,
+    consulting: usize,
     commit_asked: Moment,
     /// A commit that the journal's queue had no room for.
     held: Option<(u64, Arc<Vec<Change>>)>,
@@ -208,9 +216,9 @@ pub struct Driver {
 impl Driver {
     /// A driver over these parts, and the way to it.
     #[must_use]
-    pub fn new(parts: Parts) -> (Self, DriverHandle) {
+    pub fn new(mut parts: Parts) -> (Self, DriverHandle) {
         let (send, inputs) = mpsc::channel(INPUTS_MAX);
-        let (answer, answers) = mpsc::channel(ANSWERS_MAX);
+        let Answers { send: answer, taken: answers } = std::mem::take(&mut parts.answers);
         let (stored, _) = broadcast::channel(STORED_KEPT_MAX);
         let (seen, sightings) = mpsc::channel(SEEN_WAITING_MAX);
         note_sightings(Arc::clone(&parts.registry), parts.clock.clone(), sightings);
@@ -232,6 +240,8 @@ impl Driver {
             guests: BTreeMap::new(),
             loads: VecDeque::new(),
             loading: 0,
+            consultations: VecDeque::new(),
+            consulting: 0,
             commit_asked: Moment(0),
             held: None,
             busy: false,
@@ -285,7 +295,9 @@ impl Driver {
 
     /// Whether inputs may be taken: what they ask for must not pile up.
     fn has_room(&self) -> bool {
-        self.checks.len() < CHECKS_WAITING_MAX && self.loads.len() < LOADS_WAITING_MAX
+        self.checks.len() < CHECKS_WAITING_MAX
+            && self.loads.len() < LOADS_WAITING_MAX
+            && self.consultations.len() < LOADS_WAITING_MAX
     }
 
     fn greeted(&self) -> BTreeSet<DeviceId> {
@@ -320,6 +332,9 @@ impl Driver {
         self.parts.meters.cluster.replicate(engine.fullness(), &engine.replication());
         if self.parts.looking.take() {
             self.look();
+        }
+        if self.parts.comparing.take() {
+            self.feed(Event::Repair(Wanted::default()));
         }
         self.remember();
     }
@@ -392,6 +407,9 @@ impl Driver {
             retained: engine.retained(),
             fullness: engine.fullness(),
             owed: engine.replication(),
+            mending: engine.mending(self.parts.clock.moment()),
+            rounds: engine.rounds(self.parts.clock.moment()),
+            demanded: engine.demanded(),
         }
     }
 

@@ -12,9 +12,11 @@ mod gathering;
 mod kv;
 mod leases;
 mod members;
+mod others;
 mod owners;
 mod parameters;
 mod records;
+mod repairs;
 mod route;
 mod socket;
 mod status;
@@ -53,6 +55,8 @@ use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::registrar::Registrar;
 use crate::registry::Registry;
+use crate::repairs::Repairs;
+use crate::scrub::{Pace, Scrub};
 
 /// Body of a request on the admin socket: a token with all its labels is below 4 KiB.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -99,6 +103,12 @@ pub struct ApiParts {
     pub driver: DriverHandle,
     /// The latest alarms.
     pub board: AlarmBoard,
+    /// What was mended.
+    pub repairs: Repairs,
+    /// How far the scrub has come, and how it goes.
+    pub scrub: Scrub,
+    /// At which pace.
+    pub scrub_pace: Pace,
     /// Figures.
     pub meters: Meters,
     /// Health.
@@ -118,6 +128,7 @@ pub struct Api(Arc<ApiParts>);
 pub(crate) use admin::{TokenRequest, shown as shown_token};
 pub(crate) use devices::merged as merged_devices;
 pub(crate) use records::for_peer as records_for_peer;
+pub(crate) use repairs::RepairRequest;
 pub(crate) use route::DrainRequest;
 pub(crate) use socket::Limited;
 
@@ -163,6 +174,7 @@ impl Api {
             .route("/v1/kv/{*key}", get(kv::one))
             .route("/v1/watch", get(watching::follow))
             .route("/v1/locks/{name}", get(leases::show))
+            .route("/v1/repairs", get(repairs::list))
             .route("/v1/members", get(members::list))
             .route("/v1/placement", get(members::placement))
             .route("/v1/placement/plan", get(members::plan))
@@ -207,6 +219,7 @@ impl Api {
             .route("/v1/tokens", post(admin::make_token))
             .route("/v1/dump", get(dump::show))
             .route("/v1/drain", post(route::drain))
+            .route("/v1/repair", post(repairs::begin))
             .route("/v1/devices/{device}/revoke", post(admin::revoke))
             .route("/v1/members/{name}/remove", post(members::remove))
             .route("/v1/settings", put(members::set))

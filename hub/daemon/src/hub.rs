@@ -219,8 +219,12 @@ impl Hub {
     /// Takes over quotas and retention. Whatever else differs needs a restart, and that is said.
     async fn reconfigure(&mut self, new: Config) {
         if new.retention.schedule != self.config.retention.schedule
-            && let Err(error) =
-                retention::schedule(&self.schedules, &new.retention.schedule, &self.looking).await
+            && let Err(error) = retention::schedule(
+                &self.schedules,
+                (retention::NAME, &new.retention.schedule),
+                &self.looking,
+            )
+            .await
         {
             tracing::error!(%error, "the retention's schedule cannot be used: nothing is dropped until the next reload");
         }

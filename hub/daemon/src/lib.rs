@@ -14,10 +14,10 @@
 //! | [`cluster`] | what the hubs decide together |
 //! | [`peers`] | the other hubs: calls, replication, gossip |
 //! | [`registry`], [`registrar`] | who is enrolled; who gets a certificate |
-//! | [`opening`], [`reading`] | the store: at start, and beside the writer |
+//! | [`opening`], [`reading`], [`scrub`] | the store: at start, and beside the writer |
 //! | [`hubs`] | what agents and clients are told of the hubs |
 //! | [`http`] | the API |
-//! | [`alarms`], [`meters`], [`pulse`] | what people and machines see of it |
+//! | [`alarms`], [`repairs`], [`meters`], [`pulse`] | what people and machines see of it |
 //! | [`backup`] | backups, and new clusters out of what is left of old ones |
 //! | [`health`] | what the hub thinks of itself |
 //! | [`config`], [`places`] | the configuration file, the data directory |
@@ -43,7 +43,9 @@ pub mod reading;
 pub mod reception;
 pub mod registrar;
 pub mod registry;
+pub mod repairs;
 pub mod retention;
+pub mod scrub;
 pub mod session;
 
 pub use config::Config;

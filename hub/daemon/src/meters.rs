@@ -24,6 +24,13 @@ pub struct ByReason {
     pub reason: &'static str,
 }
 
+/// By the result of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, LabelSet)]
+pub struct ByResult {
+    /// `equal` or `different`.
+    pub result: &'static str,
+}
+
 /// By kind of alarm.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, LabelSet)]
 pub struct ByKind {
@@ -69,6 +76,10 @@ pub struct Meters {
     pub store_bytes: Gauge,
     /// Bytes written to the store's files since the start.
     pub written_bytes: Gauge,
+    /// Comparisons with other holders, by their result.
+    pub compared: Family<ByResult, Counter>,
+    /// Bytes that the scrub has read and hashed, expanded.
+    pub scrubbed_bytes: Counter,
     /// Queries answered, by their time.
     pub query_seconds: Histogram,
     /// Queries refused because too many ran.
@@ -117,6 +128,9 @@ impl Meters {
             store_bytes: metrics.gauge("store_bytes", "Bytes that the store takes on disk")?,
             written_bytes: metrics
                 .gauge("store_written_bytes", "Bytes written to the store since the start")?,
+            compared: metrics.counters("comparisons", "Comparisons with other holders, by their result")?,
+            scrubbed_bytes: metrics
+                .counter("scrubbed_bytes", "Bytes of records that the scrub has read and hashed")?,
             query_seconds: metrics.histogram("query_seconds", "Time of a query", &SECONDS)?,
             queries_refused: metrics.counter("queries_refused", "Queries refused because too many ran")?,
             enrolments: metrics.counters("enrolments", "Enrolments, by outcome")?,

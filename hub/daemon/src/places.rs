@@ -118,6 +118,18 @@ impl Places {
         self.0.join("retention.json")
     }
 
+    /// How far the scrub has come.
+    #[must_use]
+    pub fn scrub(&self) -> PathBuf {
+        self.0.join("scrub.json")
+    }
+
+    /// What was mended.
+    #[must_use]
+    pub fn repairs(&self) -> PathBuf {
+        self.0.join("repairs.json")
+    }
+
     /// What the cluster decided.
     #[must_use]
     pub fn control(&self) -> PathBuf {

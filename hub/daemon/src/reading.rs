@@ -10,6 +10,8 @@ use millrace_journal::{ReadError, Reader, WriterHandle};
 use millrace_model::{JournalId, SeqRange};
 use tokio::sync::Semaphore;
 
+use crate::driver::input::Damages;
+
 /// The connections.
 #[derive(Clone)]
 pub struct Reading(Arc<Pool>);
@@ -19,6 +21,7 @@ struct Pool {
     running: Arc<Semaphore>,
     waiting: Semaphore,
     writer: WriterHandle,
+    damages: Damages,
 }
 
 /// Why nothing was read.
@@ -36,15 +39,16 @@ pub enum ReadingError {
 }
 
 impl Reading {
-    /// A pool of these connections. Damage is reported to `writer`.
+    /// A pool of these connections. Damage is moved aside by `writer`, and then told to `damages`.
     #[must_use]
-    pub fn new(readers: Vec<Reader>, writer: WriterHandle) -> Self {
+    pub fn new(readers: Vec<Reader>, writer: WriterHandle, damages: Damages) -> Self {
         let count = readers.len();
         Self(Arc::new(Pool {
             idle: Mutex::new(readers),
             running: Arc::new(Semaphore::new(count)),
             waiting: Semaphore::new(count.saturating_mul(2)),
             writer,
+            damages,
         }))
     }
 
@@ -82,10 +86,10 @@ impl Reading {
 impl Pool {
     fn move_aside(&self, journal: JournalId, range: SeqRange, what: &str) {
         tracing::error!(%journal, %range, what, "stored records are damaged: they are moved aside");
-        let moved = self.writer.quarantine(journal, range, |moved| {
-            if let Err(error) = moved {
-                tracing::error!(%error, "damaged records could not be moved aside");
-            }
+        let damages = self.damages.clone();
+        let moved = self.writer.quarantine(journal, range, move |moved| match moved {
+            Ok(aside) => damages.tell(aside),
+            Err(error) => tracing::error!(%error, "damaged records could not be moved aside"),
         });
         if let Err(error) = moved {
             tracing::warn!(%error, "the writer was too busy to move damaged records aside: the next read tries again");
@@ -104,6 +108,7 @@ mod tests {
     use millrace_journal::{Options, Store, Writer};
 
     use super::*;
+    use crate::driver::input::Answers;
 
     #[tokio::test]
     async fn one_read_runs_one_waits_and_the_next_is_refused() {
@@ -111,7 +116,7 @@ mod tests {
         let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
         let reader = store.reader().unwrap();
         let writer = Writer::start(store, 4).unwrap();
-        let reading = Reading::new(vec![reader], writer.handle());
+        let reading = Reading::new(vec![reader], writer.handle(), Answers::new().damages());
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (release, released) = sync_channel::<()>(1);
         let running = tokio::spawn({

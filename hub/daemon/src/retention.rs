@@ -18,7 +18,7 @@ use millrace_model::{JournalId, Seq, Wall};
 use serde::{Deserialize, Serialize};
 
 /// The schedule's name.
-const NAME: &str = "retention";
+pub const NAME: &str = "retention";
 
 /// Digits of the check.
 const CHECK_DIGITS: usize = 16;
@@ -47,10 +47,14 @@ impl Looking {
 ///
 /// # Errors
 /// When the expression is wrong; then the earlier one is gone too.
-pub async fn schedule(schedules: &Schedules, cron: &str, looking: &Looking) -> Result<(), ScheduleError> {
-    schedules.remove(NAME).await;
+pub async fn schedule(
+    schedules: &Schedules,
+    (name, cron): (&str, &str),
+    looking: &Looking,
+) -> Result<(), ScheduleError> {
+    schedules.remove(name).await;
     let looking = looking.clone();
-    schedules.add(NAME, cron, move || looking.ask()).await
+    schedules.add(name, cron, move || looking.ask()).await
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,10 +1,11 @@
 //! What the engine asks of the world, in order.
 
+use millrace_merkle::About;
 use millrace_model::store::Change;
 use millrace_model::{DeviceId, Fence, Incarnation, JournalId, NodeId, Partition, RangeSet, SeqRange};
 use millrace_wire::{Frame, GoodbyeCode, PeerFrame};
 
-use crate::LinkId;
+use crate::{Asker, LinkId};
 
 /// Something is to be done.
 #[derive(Clone, PartialEq, Debug)]
@@ -109,6 +110,21 @@ pub enum Command {
         /// What shows it, for people.
         reason: String,
     },
+    /// Ask the store about a journal; answer with `Consulted`.
+    Consult {
+        /// Who asks.
+        asker: Asker,
+        /// Under which number.
+        number: u64,
+        /// Which journal.
+        journal: JournalId,
+        /// What about it.
+        about: About,
+    },
+    /// A round of comparison is over.
+    Compared(Box<crate::RoundReport>),
+    /// Everything that a journal had lost is here again, or declared as lost.
+    Mended(crate::Mend),
     /// Tell people.
     Alarm(Alarm),
 }
@@ -170,6 +186,20 @@ pub enum Alarm {
         /// Which hub.
         node: NodeId,
         /// How many records it does not hold any more.
+        records: u64,
+    },
+    /// Stored records are damaged: they were moved aside, and are fetched again.
+    Damaged {
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        ranges: RangeSet,
+    },
+    /// What was lost has been lacking for longer than it may.
+    Overdue {
+        /// Which journal.
+        journal: JournalId,
+        /// How many records.
         records: u64,
     },
     /// The disk has no room.

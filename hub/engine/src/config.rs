@@ -50,6 +50,12 @@ pub struct Config {
     pub keep: Option<Duration>,
     /// What happens when the disk budget is used up.
     pub when_full: WhenFull,
+    /// Bytes that are fetched in one batch when records were lost to damage.
+    pub repair_batch_bytes: u64,
+    /// How long after a comparison with another holder the next one comes.
+    pub repair_interval: Duration,
+    /// How long this hub may lack what it lost, or differ from another one, before that is an alarm.
+    pub consistency_timeout: Duration,
     /// How long a connection may take to say Hello.
     pub greeting_timeout: Duration,
     /// After this a dead connection is closed by the road; one that stands for longer lives.
@@ -85,6 +91,9 @@ impl Config {
             disk_budget_bytes: 1 << 42,
             keep: None,
             when_full: WhenFull::Refuse,
+            repair_batch_bytes: 16 << 20,
+            repair_interval: Duration::from_secs(6 * 3_600),
+            consistency_timeout: Duration::from_secs(3_600),
             greeting_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
         }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use millrace_model::digest::Summary;
 use millrace_model::store::{JournalState, Usage};
 use millrace_model::{DeviceId, Fence, Incarnation, JournalId, Lane, Moment, Wall};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
@@ -14,11 +15,13 @@ use crate::directory::Directory;
 use crate::draining::Draining;
 use crate::guests::Guest;
 use crate::link::{Link, Stage};
+use crate::mending::{Mending, Source};
 use crate::reception::Reception;
+use crate::repair::{Partner, Repair};
 use crate::replication::Replication;
 use crate::retention::Retention;
 use crate::shelf::Shelf;
-use crate::{Alarm, Command, Config, Debt, Event, Fullness, LinkId, Synced, WakeReason};
+use crate::{Alarm, Command, Config, Debt, Event, Fullness, LinkId, Measure, Synced, WakeReason};
 
 /// How long an agent that is turned away should wait.
 const COME_BACK_MS: u64 = 5_000;
@@ -49,6 +52,8 @@ pub struct Engine {
     pub(crate) guests: BTreeMap<LinkId, Guest>,
     pub(crate) directory: Directory,
     pub(crate) draining: Draining,
+    pub(crate) mending: Mending,
+    pub(crate) repair: Repair,
     pub(crate) fence: Fence,
     usage: Usage,
     clock: (Moment, Wall),
@@ -81,7 +86,7 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, journals: &[JournalState], usage: Usage, now: Moment) -> Self {
         let shelves = journals.iter().map(|state| (state.journal, Shelf::new(state))).collect();
-        Self {
+        let mut engine = Self {
             commands: VecDeque::new(),
             shelves,
             links: BTreeMap::new(),
@@ -97,12 +102,19 @@ impl Engine {
             guests: BTreeMap::new(),
             directory: Directory::default(),
             draining: Draining::default(),
+            mending: Mending::default(),
+            repair: Repair::default(),
             fence: config.fence_base,
             usage,
             clock: (now, Wall(0)),
             stopping: false,
             config,
+        };
+        engine.recall_losses(now);
+        for state in journals {
+            engine.repair.measured(state.journal, &Summary::default(), &state.summary);
         }
+        engine
     }
 
     /// Something happened at `now`.
@@ -129,7 +141,10 @@ impl Engine {
                 self.greeting_checked(journal, range, &checks, now);
                 self.comparison_checked(journal, range, &checks);
             }
+            Event::Damaged(aside) => self.lose(aside.journal, &aside.ranges, now),
             Event::Measured { stored } => self.measured(&stored),
+            Event::Consulted { asker, number, told } => self.consulted(asker, number, told, now),
+            Event::Repair(wanted) => self.repair_on_demand(&wanted, now),
             Event::Retain { gone } => self.retain(&gone, now),
             Event::Reconfigured(config) => {
                 self.reconfigured(&config);
@@ -151,7 +166,10 @@ impl Engine {
             }
             Event::PeerUp { node } => self.peer_up(node),
             Event::PeerSaid { node, frame } => self.peer_said(node, frame, now),
-            Event::PeerDown { node } => self.replication.disconnected(node),
+            Event::PeerDown { node } => {
+                self.replication.disconnected(node);
+                self.repair.left(Partner::Hub(node));
+            }
             Event::GuestUp { guest, node } => self.guest_up(guest, node),
             Event::GuestSaid { guest, frame } => self.guest_said(guest, frame, now),
             Event::GuestDown { guest } => {
@@ -172,6 +190,12 @@ impl Engine {
             }
         }
         self.close_silent(now);
+        if self.mending_due().is_some_and(|at| at <= now) {
+            self.mend(now);
+        }
+        if self.repair_due().is_some_and(|at| at <= now) {
+            self.repair_when_due(now);
+        }
         self.commit(now);
         if let Some(partitions) = self.replication.report(now) {
             self.commands.push_back(Command::Synced { partitions });
@@ -197,7 +221,9 @@ impl Engine {
         let synced = self.replication.syncing.due().map(|at| (at, WakeReason::Synced));
         let directory = self.directory_due().map(|at| (at, WakeReason::Directory));
         let drain = self.drain_due().map(|at| (at, WakeReason::Drain));
-        let all = [silent, credit, retry, doubt, evict, owed, synced, directory, drain];
+        let mend = self.mending_due().map(|at| (at, WakeReason::Mend));
+        let repair = self.repair_due().map(|at| (at, WakeReason::Repair));
+        let all = [silent, credit, retry, doubt, evict, owed, synced, directory, drain, mend, repair];
         all.into_iter().flatten().min()
     }
 
@@ -266,11 +292,11 @@ impl Engine {
     }
 
     /// The store says what it has for these journals.
-    fn measured(&mut self, stored: &[(JournalId, u64)]) {
-        for (journal, bytes) in stored {
-            if let Some(shelf) = self.shelves.get_mut(journal) {
-                shelf.stored_bytes = *bytes;
-            }
+    fn measured(&mut self, stored: &[(JournalId, Measure)]) {
+        for (journal, Measure { bytes, digest }) in stored {
+            let Some(shelf) = self.shelves.get_mut(journal) else { continue };
+            self.repair.measured(*journal, &shelf.digest, digest);
+            (shelf.stored_bytes, shelf.digest) = (*bytes, *digest);
         }
     }
 
@@ -312,6 +338,11 @@ impl Engine {
             (Stage::Open { .. }, Frame::Run(run)) => self.run(id, &run, now),
             (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal, now),
             (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare, now),
+            (Stage::Open { .. }, Frame::Absent(absent)) => {
+                let journal = absent.journal.of(link.device);
+                self.denied(journal, Source::Device, &absent.ranges, now);
+            }
+            (Stage::Open { .. }, Frame::Reply(reply)) => self.agent_replied(id, reply, now),
             (_, frame) => {
                 self.protocol_broken(id, &format!("a {} frame came out of turn", frame.name()), now);
             }
@@ -359,6 +390,8 @@ impl Engine {
             if of_device.is_empty() {
                 self.by_device.remove(&link.device);
             }
+            self.forsaken(Source::Device, Some(link.device));
+            self.repair.left(Partner::Agent(id));
         }
     }
 

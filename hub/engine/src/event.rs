@@ -2,14 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::store::{Outcome, Refusal, Usage};
+use millrace_merkle::Told;
+use millrace_model::digest::Summary;
+use millrace_model::store::{Outcome, Quarantined, Refusal, Usage};
 use millrace_model::{DeviceId, Durable, JournalId, NodeId, RecordCheck, Run, Seq, SeqRange, Wall};
 use millrace_wire::{Frame, HubEndpoint, PeerFrame};
 
-use crate::{Config, Placed};
+use crate::{Asker, Config, Placed, Wanted};
 
 /// Names one connection, for as long as the process lives. The daemon chooses them, ascending.
 pub type LinkId = u64;
+
+/// What a store has of one journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Measure {
+    /// Stored bytes.
+    pub bytes: u64,
+    /// Its digest.
+    pub digest: Summary,
+}
 
 /// Something happened.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,12 +69,24 @@ pub enum Event {
         /// What is there.
         checks: Vec<(Seq, RecordCheck)>,
     },
-    /// The store says how many bytes it has for these journals. Sent after each commit for those that it changed, and now and
-    /// then for all.
+    /// A read, or the scrub, met damage: it was moved aside. (What a commit meets is told behind its outcomes.)
+    Damaged(Quarantined),
+    /// The store says what it has of these journals. Sent after each commit for those that it changed, and now and then for all.
     Measured {
-        /// Journal and bytes.
-        stored: Vec<(JournalId, u64)>,
+        /// By journal.
+        stored: Vec<(JournalId, Measure)>,
     },
+    /// The store has answered a question about a journal.
+    Consulted {
+        /// Who asked.
+        asker: Asker,
+        /// Under which number.
+        number: u64,
+        /// What there is.
+        told: Told,
+    },
+    /// Somebody wants copies compared now.
+    Repair(Wanted),
     /// It is time to look what has been kept for long enough.
     Retain {
         /// Devices that never come back: holes in their journals hold nothing up.
@@ -169,4 +192,8 @@ pub enum WakeReason {
     Directory,
     /// The next agents of a hub that drains are sent away.
     Drain,
+    /// What was lost is asked for again.
+    Mend,
+    /// Copies are compared.
+    Repair,
 }

@@ -26,6 +26,7 @@ impl Engine {
             stage,
             account: Account::default(),
             waiting: 0,
+            stored_at: None,
             credit_at: None,
             doubted_until: None,
             comparing: None,
@@ -214,12 +215,15 @@ impl Engine {
             credit,
             hubs: self.hubs_for(device),
             epoch: self.config.epoch,
-            complete: self.replication.is_complete(&device),
+            complete: self.replication.is_complete(&device)
+                && self.journals_of(device).all(|(_, shelf)| shelf.lost.is_empty()),
         };
         self.send(id, Frame::Welcome(Box::new(welcome)));
         let software = greeting.hello.software;
         self.commands.push_back(Command::SessionOpened { link: id, device, fence, software });
         self.raise_credit(id, now);
+        self.mending.hurry();
+        self.repair_after_welcome(id, now);
     }
 
     /// Ends an older session of the same incarnation; doubts those of others. `false` when the newcomer is refused.

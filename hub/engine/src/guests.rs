@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use millrace_model::store::Change;
 use millrace_model::{JournalId, Moment, NodeId, RangeSet};
-use millrace_wire::peer::{Declined, Held, Holds, Offer, PeerRun, PeerSeal, Told};
+use millrace_wire::peer::{Declined, Held, Holds, Lacks, Offer, PeerRun, PeerSeal, Told};
 use millrace_wire::{PeerFrame, limits};
 
+use crate::mending::Source;
 use crate::owing::each_frame;
 use crate::reception::Origin;
 use crate::replication::Ranges;
@@ -29,7 +30,7 @@ pub(crate) struct Guest {
     pub(crate) node: NodeId,
     /// What it said first, until that could be answered.
     offer: Option<Offer>,
-    greeted: bool,
+    pub(crate) greeted: bool,
     /// Changes and bytes that wait for a flush.
     pub(crate) waiting: usize,
     pub(crate) bytes: u64,
@@ -46,9 +47,11 @@ impl Engine {
 
     /// A guest is gone. What it sent and is in no commit yet goes with it: its hub still owes it.
     pub(crate) fn guest_down(&mut self, id: LinkId) {
-        if self.guests.remove(&id).is_some_and(|guest| guest.waiting > 0) {
+        let Some(guest) = self.guests.remove(&id) else { return };
+        if guest.waiting > 0 {
             self.reception.forget(id);
         }
+        self.forsaken(Source::Hub(guest.node), None);
     }
 
     pub(crate) fn guest_said(&mut self, id: LinkId, frame: PeerFrame, now: Moment) {
@@ -66,8 +69,15 @@ impl Engine {
             }
             PeerFrame::Gone(held) if greeted => {
                 self.replication.gone(node, held.journal, &held.ranges);
+                self.denied(held.journal, Source::Hub(node), &held.ranges, now);
                 self.pass_over();
             }
+            PeerFrame::Lacks(Lacks { held, bring: false }) if greeted => {
+                self.replication.lacks(node, held.journal, &held.ranges);
+                self.denied(held.journal, Source::Hub(node), &held.ranges, now);
+            }
+            PeerFrame::Inquiry(inquiry) if greeted => self.guest_asks(id, inquiry, now),
+            PeerFrame::Doubt(held) if greeted => self.guest_doubts(&held),
             PeerFrame::Lost(held) if greeted => self.lost(node, &held),
             frame => self.dismiss_alarmed(id, &format!("a {} frame came out of turn", frame.name())),
         }
@@ -102,10 +112,14 @@ impl Engine {
             let (node, reason) = (offer.node, "its store began another life".to_owned());
             self.commands.push_back(Command::Part { node, reason });
         }
+        for held in self.losses() {
+            self.answer(id, PeerFrame::Lacks(Lacks { held, bring: false }));
+        }
         let had = self.shelves.iter().map(|(journal, shelf)| (*journal, shelf.had()));
         let held: Ranges = had.filter(|(_, had)| !had.is_empty()).collect();
         each_frame(held, |held| self.answer(id, PeerFrame::Holds(Holds { held })));
         self.answer(id, PeerFrame::Told(told));
+        self.mending.hurry();
     }
 
     /// Every guest learns which placement this hub knows.
@@ -117,7 +131,7 @@ impl Engine {
         }
     }
 
-    fn greeted_guests(&self) -> Vec<LinkId> {
+    pub(crate) fn greeted_guests(&self) -> Vec<LinkId> {
         self.guests.iter().filter(|(_, guest)| guest.greeted).map(|(id, _)| *id).collect()
     }
 
@@ -219,7 +233,7 @@ impl Engine {
         all.into_iter().for_each(|id| self.dismiss(id, reason));
     }
 
-    fn dismiss_alarmed(&mut self, id: LinkId, reason: &str) {
+    pub(crate) fn dismiss_alarmed(&mut self, id: LinkId, reason: &str) {
         if let Some(guest) = self.guests.get(&id) {
             let alarm = Alarm::Peer { node: guest.node, reason: reason.to_owned() };
             self.commands.push_back(Command::Alarm(alarm));
@@ -232,7 +246,7 @@ impl Engine {
         self.commands.push_back(Command::Dismiss { guest: id, reason: reason.to_owned() });
     }
 
-    fn answer(&mut self, guest: LinkId, frame: PeerFrame) {
+    pub(crate) fn answer(&mut self, guest: LinkId, frame: PeerFrame) {
         self.commands.push_back(Command::Answer { guest, frame });
     }
 }

@@ -30,6 +30,8 @@
 //! | [`credit`], [`bucket`] | how much each agent may send, and each device |
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
+//! | [`mending`] | how what damage took is fetched again |
+//! | [`repair`] | rounds of comparison with other holders, and what is done about what differs |
 //! | [`placed`] | what the cluster has committed about its hubs |
 //! | [`placement`] | which hubs keep which partition |
 //! | [`upkeep`] | what this hub may say of its own store in the table |
@@ -54,10 +56,12 @@ pub mod greeting;
 pub mod guests;
 pub mod link;
 pub mod membership;
+pub mod mending;
 pub mod owing;
 pub mod placed;
 pub mod placement;
 pub mod reception;
+pub mod repair;
 pub mod replication;
 pub mod retention;
 pub mod shelf;
@@ -66,8 +70,11 @@ pub mod upkeep;
 pub use command::{Alarm, Command};
 pub use config::Config;
 pub use engine::{DeviceSummary, Engine};
-pub use event::{Event, LinkId, WakeReason};
+pub use event::{Event, LinkId, Measure, WakeReason};
+pub use mending::{Mend, Source};
 pub use placed::{Fullness, HubStanding, Placed};
+pub use repair::answering::Asker;
+pub use repair::{Findings, Partner, RoundReport, Trigger, Wanted};
 pub use replication::Debt;
 pub use retention::{Arrival, Memory, Retained, WhenFull};
 pub use upkeep::Synced;

@@ -50,6 +50,8 @@ pub struct Link {
     pub stage: Stage,
     /// What it may send.
     pub account: Account,
+    /// When records of it were stored last.
+    pub stored_at: Option<Moment>,
     /// Changes that it sent and that wait for a flush.
     pub waiting: usize,
     /// When it gets credit again, if it is over its rate.

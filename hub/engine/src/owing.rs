@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{JournalId, Moment, NodeId, RangeSet, Run, SeqRange};
-use millrace_wire::peer::{Held, Holds, Offer, PeerRun, PeerSeal};
+use millrace_wire::peer::{Held, Holds, Lacks, Offer, PeerRun, PeerSeal};
 use millrace_wire::{Ack, Conflict, Frame, PeerFrame, RunFrame, Seal};
 
 use crate::replication::Ranges;
@@ -88,6 +88,8 @@ impl Engine {
                 });
                 self.tell_gone(node, heard.gone);
                 self.keep(self.awaited());
+                self.mending.hurry();
+                self.repair_after_greeting(node, now);
             }
             PeerFrame::Flushed(holds) if greeted => self.heard(node, &holds, true, now),
             PeerFrame::Declined(declined) if greeted => match declined.range() {
@@ -99,6 +101,9 @@ impl Engine {
                 None => self.part(node, "it declined a run that names no records"),
             },
             PeerFrame::Clash(held) if greeted => self.clash(node, &held),
+            PeerFrame::Reply(reply) if greeted => self.peer_replied(node, reply, now),
+            PeerFrame::Lacks(Lacks { held, bring: true }) if greeted => self.bring(node, &held),
+            PeerFrame::Lacks(Lacks { held, .. }) => self.replication.lacks(node, held.journal, &held.ranges),
             frame => self.part(node, &format!("a {} frame came out of turn", frame.name())),
         }
         self.supply(node, now);
@@ -138,6 +143,18 @@ impl Engine {
             }
         }
         self.answer_comparisons(*journal);
+    }
+
+    /// A hub asks for what it lost. What is here is owed to it; of the rest it hears at once, so that it can ask another.
+    fn bring(&mut self, node: NodeId, held: &Held) {
+        let Held { journal, ranges } = held;
+        let none = RangeSet::new();
+        let present = self.shelves.get(journal).map_or(&none, |shelf| &shelf.present);
+        let absent = self.replication.asked(node, *journal, ranges, present);
+        if !absent.is_empty() {
+            let held = Held { journal: *journal, ranges: absent };
+            self.tell(node, PeerFrame::Lacks(Lacks { held, bring: false }));
+        }
     }
 
     /// Sends a run that came from an agent on to its replicas, while it is flushed here.

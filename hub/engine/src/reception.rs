@@ -15,6 +15,7 @@ use millrace_wire::{Ack, Acks, Conflict, Credit, Decline, Frame, GoodbyeCode, Lo
 
 use crate::credit::Account;
 use crate::link::Stage;
+use crate::mending::Source;
 use crate::replication::Ranges;
 use crate::{Alarm, Command, Engine, LinkId};
 
@@ -75,6 +76,8 @@ pub(crate) enum Origin {
     Agent,
     /// Another hub's.
     Guest(NodeId),
+    /// None: a comparison led to it.
+    Repair,
 }
 
 impl Reception {
@@ -154,7 +157,10 @@ impl Engine {
         }
         // Replicas get the same bytes while they are flushed here.
         if self.wait(id, bytes, Some(range), Change::Receive(run.clone().into_run(device)), now) {
-            self.forward(journal, range, run);
+            // What this hub alone had lost is with the others.
+            if !self.shelves.get(&journal).is_some_and(|shelf| shelf.lost.covers(range)) {
+                self.forward(journal, range, run);
+            }
         }
     }
 
@@ -241,6 +247,12 @@ impl Engine {
     pub(crate) fn committed(&mut self, durable: Durable, outcomes: Vec<Outcome>, now: Moment) {
         let under_way = self.reception.under_way.take_if(|(commit, _)| *commit == durable.commit());
         let Some((_, senders)) = under_way else { return };
+        // What was put aside went before the changes were applied.
+        for outcome in &outcomes {
+            if let Outcome::Quarantined(aside) = outcome {
+                self.lose(aside.journal, &aside.ranges, now);
+            }
+        }
         if senders.is_empty() {
             self.stepped(&outcomes);
             return;
@@ -251,6 +263,7 @@ impl Engine {
             if let Some(link) = self.links.get_mut(&sender.link) {
                 link.account.settled(sender.bytes);
                 link.waiting = link.waiting.saturating_sub(1);
+                link.stored_at = Some(now);
                 settled.insert(sender.link);
             } else if let Some(guest) = self.guests.get_mut(&sender.link) {
                 guest.waiting = guest.waiting.saturating_sub(1);
@@ -274,13 +287,21 @@ impl Engine {
             return;
         };
         let from = match sender.origin {
-            Origin::Agent => None,
+            Origin::Agent | Origin::Repair => None,
             Origin::Guest(node) => Some(node),
         };
         if !stored.is_empty() {
+            let lost =
+                self.shelves.get(&journal).map(|shelf| shelf.lost.intersection(&stored)).unwrap_or_default();
+            let by = from.map_or(Source::Device, Source::Hub);
+            if !lost.is_empty() {
+                self.mended(journal, &lost, (by, sender.bytes), now);
+            }
             self.shelves.entry(journal).or_default().stored(&stored, sender.bytes);
             self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
-            self.replication.stored(journal, &stored, from, now);
+            // What was lost here the others have proved to have long ago.
+            let brought = if lost == stored { self.replication.me().or(from) } else { from };
+            self.replication.stored(journal, &stored, brought, now);
             flushed.news.entry(journal).or_default().extend(&stored);
         }
         for gap in gaps {

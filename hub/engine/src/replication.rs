@@ -85,6 +85,8 @@ pub(crate) struct Peer {
     proved: Ranges,
     /// From here on its history of a journal is another one.
     clashed: BTreeMap<JournalId, Seq>,
+    /// What it lost, and fetches by itself: owed only when it asks for it.
+    lacking: Ranges,
     /// What is here and not known to be there. Urgent lanes stand first.
     owed: BTreeMap<(Lane, JournalId), RangeSet>,
     /// What another hub brought here, and will bring there, too: owed only when that takes long. `fresh` becomes `ripe`, `ripe` is
@@ -150,6 +152,11 @@ impl Replication {
         let gone = reckoned.filter(|(_, gone)| !gone.is_empty()).collect();
         self.resume_syncing(shelves);
         gone
+    }
+
+    /// Whether nothing is here that is not known to be at `node`.
+    pub(crate) fn owes_nothing(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.debt() == 0)
     }
 
     /// Who I am, once that is committed.
@@ -290,6 +297,12 @@ impl Replication {
             let comes = assignment.joining.contains(&node) && !assignment.replicas.contains(&node);
             Some(standing.store) == life && (standing.full || comes)
         })
+    }
+
+    /// What of `wanted` another hub is known to hold.
+    pub(crate) fn holds_of(&self, node: NodeId, journal: JournalId, wanted: &RangeSet) -> RangeSet {
+        let held = self.peers.get(&node).and_then(|peer| peer.held.get(&journal));
+        held.map(|held| held.intersection(wanted)).unwrap_or_default()
     }
 
     pub(crate) fn assignment(&self, journal: JournalId) -> Option<&Assignment> {

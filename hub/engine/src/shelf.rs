@@ -1,5 +1,6 @@
 //! What the engine knows of one journal of one device.
 
+use millrace_model::digest::Summary;
 use millrace_model::store::JournalState;
 use millrace_model::{RangeSet, Seq, SeqRange};
 
@@ -12,12 +13,16 @@ pub struct Shelf {
     pub declared: RangeSet,
     /// What other hubs let go before it came here: it is waited for no more. Known to this process alone, so others are not told of it.
     pub passed: RangeSet,
+    /// What was here once and went by damage: it is fetched again.
+    pub lost: RangeSet,
     /// Records that its gap records declare as lost before they had a number.
     pub unnumbered: u64,
     /// First record that is kept.
     pub floor: Seq,
     /// Last record held; 0 when there is none.
     pub head: Seq,
+    /// Its digest, as the store last said.
+    pub digest: Summary,
     /// Bytes that the store has for it: as the store last said, and the bodies that came since.
     pub stored_bytes: u64,
     /// Records that were here and were dropped.
@@ -30,13 +35,19 @@ impl Shelf {
     /// What the store says of a journal at start.
     #[must_use]
     pub fn new(state: &JournalState) -> Self {
+        let mut lost = state.acked.difference(&state.present).difference(&state.declared);
+        if let Some(below) = SeqRange::new(1, state.floor.saturating_sub(1)) {
+            lost.remove(below);
+        }
         Self {
+            lost,
             present: state.present.clone(),
             declared: state.declared.clone(),
             passed: RangeSet::new(),
             unnumbered: state.ledger.rejected,
             floor: state.floor,
             head: state.head,
+            digest: state.summary,
             stored_bytes: state.stored_bytes,
             // Everything that ever came counts as acked. What damage took is above the floor, and missing.
             dropped: state
@@ -51,8 +62,27 @@ impl Shelf {
     /// Records were stored.
     pub fn stored(&mut self, ranges: &RangeSet, bytes: u64) {
         self.present.extend(ranges);
+        ranges.iter().for_each(|range| self.lost.remove(range));
         self.head = self.head.max(ranges.last().unwrap_or(0));
         self.stored_bytes = self.stored_bytes.saturating_add(bytes);
+    }
+
+    /// Records are not here any more: returns those that were.
+    pub fn lose(&mut self, ranges: &RangeSet) -> RangeSet {
+        let lost = self.present.intersection(ranges);
+        lost.iter().for_each(|range| self.present.remove(range));
+        self.lost.extend(&lost);
+        lost
+    }
+
+    /// Records are elsewhere and not here: returns those that are not known to be lost, declared, or let go.
+    pub fn miss(&mut self, ranges: &RangeSet) -> RangeSet {
+        let mut missed = ranges.difference(&self.held()).difference(&self.lost);
+        if let Some(none) = SeqRange::new(0, 0) {
+            missed.remove(none);
+        }
+        self.lost.extend(&missed);
+        missed
     }
 
     /// Whether dropping through this record may move anything.

@@ -28,6 +28,7 @@
 pub mod cluster;
 pub mod fault;
 pub mod invariants;
+mod measuring;
 pub mod model;
 mod passing;
 pub mod plan;

@@ -4,9 +4,8 @@
 //! the one that its parent knows counts as damage, and so does a row whose check does not fit.
 //! Absent: what is asked next, and what is done about a difference (the engines).
 
-use bytes::Bytes;
-use millrace_merkle::question::{CHECKS_MAX, NAMES_MAX, NARROW, NODE_BYTES_MAX, NODES_MAX, SPANS_MAX, WIDE};
-use millrace_merkle::{ARITY, About, LEVELS_MAX, Node, Nodes, Outline, Place, Slots, Told};
+use millrace_merkle::question::{CHECKS_MAX, NAMES_MAX, NARROW, NODE_BYTES_MAX, NODES_MAX, WIDE};
+use millrace_merkle::{ARITY, About, LEVELS_MAX, Node, Nodes, Outline, Place, Slots, Told, spans};
 use millrace_model::hash::RecordChecker;
 use millrace_model::{NodeHash, RangeSet, RecordCheck, SegmentName, Seq, SeqRange};
 use rusqlite::Connection;
@@ -14,7 +13,6 @@ use rusqlite::Connection;
 use crate::digest::Kept;
 use crate::error::{Fault, ReadError};
 use crate::row::JournalRow;
-use crate::schema::set_to_bytes;
 use crate::segment::{self, SegmentRow};
 use crate::tail;
 
@@ -63,15 +61,14 @@ pub(crate) fn tell(conn: &Connection, row: &JournalRow, about: &About) -> Result
 }
 
 fn outline(row: &JournalRow, from: Seq) -> Outline {
-    let here = SeqRange::new(from, Seq::MAX).map_or_else(RangeSet::new, |rest| row.present.within(rest));
-    let told: RangeSet = here.iter().take(SPANS_MAX).collect();
+    let (present, more) = spans::encode(&row.present, from);
     Outline {
         floor: row.floor,
         head: row.head,
         first_ordinal: row.first_ordinal,
         summary: row.summary(),
-        present: Bytes::from(set_to_bytes(&told)),
-        more: here.range_count() > SPANS_MAX,
+        present,
+        more,
     }
 }
 

@@ -18,15 +18,32 @@
 //! | [`node`] | an inner node: its sixteen children |
 //! | [`tree`] | the tree of one journal: how a change moves up to the root |
 //! | [`partitions`] | a set of partitions |
+//! | [`sums`] | sums over the journals of each partition |
 //! | [`question`] | what holders ask each other, and the limits of the answers |
+//! | [`spans`] | what is present, as bytes |
+//! | [`responder`] | what a holder answers |
+//! | [`comparison`] | the session about one journal |
+//! | [`survey`] | the session about all journals of some partitions |
+//! | [`contradiction`] | answers that cannot be true |
 
+pub mod comparison;
+pub mod contradiction;
 mod hash;
 pub mod node;
+mod pairs;
 pub mod partitions;
 pub mod question;
+pub mod responder;
+pub mod spans;
+pub mod sums;
+pub mod survey;
 pub mod tree;
 
+pub use comparison::{Comparison, Difference};
+pub use contradiction::Contradiction;
 pub use node::{ARITY, LEVELS_MAX, Node, Place};
 pub use partitions::PartitionSet;
 pub use question::{About, Answer, Outline, Question, Slots, Told};
+pub use sums::Sums;
+pub use survey::Survey;
 pub use tree::{Changes, Nodes, Update};

@@ -64,6 +64,13 @@ impl Place {
         (first, first | ((1 << bits) - 1))
     }
 
+    /// Whether there is no such place: its level has fewer, or there is no such level.
+    #[must_use]
+    pub const fn is_nowhere(self) -> bool {
+        let bits = LEVEL_BITS * self.level as u32;
+        self.level > LEVELS_MAX || bits + (u64::BITS - self.index.leading_zeros()) > u64::BITS
+    }
+
     /// Whether everything that it spans lies below `ordinal`.
     #[must_use]
     pub const fn is_below(self, ordinal: u64) -> bool {

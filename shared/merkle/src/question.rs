@@ -6,16 +6,16 @@
 //! comparison.
 
 use bytes::Bytes;
-use millrace_model::digest::Summary;
+use millrace_model::digest::{HASH_BYTES, Summary};
 use millrace_model::{JournalId, NodeHash, Partition, RangeSet, RecordCheck, SegmentName, Seq};
 use serde::{Deserialize, Serialize};
 
 use crate::partitions::PartitionSet;
 
-/// Nodes of one question: their answer stays below 260 KiB at the full width, and below 70 KiB at [`NARROW`].
+/// Nodes of one question, one level deep and [`NARROW`]; fewer when it looks deeper or wider ([`NODE_BYTES_MAX`]).
 pub const NODES_MAX: usize = 1_024;
 
-/// Bytes of children's hashes that one answer may have.
+/// Bytes of children's hashes that one answer may have. Whoever asks for more is refused, whatever is there.
 pub const NODE_BYTES_MAX: usize = 64 << 10;
 
 /// Names of segments in one answer, 60 bytes each.
@@ -25,7 +25,10 @@ pub const NAMES_MAX: usize = 1_024;
 pub const CHECKS_MAX: usize = 4_096;
 
 /// Ranges of one answer.
-pub const SPANS_MAX: usize = 16 << 10;
+pub const SPANS_MAX: usize = 8 << 10;
+
+/// Pages of one outline. Stores keep no more than 4,096 holes, so an honest journal has one.
+pub const PAGES_MAX: usize = 4;
 
 /// Journals of one answer, 40 bytes each.
 pub const JOURNALS_MAX: usize = 1_024;
@@ -101,15 +104,15 @@ pub enum About {
 pub enum Answer {
     /// To [`Question::Root`].
     Root(NodeHash),
-    /// To [`Question::Partitions`]: 8 bytes for each that was asked for, in order.
+    /// To [`Question::Partitions`]: 8 bytes for each that was asked for, in order ([`crate::sums::short`]).
     Partitions(Bytes),
     /// To [`Question::Journals`]: 8 bytes for each of 256 buckets.
     Buckets(Bytes),
     /// To [`Question::Journals`]: journals in order, each with 8 bytes of its digest.
     Journals {
-        /// At most [`JOURNALS_MAX`].
+        /// At most [`JOURNALS_MAX`]. A journal with nothing in it is not among them.
         journals: Vec<(JournalId, u64)>,
-        /// Whether there are more behind them.
+        /// Whether there are more behind them: only behind as many as may be told.
         more: bool,
     },
     /// To [`Question::Journal`].
@@ -140,14 +143,16 @@ pub struct Outline {
     pub floor: Seq,
     /// Last record ever held; 0 when there is none.
     pub head: Seq,
-    /// Ordinal of the first segment that is kept; of the next one to be sealed when none is.
+    /// All ordinals below it belong to records below the floor: they were let go, or were never here and are not wanted. Of the segment
+    /// in which the floor lies it is the ordinal, also while that one is damaged or not sealed. A holder that does not know says 0, and
+    /// is compared all the same.
     pub first_ordinal: u64,
     /// The digest.
     pub summary: Summary,
-    /// What is here, from where it was asked for: LEB128, twice for each range: its distance from the end of the one before, its length
-    /// less one. At most [`SPANS_MAX`] ranges.
+    /// What is here, from where it was asked for: LEB128, twice for each range: its distance from the end of the one before (of the
+    /// first: from where it was asked for), its length less one. At most [`SPANS_MAX`] ranges ([`crate::spans`]).
     pub present: Bytes,
-    /// Whether there are more ranges behind them.
+    /// Whether there are more ranges behind them: only behind as many as may be told.
     pub more: bool,
 }
 
@@ -158,4 +163,60 @@ pub struct Slots {
     pub taken: Bytes,
     /// The beginnings of their hashes, in order, each as wide as was asked for.
     pub hashes: Bytes,
+}
+
+impl About {
+    /// How many nodes or names of each holder it asks for.
+    #[must_use]
+    pub fn nodes(&self) -> u64 {
+        match self {
+            Self::Nodes { indexes, depth: 2, .. } => indexes.len() as u64 * 17,
+            Self::Nodes { indexes, .. } => indexes.len() as u64,
+            Self::Names { ordinals } => ordinals.len() as u64,
+            Self::Outline { .. } | Self::Checks { .. } => 0,
+        }
+    }
+
+    /// How many bytes it has, about, without its frame.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Outline { from } => number(*from),
+            Self::Nodes { indexes: numbers, .. } => 3 + numbers.iter().copied().map(number).sum::<u64>(),
+            Self::Names { ordinals: numbers } => numbers.iter().copied().map(number).sum(),
+            Self::Checks { ranges } => ranges.range_count() as u64 * 2 * number(u64::MAX),
+        }
+    }
+}
+
+impl Told {
+    /// How many bytes it has, about, without its frame.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Unknown | Self::Unreadable => 1,
+            Self::Outline(Outline { floor, head, first_ordinal, present, .. }) => {
+                let numbers = [*floor, *head, *first_ordinal].map(number).iter().sum::<u64>();
+                numbers + 1 + HASH_BYTES as u64 + number(u64::MAX) + present.len() as u64 + 1
+            }
+            Self::Nodes(nodes) => {
+                nodes.iter().map(|slots| (slots.taken.len() + slots.hashes.len()) as u64).sum()
+            }
+            Self::Names(names) => {
+                names.iter().map(|name| number(name.ordinal) + number(name.first) + 3 + 32).sum()
+            }
+            Self::Checks(rows) => rows.iter().map(|(seq, _)| number(*seq) + number(u64::MAX)).sum(),
+        }
+    }
+}
+
+/// Bytes of a number in CBOR.
+const fn number(value: u64) -> u64 {
+    match value {
+        0..24 => 1,
+        24..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _ => 9,
+    }
 }

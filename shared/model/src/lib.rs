@@ -9,7 +9,7 @@
 //! | [`time`] | when: [`Moment`] (monotonic) and [`Wall`] (what the clock claimed) |
 //! | [`lane`], [`topic`] | how urgent, and about what |
 //! | [`record`], [`notice`] | one reading or event, and the payloads that Millrace itself writes |
-//! | [`canon`], [`block`] | their canonical bytes: one record, and a run of records |
+//! | [`canon`], [`block`], [`varint`] | their canonical bytes: one record, a run of records, and the numbers in both |
 //! | [`hash`] | what is hashed, and how a run is bound to its place |
 //! | [`digest`] | what a holder says of one journal in a few bytes |
 //! | [`partition`] | which hubs keep which devices' readings |
@@ -38,7 +38,7 @@ pub mod store;
 pub mod time;
 pub mod toll;
 pub mod topic;
-mod varint;
+pub mod varint;
 
 pub use digest::NodeHash;
 pub use hash::{RecordCheck, SegmentHash};

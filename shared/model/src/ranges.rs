@@ -199,12 +199,29 @@ impl RangeSet {
         other.iter().for_each(|range| self.insert(range));
     }
 
-    /// Members of this set that are not in `other`.
+    /// Members of this set that are not in `other`. One pass over both: either may come from a peer.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        let mut rest = self.clone();
-        other.iter().for_each(|range| rest.remove(range));
-        rest
+        let mut rest = Vec::new();
+        let mut others = other.iter().peekable();
+        for range in self.iter() {
+            while others.next_if(|cut| cut.last < range.first).is_some() {}
+            let mut left = Some(range);
+            while let (Some(part), Some(cut)) = (left, others.peek().copied()) {
+                if cut.first > part.last {
+                    break;
+                }
+                if let Some(before) = cut.first.checked_sub(1) {
+                    rest.extend(SeqRange::new(part.first, before));
+                }
+                left = cut.last.checked_add(1).and_then(|after| SeqRange::new(after, part.last));
+                if left.is_some() {
+                    others.next();
+                }
+            }
+            rest.extend(left);
+        }
+        Self(rest)
     }
 
     /// Members of both.

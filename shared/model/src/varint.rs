@@ -4,7 +4,8 @@
 
 use crate::canon::DecodeError;
 
-pub(crate) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+/// Appends `value`.
+pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -17,16 +18,33 @@ pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Reads from the front of a byte string.
-pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
+#[derive(Debug)]
+pub struct Cursor<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Cursor<'a> {
+    /// Reads `bytes` from their beginning.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether everything was read.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
         let (first, rest) = self.0.split_first().ok_or(DecodeError::Short)?;
         self.0 = rest;
         Ok(*first)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
+    /// The next number.
+    ///
+    /// # Errors
+    /// When the bytes end inside it, it is larger than 64 bits, or is not in its shortest form.
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;

@@ -12,8 +12,8 @@ use crate::limits::{
 };
 use crate::strict::{self, FormError};
 use crate::{
-    Acks, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, Hubs, RenewalGrant, RenewalRequest,
-    RunFrame, Seal, Welcome, peer,
+    Acks, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, Hubs, Inquiry, Records, RenewalGrant,
+    RenewalRequest, Reply, RunFrame, Seal, Welcome, peer,
 };
 
 /// Everything that an agent and a hub can say to each other.
@@ -47,6 +47,16 @@ pub enum Frame {
     RenewalGrant(RenewalGrant),
     /// Hub → agent: the hubs have changed.
     Hubs(Hubs),
+    /// Hub → agent: what do you have of a journal?
+    Inquiry(Inquiry),
+    /// Agent → hub: this.
+    Reply(Reply),
+    /// Hub → agent: I lost these, send them again.
+    Wanted(Records),
+    /// Agent → hub: these are not here either.
+    Absent(Records),
+    /// Hub → agent: look whether these are sound.
+    Doubt(Records),
 }
 
 /// Why bytes are not a frame. Always the sender's fault, or the road's.
@@ -150,6 +160,11 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         12 => ("RenewalRequest", BODY_MAX),
         13 => ("RenewalGrant", BODY_MAX),
         14 => ("Hubs", BODY_MAX),
+        15 => ("Inquiry", BODY_MAX),
+        16 => ("Reply", BODY_MAX),
+        17 => ("Wanted", BODY_MAX),
+        18 => ("Absent", BODY_MAX),
+        19 => ("Doubt", BODY_MAX),
         _ => return peer::kind_of(kind),
     })
 }
@@ -171,6 +186,11 @@ impl Frame {
             Self::RenewalRequest(_) => 12,
             Self::RenewalGrant(_) => 13,
             Self::Hubs(_) => 14,
+            Self::Inquiry(_) => 15,
+            Self::Reply(_) => 16,
+            Self::Wanted(_) => 17,
+            Self::Absent(_) => 18,
+            Self::Doubt(_) => 19,
         }
     }
 
@@ -204,6 +224,9 @@ pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
         Frame::Compared(body) => pack(frame.name(), body),
         Frame::RenewalRequest(body) => pack(frame.name(), body),
         Frame::RenewalGrant(body) => pack(frame.name(), body),
+        Frame::Inquiry(body) => pack(frame.name(), body),
+        Frame::Reply(body) => pack(frame.name(), body),
+        Frame::Wanted(body) | Frame::Absent(body) | Frame::Doubt(body) => pack(frame.name(), body),
     }?;
     framed(frame.kind(), &body)
 }
@@ -254,6 +277,11 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
         12 => Frame::RenewalRequest(unpack(kind, body)?),
         13 => Frame::RenewalGrant(unpack(kind, body)?),
         14 => Frame::Hubs(unpack(kind, body)?),
+        15 => Frame::Inquiry(unpack(kind, body)?),
+        16 => Frame::Reply(unpack(kind, body)?),
+        17 => Frame::Wanted(unpack(kind, body)?),
+        18 => Frame::Absent(unpack(kind, body)?),
+        19 => Frame::Doubt(unpack(kind, body)?),
         // A kind that only hubs say to each other.
         other => return Err(FrameError::Kind(other)),
     };

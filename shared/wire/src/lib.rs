@@ -15,6 +15,7 @@
 //! | [`greeting`] | Hello, Welcome, Goodbye: how a session begins and ends |
 //! | [`shipping`] | runs, seals, acks, credit: how records travel |
 //! | [`comparing`] | how two holders find out which records are the same |
+//! | [`repairing`] | how two holders find out what differs, and what is wanted back |
 //! | [`renewal`] | how a certificate is renewed inside a session |
 //! | [`peer`] | what hubs say to each other about records |
 //! | [`calling`] | what hubs ask each other |
@@ -30,6 +31,7 @@ pub mod greeting;
 pub mod limits;
 pub mod peer;
 pub mod renewal;
+pub mod repairing;
 pub mod shipping;
 pub mod strict;
 
@@ -42,4 +44,5 @@ pub use greeting::{
 };
 pub use peer::PeerFrame;
 pub use renewal::{RenewalGrant, RenewalRequest};
+pub use repairing::{Inquiry, PeerInquiry, PeerReply, Records, Reply};
 pub use shipping::{Ack, Acks, Conflict, Credit, Decline, Lodging, RunFrame, Seal};

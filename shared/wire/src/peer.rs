@@ -11,6 +11,10 @@
 //!    │       Flushed {journal, ranges}, Declined, Clash │
 //!    │       Holds {journal, ranges}, Told {version}     │
 //!    │ ◀───────────────────────────────────────────── │
+//!    │ Inquiry {question}, Doubt {journal, ranges}       │ compares: see `repairing`
+//!    │ ─────────────────────────────────────────────▶ │
+//!    │       Reply {answer}, Lacks {journal, ranges}     │ lost something: it is owed again
+//!    │ ◀───────────────────────────────────────────── │
 //! ```
 //!
 //! Flushed answers runs: those very records, compared with what is there, are on disk. Holds after Told says what else the receiver
@@ -26,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::{FrameError, counted, framed, opened, pack, unpack};
 use crate::limits::{BODY_MAX, HELD_JOURNALS_MAX, RUN_BODY_MAX, TEXT_CHARS_MAX};
-use crate::{RunFrame, Seal};
+use crate::{PeerInquiry, PeerReply, RunFrame, Seal};
 
 /// The first kind that only hubs say, to hubs.
 pub const FIRST_KIND: u8 = 64;
@@ -54,6 +58,14 @@ pub enum PeerFrame {
     Gone(Held),
     /// In this life of your store you told that you hold these, and now you do not: it went back in time, or lost them.
     Lost(Held),
+    /// I had these and lost them: do not count them as here.
+    Lacks(Lacks),
+    /// What do you have?
+    Inquiry(PeerInquiry),
+    /// This.
+    Reply(PeerReply),
+    /// What I have here and what you say you have differ, and mine is sound: look whether yours is.
+    Doubt(Held),
 }
 
 /// Who offers its records.
@@ -81,6 +93,16 @@ pub struct Held {
     pub journal: JournalId,
     /// Which records: flushed, or flushed once and trimmed by retention.
     pub ranges: RangeSet,
+}
+
+/// Records that a hub lost to damage. It sees to it itself that they come again: whoever hears of it does nothing, unless it is to
+/// bring them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Lacks {
+    /// Which.
+    pub held: Held,
+    /// Whether the hub that hears this is to bring what it has of them.
+    pub bring: bool,
 }
 
 /// The end of what a hub holds; later, the placement that it knows by now.
@@ -144,6 +166,10 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         71 => ("Clash", BODY_MAX),
         72 => ("Gone", BODY_MAX),
         73 => ("Lost", BODY_MAX),
+        74 => ("Lacks", BODY_MAX),
+        75 => ("PeerInquiry", BODY_MAX),
+        76 => ("PeerReply", BODY_MAX),
+        77 => ("PeerDoubt", BODY_MAX),
         _ => return None,
     })
 }
@@ -161,6 +187,10 @@ impl PeerFrame {
             Self::Clash(_) => 71,
             Self::Gone(_) => 72,
             Self::Lost(_) => 73,
+            Self::Lacks(_) => 74,
+            Self::Inquiry(_) => 75,
+            Self::Reply(_) => 76,
+            Self::Doubt(_) => 77,
         }
     }
 
@@ -185,7 +215,12 @@ impl PeerFrame {
             Self::Run(body) => pack(self.name(), body),
             Self::Seal(body) => pack(self.name(), body),
             Self::Declined(body) => pack(self.name(), body),
-            Self::Clash(body) | Self::Gone(body) | Self::Lost(body) => pack(self.name(), body),
+            Self::Clash(body) | Self::Gone(body) | Self::Lost(body) | Self::Doubt(body) => {
+                pack(self.name(), body)
+            }
+            Self::Lacks(body) => pack(self.name(), body),
+            Self::Inquiry(body) => pack(self.name(), body),
+            Self::Reply(body) => pack(self.name(), body),
         }?;
         framed(self.kind(), &body)
     }
@@ -207,6 +242,10 @@ impl PeerFrame {
             71 => Self::Clash(unpack(kind, body)?),
             72 => Self::Gone(unpack(kind, body)?),
             73 => Self::Lost(unpack(kind, body)?),
+            74 => Self::Lacks(unpack(kind, body)?),
+            75 => Self::Inquiry(unpack(kind, body)?),
+            76 => Self::Reply(unpack(kind, body)?),
+            77 => Self::Doubt(unpack(kind, body)?),
             other => return Err(FrameError::Kind(other)),
         };
         match &frame {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use bytes::Bytes;
+use millrace_merkle::{About, Told};
 use millrace_model::{
     AckLevel, Encoding, HubId, Incarnation, Lane, RangeSet, RecordCheck, SegmentHash, SegmentName, SeqRange,
     Wall,
@@ -9,8 +10,8 @@ use millrace_model::{
 use millrace_wire::limits::{ACKS_MAX, HEADER_BYTES, RUN_BODY_MAX};
 use millrace_wire::{
     Ack, Acks, Compare, Compared, Conflict, Credit, Decline, Frame, FrameError, Goodbye, GoodbyeCode, Header,
-    Hello, Holding, HubEndpoint, Hubs, JournalSummary, Lodging, RenewalGrant, RenewalRequest, RunFrame, Seal,
-    Verdict, Welcome, decode, encode,
+    Hello, Holding, HubEndpoint, Hubs, Inquiry, JournalSummary, Lodging, Records, RenewalGrant,
+    RenewalRequest, Reply, RunFrame, Seal, Verdict, Welcome, decode, encode,
 };
 use proptest::prelude::{any, proptest};
 
@@ -85,6 +86,15 @@ fn one_of_each() -> Vec<Frame> {
         Frame::RenewalRequest(RenewalRequest { request: Bytes::from_static(b"csr") }),
         Frame::RenewalGrant(RenewalGrant { chain: "-----BEGIN CERTIFICATE-----".into() }),
         Frame::Hubs(Hubs { hubs: Vec::new() }),
+        Frame::Inquiry(Inquiry {
+            number: 3,
+            journal: HERE,
+            about: About::Nodes { level: 2, indexes: vec![0, 7], depth: 2, width: 4 },
+        }),
+        Frame::Reply(Reply { number: 3, told: Told::Names(vec![name()]) }),
+        Frame::Wanted(Records { journal: HERE, ranges: ranges() }),
+        Frame::Absent(Records { journal: HERE, ranges: ranges() }),
+        Frame::Doubt(Records { journal: HERE, ranges: ranges() }),
     ]
 }
 

@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use bytes::Bytes;
+use millrace_merkle::{About, Answer, Outline, Question, Told as Answered};
+use millrace_model::digest::{Root, Summary};
 use millrace_model::{
-    DeviceId, Encoding, Incarnation, JournalId, Lane, NodeId, RangeSet, SegmentHash, SegmentName, SeqRange,
+    DeviceId, Encoding, Incarnation, JournalId, Lane, NodeHash, NodeId, RangeSet, SegmentHash, SegmentName,
+    SeqRange,
 };
 use millrace_wire::limits::HELD_JOURNALS_MAX;
-use millrace_wire::peer::{Declined, Held, Holds, Offer, PeerRun, PeerSeal, Told};
-use millrace_wire::{Credit, Frame, FrameError, Lodging, PeerFrame, RunFrame, Seal, decode, encode};
+use millrace_wire::peer::{Declined, Held, Holds, Lacks, Offer, PeerRun, PeerSeal, Told};
+use millrace_wire::{
+    Credit, Frame, FrameError, Lodging, PeerFrame, PeerInquiry, PeerReply, RunFrame, Seal, decode, encode,
+};
 use proptest::prelude::{any, proptest};
 
 const DEVICE: DeviceId = DeviceId::from_bytes([7; 16]);
@@ -21,6 +26,13 @@ fn held() -> Held {
     let ranges: RangeSet =
         [SeqRange::new(1, 9).unwrap(), SeqRange::new(12, 4_000).unwrap()].into_iter().collect();
     Held { journal: journal(), ranges }
+}
+
+fn outline() -> Outline {
+    let root = Root { level: 3, hash: Some(NodeHash([6; 16])) };
+    let summary = Summary { root, tail: u64::MAX };
+    let present = Bytes::from_static(&[1, 8, 3]);
+    Outline { floor: 1, head: 4_000, first_ordinal: 0, summary, present, more: false }
 }
 
 fn one_of_each() -> Vec<PeerFrame> {
@@ -47,6 +59,13 @@ fn one_of_each() -> Vec<PeerFrame> {
         PeerFrame::Clash(held()),
         PeerFrame::Gone(held()),
         PeerFrame::Lost(held()),
+        PeerFrame::Lacks(Lacks { held: held(), bring: true }),
+        PeerFrame::Inquiry(PeerInquiry {
+            number: 3,
+            question: Question::Journal { journal: journal(), about: About::Outline { from: 1 } },
+        }),
+        PeerFrame::Reply(PeerReply { number: 3, answer: Answer::Journal(Answered::Outline(outline())) }),
+        PeerFrame::Doubt(held()),
     ]
 }
 
@@ -81,7 +100,7 @@ fn the_bytes_of_version_1_stay_what_they_are() {
 #[test]
 fn agents_and_hubs_do_not_read_each_others_frames() {
     for frame in one_of_each() {
-        assert!(matches!(decode(&frame.encode().unwrap()), Err(FrameError::Kind(64..=73))));
+        assert!(matches!(decode(&frame.encode().unwrap()), Err(FrameError::Kind(64..=77))));
     }
     let credit = encode(&Frame::Credit(Credit { total: 1 })).unwrap();
     assert_eq!(PeerFrame::decode(&credit), Err(FrameError::Kind(7)));

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use millrace_agent_engine::{Event, LoadRequest};
 use millrace_journal::{CommitError, Options, ReadError, Reader, Store, Writer, WriterHandle};
+use millrace_merkle::{About, Told};
 use millrace_model::store::{Change, Quarantined};
 use millrace_model::{JournalId, SeqRange};
 use tokio::sync::mpsc;
@@ -34,6 +35,20 @@ pub struct Disk {
 enum Read {
     Load(LoadRequest),
     Check { journal: JournalId, range: SeqRange },
+    Consult(Consultation),
+}
+
+/// A question of a session about a journal.
+#[derive(Debug)]
+pub struct Consultation {
+    /// The session that asks.
+    pub session: u64,
+    /// The hub's number for the inquiry.
+    pub number: u64,
+    /// Which journal.
+    pub journal: JournalId,
+    /// What about it.
+    pub about: About,
 }
 
 /// A thread or a connection was not to be had.
@@ -107,6 +122,11 @@ impl Disk {
         self.read(Read::Check { journal, range });
     }
 
+    /// Answers a question about a journal; answered by `Consulted`.
+    pub fn consult(&self, asked: Consultation) {
+        self.read(Read::Consult(asked));
+    }
+
     fn read(&self, job: Read) {
         match self.reading.try_send(job) {
             Ok(()) => {}
@@ -141,6 +161,7 @@ impl Desk {
             match job {
                 Read::Load(request) => self.load(request),
                 Read::Check { journal, range } => self.check(journal, range),
+                Read::Consult(asked) => self.consult(&asked),
             }
         }
     }
@@ -177,6 +198,15 @@ impl Desk {
             }
             Err(error) => give_up(&self.fatal, &error.to_string()),
         }
+    }
+
+    fn consult(&self, asked: &Consultation) {
+        let Consultation { session, number, journal, about } = asked;
+        let told = self.reader.tell(journal, about).unwrap_or_else(|error| {
+            tracing::warn!(%journal, %error, "the hub's question about a journal cannot be answered");
+            Told::Unreadable
+        });
+        tell(&self.events, Event::Consulted { session: *session, number: *number, told });
     }
 
     fn put_aside(

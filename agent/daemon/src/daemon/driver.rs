@@ -18,7 +18,7 @@ use millrace_wire::Frame;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::disk::Disk;
+use super::disk::{Consultation, Disk};
 use super::episode::Episode;
 use super::gauges::Gauges;
 use super::open_receipts::OpenReceipts;
@@ -288,6 +288,9 @@ impl Driver {
                 Command::Load(request) => self.disk.load(request),
                 Command::Check { journal, range } => self.disk.check(journal, range),
                 Command::Survey { per_journal } => self.disk.survey(per_journal),
+                Command::Consult { session, number, journal, about } => {
+                    self.disk.consult(Consultation { session, number, journal, about });
+                }
                 Command::RememberHubs(hubs) => self.uplink.learn_hubs(hubs),
                 Command::Alarm(alarm) => self.raise(&alarm),
             }

@@ -56,6 +56,9 @@ impl Names {
             }
             Command::Check { journal, range } => format!("check {} {range}", self.journal(*journal)),
             Command::Survey { .. } => "survey".to_owned(),
+            Command::Consult { number, journal, about, .. } => {
+                format!("consult for {number}: {} {about:?}", self.journal(*journal))
+            }
             Command::RememberHubs(hubs) => format!("remember {} hubs", hubs.len()),
             Command::Alarm(alarm) => format!("alarm: {}", self.alarm(alarm)),
         }
@@ -109,6 +112,8 @@ impl Names {
             Frame::Compare(compare) => {
                 format!("Compare {} {}", self.lodging(compare.journal), compare.range().unwrap())
             }
+            Frame::Absent(absent) => format!("Absent {} {}", self.lodging(absent.journal), absent.ranges),
+            Frame::Reply(reply) => format!("Reply {}: {:?}", reply.number, reply.told),
             Frame::Goodbye(goodbye) => format!("Goodbye {:?}: {}", goodbye.code, goodbye.reason),
             other => other.name().to_owned(),
         }

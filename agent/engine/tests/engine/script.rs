@@ -12,6 +12,8 @@
 //! | `connected`, `lost` | the transport |
 //! | `welcome [credit=BYTES] [epoch=N] [incomplete] [LANE:RANGES[:VERDICT[:SAFE]]]…` | the hub answers; a verdict is `same`, `other`, `rolled-back` or `forked` |
 //! | `hubs N` | the hubs have changed |
+//! | `wanted`, `doubt` `LANE RANGES`; `inquiry LANE NUMBER` | what the hub lost; what it doubts; what it asks |
+//! | `consulted` | the oldest question to the store is answered |
 //! | `acks`, `conflict`, `decline` `LANE RANGES`; `compared LANE RANGE equal=RANGES`; `credit`, `goodbye` | frames |
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
 //! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
@@ -24,13 +26,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_agent_engine::{Command, Config, Engine, Event, Policy};
+use millrace_merkle::{About, Told};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{AckLevel, Durable, HubId, Lane, Moment, RangeSet, Record, RecordCheck, Topic, Wall};
 use millrace_sim::transcript::{Subject, number, range, value};
 use millrace_wire::{
-    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Hubs, Lodging,
-    Verdict, Welcome,
+    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Hubs, Inquiry,
+    Lodging, Records, Verdict, Welcome,
 };
 
 use crate::lines::Names;
@@ -47,6 +50,7 @@ pub(crate) struct Script {
     commit: Option<(u64, Vec<Change>)>,
     reads: VecDeque<Command>,
     held: VecDeque<Event>,
+    consulting: VecDeque<(u64, u64)>,
     out: Vec<String>,
 }
 
@@ -96,6 +100,7 @@ impl Subject for Script {
             commit: None,
             reads: VecDeque::new(),
             held: VecDeque::new(),
+            consulting: VecDeque::new(),
             out: Vec::new(),
         }
     }
@@ -123,6 +128,10 @@ impl Subject for Script {
                 let command = self.reads.pop_front().unwrap();
                 let answer = self.answer(&command);
                 self.held.push_back(answer);
+            }
+            "consulted" => {
+                let (session, number) = self.consulting.pop_front().unwrap();
+                self.handle(Event::Consulted { session, number, told: Told::Names(Vec::new()) });
             }
             "answer" => {
                 let answer = self.held.pop_front().unwrap();
@@ -166,6 +175,7 @@ impl Subject for Script {
                 Command::Load(_) | Command::Check { .. } | Command::Survey { .. } => {
                     self.reads.push_back(command);
                 }
+                Command::Consult { session, number, .. } => self.consulting.push_back((session, number)),
                 _ => {}
             }
         }
@@ -287,6 +297,12 @@ impl Script {
             }
             "hubs" => Frame::Hubs(Hubs { hubs: Vec::new() }),
             "credit" => Frame::Credit(Credit { total: words[0].parse().unwrap() }),
+            "wanted" => Frame::Wanted(Records { journal: self.lodging(words[0]), ranges: ranges(words[1]) }),
+            "doubt" => Frame::Doubt(Records { journal: self.lodging(words[0]), ranges: ranges(words[1]) }),
+            "inquiry" => {
+                let (number, journal) = (words[1].parse().unwrap(), self.lodging(words[0]));
+                Frame::Inquiry(Inquiry { number, journal, about: About::Outline { from: 1 } })
+            }
             "conflict" => {
                 Frame::Conflict(Conflict { journal: self.lodging(words[0]), ranges: ranges(words[1]) })
             }

@@ -34,4 +34,5 @@ millrace_sim::transcripts! { Script:
     hubs_made_anew_get_again_what_is_kept_and_hear_what_is_not
     a_hub_that_its_cluster_left_behind_is_left
     what_a_hub_that_is_not_complete_lacks_is_not_lost
+    what_the_hub_lost_goes_again_and_waits_for_its_ack
 }

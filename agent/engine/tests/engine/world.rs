@@ -294,7 +294,7 @@ impl World {
                     self.reads.push_back(command);
                     assert!(self.reads.len() < 32, "reads pile up: {:?}", self.reads);
                 }
-                Command::RememberHubs(_) | Command::Alarm(_) => {}
+                Command::RememberHubs(_) | Command::Alarm(_) | Command::Consult { .. } => {}
             }
         }
     }

@@ -14,6 +14,7 @@ use millrace_hub_engine::WhenFull;
 pub use super::raw::Preset;
 use super::raw::{self, Raw};
 use crate::places::Places;
+use crate::scrub::Pace;
 
 /// Shortest life of a certificate: less would be renewed all day long.
 const LIFE_MIN: Duration = Duration::from_secs(3_600);
@@ -53,6 +54,10 @@ pub struct Config {
     pub store_budget_bytes: u64,
     /// How long records stay.
     pub retention: Retention,
+    /// How copies are compared and mended.
+    pub repair: Repair,
+    /// How everything stored is read again.
+    pub scrub: Pace,
     /// Whether the TCP address may change keys, leases and locks; the admin socket always may.
     pub http_writable: bool,
     /// How far the hubs are from each other.
@@ -70,6 +75,19 @@ pub struct Retention {
     pub when_full: WhenFull,
     /// When to look: a checked cron expression.
     pub schedule: String,
+}
+
+/// How copies are compared and mended; see the example for what each means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Repair {
+    /// Between two comparisons with one holder.
+    pub interval: Duration,
+    /// When all copies are compared: a checked cron expression.
+    pub schedule: String,
+    /// Bytes of one batch.
+    pub batch_bytes: u64,
+    /// How long something may be lacking.
+    pub consistency_timeout: Duration,
 }
 
 /// Limits of devices; see the example for what each means.
@@ -132,6 +150,8 @@ impl Config {
             quota: quota(source, raw)?,
             store_budget_bytes: at_least(source, "store.budget", raw.store.budget.as_u64(), 16 << 20)?,
             retention: retention(source, raw)?,
+            repair: repair(source, raw)?,
+            scrub: scrub(source, raw)?,
             http_writable: raw.http.writable,
             preset: raw.cluster.preset,
             roads: roads(source, raw)?,
@@ -206,11 +226,54 @@ fn retention(source: &Source, raw: &Raw) -> Result<Retention, ConfigError> {
         let fix = "write a shorter time, or let retention.keep be longer";
         return Err(source.mistake("retention.keep_at_least", problem, fix));
     }
-    if let Err(error) = Expression::new(&retention.schedule) {
-        let fix = "write six fields, for example \"0 0 * * * *\" for every hour";
-        return Err(source.mistake("retention.schedule", error.to_string(), fix));
-    }
+    calendar(source, "retention.schedule", &retention.schedule)?;
     Ok(Retention { keep, when_full, schedule: retention.schedule.clone() })
+}
+
+/// Shortest time between two comparisons, and shortest patience with what is lacking: the second look takes twelve seconds.
+const REPAIR_MIN: Duration = Duration::from_secs(60);
+
+/// Shortest time for a pass of the scrub.
+const SCRUB_MIN: Duration = Duration::from_secs(60);
+
+fn repair(source: &Source, raw: &Raw) -> Result<Repair, ConfigError> {
+    let repair = &raw.repair;
+    calendar(source, "repair.schedule", &repair.schedule)?;
+    Ok(Repair {
+        interval: span_of(source, "repair.interval", repair.interval, REPAIR_MIN)?,
+        schedule: repair.schedule.clone(),
+        batch_bytes: at_least(source, "repair.max_batch_size", repair.max_batch_size.as_u64(), 1 << 20)?,
+        consistency_timeout: span_of(
+            source,
+            "repair.consistency_timeout",
+            repair.consistency_timeout,
+            REPAIR_MIN,
+        )?,
+    })
+}
+
+fn scrub(source: &Source, raw: &Raw) -> Result<Pace, ConfigError> {
+    let scrub = &raw.scrub;
+    if scrub.tranquility > 1_000 {
+        let problem = format!("{} is out of bounds", scrub.tranquility);
+        return Err(source.mistake("scrub.tranquility", problem, "write 0 to 1000"));
+    }
+    let within = span_of(source, "scrub.within", scrub.within, SCRUB_MIN)?;
+    Ok(Pace { within, tranquility: scrub.tranquility })
+}
+
+fn span_of(source: &Source, key: &str, span: Span, min: Duration) -> Result<Duration, ConfigError> {
+    if span.duration() >= min {
+        return Ok(span.duration());
+    }
+    let fix = format!("write at least \"{}s\"", min.as_secs());
+    Err(source.mistake(key, format!("{span} is too short"), fix))
+}
+
+fn calendar(source: &Source, key: &str, expression: &str) -> Result<(), ConfigError> {
+    let fix = "write six fields, for example \"0 0 * * * *\" for every hour";
+    let checked = Expression::new(expression).map(|_| ());
+    checked.map_err(|error| source.mistake(key, error.to_string(), fix))
 }
 
 fn quota(source: &Source, raw: &Raw) -> Result<Quota, ConfigError> {

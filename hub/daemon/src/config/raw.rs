@@ -35,6 +35,10 @@ pub struct Raw {
     pub store: Store,
     /// How long records stay.
     pub retention: Retention,
+    /// How copies are compared and mended.
+    pub repair: Repair,
+    /// How everything stored is read again.
+    pub scrub: Scrub,
     /// The hubs among each other.
     pub cluster: Cluster,
 }
@@ -117,6 +121,30 @@ pub struct Retention {
     pub schedule: String,
 }
 
+/// How copies are compared and mended.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Repair {
+    /// How long after a comparison with another holder the next one comes.
+    pub interval: Span,
+    /// When all copies are compared beside that, as a cron expression in UTC.
+    pub schedule: String,
+    /// Bytes that are fetched in one batch.
+    pub max_batch_size: ByteSize,
+    /// How long something may be lacking before that is an alarm.
+    pub consistency_timeout: Span,
+}
+
+/// How everything stored is read again.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scrub {
+    /// A whole pass takes no longer.
+    pub within: Span,
+    /// How many times as long as it reads it rests.
+    pub tranquility: u32,
+}
+
 /// The hubs among each other.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -159,6 +187,23 @@ impl Default for Retention {
     }
 }
 
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            interval: Span::hours(6),
+            schedule: "0 20 3 * * *".to_owned(),
+            max_batch_size: ByteSize::mib(16),
+            consistency_timeout: Span::hours(1),
+        }
+    }
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { within: Span::days(7), tranquility: 9 }
+    }
+}
+
 impl Default for Raw {
     fn default() -> Self {
         Self {
@@ -173,6 +218,8 @@ impl Default for Raw {
             quota: Quota::default(),
             store: Store::default(),
             retention: Retention::default(),
+            repair: Repair::default(),
+            scrub: Scrub::default(),
             cluster: Cluster::default(),
         }
     }

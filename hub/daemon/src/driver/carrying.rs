@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use millrace_hub_engine::{Alarm, Command, Event, LinkId};
+use millrace_hub_engine::{Alarm, Command, Event, LinkId, Measure};
 use millrace_journal::{Busy, CommitError, ReadError, Store};
 use millrace_link::CloseCode;
-use millrace_model::store::{Change, Outcome};
+use millrace_merkle::Told;
+use millrace_model::store::{Change, JournalState, Outcome};
 use millrace_model::{JournalId, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
-use super::input::{Answer, Load, Outgoing, Seen, Stored};
+use super::input::{Answer, Consultation, Load, Outgoing, Seen, Stored};
 use super::{CHECKS_RUNNING_MAX, COMMIT_DEADLINE, Driver, Ended};
 use crate::meters::{ByKind, ByLane};
 use crate::reading::{Reading, ReadingError};
@@ -43,6 +44,11 @@ impl Driver {
                     let _ = self.stored.send(Stored { journal, ranges });
                 }
                 Command::Alarm(alarm) => self.alarm(&alarm),
+                Command::Consult { asker, number, journal, about } => {
+                    self.consultations.push_back(Consultation { asker, number, journal, about });
+                }
+                Command::Compared(round) => self.compared(&round),
+                Command::Mended(mend) => self.mended(&mend),
                 Command::Tell { node, frame } => self.tell(node, frame),
                 Command::Answer { guest, frame } => self.answer_guest(guest, frame),
                 Command::Load { node, journal, range, bytes_max } => {
@@ -56,6 +62,7 @@ impl Driver {
         }
         self.start_checks();
         self.start_loads();
+        self.start_consultations();
     }
 
     fn alarm(&mut self, alarm: &Alarm) {
@@ -146,6 +153,11 @@ impl Driver {
                 }
             }
             Answer::Loaded { load, runs } => self.loaded(load, runs),
+            Answer::Consulted { asker, number, told } => {
+                self.consulting = self.consulting.saturating_sub(1);
+                self.feed(Event::Consulted { asker, number, told });
+            }
+            Answer::Damaged(aside) => self.feed(Event::Damaged(aside)),
             Answer::Poisoned(why) => {
                 tracing::error!(
                     why,
@@ -194,6 +206,25 @@ impl Driver {
         }
     }
 
+    fn start_consultations(&mut self) {
+        while self.consulting < CHECKS_RUNNING_MAX
+            && let Some(asked) = self.consultations.pop_front()
+        {
+            self.consulting += 1;
+            let (reading, answer) = (self.parts.consulting.clone(), self.answer.clone());
+            tokio::spawn(async move {
+                let Consultation { asker, number, journal, about } = asked;
+                let told = reading.run(move |reader| reader.tell(&journal, &about)).await;
+                let told = told.unwrap_or_else(|error| {
+                    tracing::warn!(%journal, %error, "a question about a journal cannot be answered");
+                    Told::Unreadable
+                });
+                // Fails only when the driver has ended.
+                let _ = answer.send(Answer::Consulted { asker, number, told }).await;
+            });
+        }
+    }
+
     fn send(&self, link: LinkId, outgoing: Outgoing) {
         let Some(line) = self.lines.get(&link) else { return };
         if line.outbox.try_send(outgoing).is_err() && line.connection.close_reason().is_none() {
@@ -218,7 +249,7 @@ impl Driver {
 }
 
 /// What the journals that a commit changed take now.
-fn measured(store: &Store, outcomes: &[Outcome]) -> Vec<(JournalId, u64)> {
+fn measured(store: &Store, outcomes: &[Outcome]) -> Vec<(JournalId, Measure)> {
     let changed: BTreeSet<JournalId> = outcomes
         .iter()
         .filter_map(|outcome| match outcome {
@@ -228,8 +259,13 @@ fn measured(store: &Store, outcomes: &[Outcome]) -> Vec<(JournalId, u64)> {
             _ => None,
         })
         .collect();
-    let stored = |journal| store.journal(&journal).map(|state| (journal, state.stored_bytes));
+    let stored = |journal| store.journal(&journal).map(|state| (journal, measure(&state)));
     changed.into_iter().filter_map(stored).collect()
+}
+
+/// What the engine is told of a journal's state.
+pub(super) fn measure(state: &JournalState) -> Measure {
+    Measure { bytes: state.stored_bytes, digest: state.summary }
 }
 
 /// Reads checks. Damage reads as "not here": then the agent sends those records again.

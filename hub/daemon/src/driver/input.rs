@@ -1,13 +1,20 @@
 //! What the driver is told, and what it tells.
 
-use millrace_hub_engine::{Config, Debt, DeviceSummary, Event, Fullness, LinkId, Retained};
+use millrace_hub_engine::{
+    Asker, Config, Debt, DeviceSummary, Event, Fullness, LinkId, Measure, Mend, Retained, RoundReport,
+};
 use millrace_link::{Connection, KeyHash};
-use millrace_model::store::Usage;
+use millrace_merkle::{About, Told};
+use millrace_model::store::{Quarantined, Usage};
 use millrace_model::{DeviceId, JournalId, NodeId, RangeSet, RecordCheck, Run, Seq, SeqRange};
 use millrace_wire::{Frame, GoodbyeCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::way::Way;
+
+/// Answers of the journal's thread and of readers that wait: one commit, [`super::CHECKS_RUNNING_MAX`] checks and
+/// [`super::LOADS_RUNNING_MAX`] loads are under way at most, and damage is moved aside by one thread.
+const ANSWERS_MAX: usize = 16;
 
 /// Something for the driver.
 #[derive(Debug)]
@@ -113,6 +120,12 @@ pub struct Snapshot {
     pub fullness: Fullness,
     /// What each other hub is owed.
     pub owed: Vec<Debt>,
+    /// What damage took and is being fetched again.
+    pub mending: Vec<Mend>,
+    /// Comparisons under way.
+    pub rounds: Vec<RoundReport>,
+    /// Comparisons that somebody asked for and that are not over.
+    pub demanded: usize,
 }
 
 /// Records that the engine wants for another hub.
@@ -124,6 +137,15 @@ pub(super) struct Load {
     pub(super) bytes_max: usize,
 }
 
+/// A question about a journal.
+#[derive(Debug)]
+pub(super) struct Consultation {
+    pub(super) asker: Asker,
+    pub(super) number: u64,
+    pub(super) journal: JournalId,
+    pub(super) about: About,
+}
+
 /// A device was here.
 #[derive(Debug)]
 pub(super) enum Seen {
@@ -133,6 +155,46 @@ pub(super) enum Seen {
     Left { device: DeviceId },
 }
 
+/// The way on which the journal's thread and readers answer a driver: made before it, because readers that find damage are.
+#[derive(Debug)]
+pub struct Answers {
+    pub(super) send: mpsc::Sender<Answer>,
+    pub(super) taken: mpsc::Receiver<Answer>,
+}
+
+/// Where damage is told that was moved aside: the engine hears of it in its place among the commits.
+#[derive(Debug, Clone)]
+pub struct Damages(mpsc::Sender<Answer>);
+
+impl Answers {
+    /// A way that is not taken yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let (send, taken) = mpsc::channel(ANSWERS_MAX);
+        Self { send, taken }
+    }
+
+    /// Where damage is told.
+    #[must_use]
+    pub fn damages(&self) -> Damages {
+        Damages(self.send.clone())
+    }
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Damages {
+    /// Tells of records that were moved aside. Called on the journal's thread, which may wait for the driver.
+    pub fn tell(&self, aside: Quarantined) {
+        // Fails only when the driver has ended.
+        let _ = self.0.blocking_send(Answer::Damaged(aside));
+    }
+}
+
 /// What the journal's thread or a reader found.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -140,10 +202,16 @@ pub(super) enum Answer {
     /// A commit was flushed, and this is what the journals that it changed take now.
     Committed {
         event: Event,
-        stored: Vec<(JournalId, u64)>,
+        stored: Vec<(JournalId, Measure)>,
     },
-    /// What all journals take.
-    Measured(Vec<(JournalId, u64)>),
+    /// What is here of all journals.
+    Measured(Vec<(JournalId, Measure)>),
+    /// A question about a journal was answered.
+    Consulted {
+        asker: Asker,
+        number: u64,
+        told: Told,
+    },
     /// What retention must know after a restart was written, or not.
     Saved,
     Checked {
@@ -156,5 +224,7 @@ pub(super) enum Answer {
         load: Load,
         runs: Result<Vec<Run>, String>,
     },
+    /// Damage was moved aside.
+    Damaged(Quarantined),
     Poisoned(String),
 }

@@ -178,7 +178,7 @@ mod tests {
     use millrace_model::{DeviceId, Encoding, Incarnation, Lane, Partition, Record, Topic, Wall, block};
 
     use super::*;
-    use crate::driver::input::Input;
+    use crate::driver::input::{Answers, Input};
 
     fn journal() -> JournalId {
         JournalId {
@@ -261,7 +261,8 @@ mod tests {
         let reader = Reader::open(&path, &Options::hub()).unwrap();
         let writer = Writer::start(opened, 16).unwrap();
         let mut driver = crate::driver::tests::driver(dir.path(), &writer).await;
-        driver.parts.loading = Reading::new(vec![reader], writer.handle());
+        let damages = Answers::new().damages();
+        driver.parts.loading = Reading::new(vec![reader], writer.handle(), damages);
         let load = Load { node: NodeId(2), journal: journal(), range: range(1, 5), bytes_max: 1 << 20 };
         driver.loads.push_back(load);
         driver.start_loads();

@@ -14,17 +14,22 @@ pub(crate) async fn driver(dir: &std::path::Path, writer: &Writer) -> Driver {
     let (clock, _) = Clock::manual(Wall(0));
     let registry = crate::registry::tests::lone(dir).await;
     let numbers = Config::new(HubId::default(), "hub", "north");
+    let answers = Answers::new();
     let parts = Parts {
         engine: Engine::new(numbers, &[], Usage::default(), clock.moment()),
         board: AlarmBoard::new(Arc::clone(&registry)),
         registry,
+        repairs: Repairs::open(&dir.join("repairs.json")),
         meters: Meters::new(clock.clone()).unwrap(),
         writer: writer.handle(),
-        checking: Reading::new(Vec::new(), writer.handle()),
-        loading: Reading::new(Vec::new(), writer.handle()),
+        checking: Reading::new(Vec::new(), writer.handle(), answers.damages()),
+        loading: Reading::new(Vec::new(), writer.handle(), answers.damages()),
+        consulting: Reading::new(Vec::new(), writer.handle(), answers.damages()),
+        answers,
         cluster: ToCluster::nobody(),
         pulse: Arc::new(Pulse::new(Watchdog::new(clock.clone()))),
         looking: Looking::default(),
+        comparing: Looking::default(),
         memory: dir.join("retention.json"),
         clock,
     };

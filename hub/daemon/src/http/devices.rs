@@ -7,25 +7,18 @@
 //! Promise: a device counts as offline only when every hub has said that it has no session; otherwise its `online` is null. The figures
 //! of records are this hub's own.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
 use millrace_hub_engine::DeviceSummary;
-use millrace_model::{DeviceId, Incarnation, NodeId, Wall};
-use millrace_wire::CallKind;
+use millrace_model::{DeviceId, Incarnation, Wall};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use std::collections::BTreeMap;
 
-use super::{Answer, Api, stopping};
+use super::{Answer, Api, others, stopping};
 use crate::registry::Device;
 use millrace_host::times::rfc3339;
-
-/// How long another hub may take to say whose sessions it has.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What another hub is asked.
 const QUESTION: &[u8] = br#"{"whose_sessions":true}"#;
@@ -41,7 +34,8 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
     let held: BTreeMap<_, _> =
         snapshot.devices.into_iter().map(|summary| (summary.device, summary)).collect();
     let mut sessions = BTreeMap::from([(api.0.endpoint.name.clone(), sessions(held.values()))]);
-    let unheard = ask_others(&api, &mut sessions).await;
+    let (theirs, unheard) = others::ask(&api, QUESTION).await;
+    sessions.extend(theirs);
     let mut devices = merged(api.0.registry.devices(), held, api.0.clock.wall());
     for device in &mut devices {
         place(device, &sessions, unheard.is_empty());
@@ -64,40 +58,6 @@ pub(super) async fn for_peer(api: &Api) -> Result<Bytes, String> {
 fn sessions<'a>(held: impl Iterator<Item = &'a DeviceSummary>) -> Sessions {
     let online = held.filter(|held| !held.online.is_empty());
     Sessions { sessions: online.map(|held| (held.device, held.online.clone())).collect() }
-}
-
-/// Adds the sessions of the other hubs, by their names; the names of those that did not say.
-async fn ask_others(api: &Api, sessions: &mut BTreeMap<String, Sessions>) -> Vec<String> {
-    let cluster = api.0.registry.cluster();
-    let table = cluster.table();
-    let others = table.others(cluster.me());
-    let mut asked: JoinSet<(String, Result<Sessions, String>)> = JoinSet::new();
-    // A witness takes no agents.
-    for (node, record) in others.into_iter().filter(|(_, record)| !record.witness) {
-        let (api, name) = (api.clone(), record.name.clone());
-        asked.spawn(async move { (name, ask(&api, node).await) });
-    }
-    let mut unheard = Vec::new();
-    while let Some(answered) = asked.join_next().await {
-        match answered {
-            Ok((name, Ok(theirs))) => {
-                sessions.insert(name, theirs);
-            }
-            Ok((name, Err(why))) => {
-                tracing::debug!(hub = name, why, "a hub does not say whose sessions it has");
-                unheard.push(name);
-            }
-            Err(error) => tracing::error!(%error, "asking a hub for its sessions failed"),
-        }
-    }
-    unheard.sort();
-    unheard
-}
-
-async fn ask(api: &Api, node: NodeId) -> Result<Sessions, String> {
-    let answer = api.0.peers.call(node, CallKind::Api, Bytes::from_static(QUESTION), PATIENCE).await;
-    let answer = answer.map_err(|error| error.to_string())?;
-    serde_json::from_slice(&answer).map_err(|error| error.to_string())
 }
 
 /// Says where a device is connected: `online` at any hub, `hubs` by name. Without a session `online` is null, unless `all` have said

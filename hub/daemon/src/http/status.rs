@@ -42,6 +42,8 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "hubs": table.hubs.len(),
         "filled": table.hub(cluster.me()).map_or("empty", |record| members::filled(record, store)),
         "replication": replication,
+        "scrub": api.scrub.progress().shown(api.scrub_pace, now.usage.used_bytes),
+        "mending": now.mending.iter().map(|mend| mend.left).fold(0, u64::saturating_add),
         "control": members::consensus(cluster.control()),
         "software": crate::SOFTWARE,
         "time": rfc3339(api.clock.wall()),

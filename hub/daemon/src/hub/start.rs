@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::cluster::seat::{self, Taking};
 use crate::cluster::upkeep::Own;
 use crate::config::{Config, Preset};
-use crate::driver::input::Input;
+use crate::driver::input::{Answers, Input};
 use crate::driver::{Driver, DriverHandle, Parts};
 use crate::health::footing::Footing;
 use crate::http::{Api, ApiParts, WATCHERS_MAX};
@@ -32,7 +32,9 @@ use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::reception;
 use crate::registrar::Registrar;
+use crate::repairs::Repairs;
 use crate::retention::Looking;
+use crate::scrub::{self, Scrub};
 use crate::session::{RENEWALS_AT_ONCE, Sessions};
 pub(crate) use disk::{load_ca, open_sightings, registry_failure, store_failure};
 use doors::{Doors, OVER_QUOTA_MAX, endpoint, misdirected, serve_socket, serve_web};
@@ -95,28 +97,39 @@ impl Hub {
         }
         let writer = Writer::start(opened.store, WRITER_QUEUE_MAX);
         let writer = writer.map_err(|error| Failure::io("no thread for the journal", &error))?;
-        let reading = Reading::new(opened.readers, writer.handle());
-        let checking = Reading::new(opened.checkers, writer.handle());
-        let loading = Reading::new(opened.loaders, writer.handle());
+        let answers = Answers::new();
+        let pool = |readers| Reading::new(readers, writer.handle(), answers.damages());
+        let (reading, checking) = (pool(opened.readers), pool(opened.checkers));
+        let (loading, scrubbing) = (pool(opened.loaders), pool(opened.scrubbers));
+        let consulting = pool(opened.consulted);
         let meters = Meters::new(clock.clone()).map_err(|error| Failure::internal(&error))?;
         let pulse = Arc::new(Pulse::new(Watchdog::new(clock.clone())));
         let board = AlarmBoard::new(Arc::clone(&registry));
         let engine = engine(&config, &endpoint, opened.fence, &writer, (&clock, &registry)).await?;
+        let scrub = Scrub::default();
+        let repairs_at = config.places.repairs();
+        let repairs = tokio::task::spawn_blocking(move || Repairs::open(&repairs_at)).await;
+        let repairs = repairs.map_err(|error| Failure::internal(&error))?;
         let looking = Looking::default();
-        let schedules = look_on_schedule(&config, &clock, &looking).await?;
+        let comparing = Looking::default();
+        let schedules = look_on_schedule(&config, &clock, &looking, &comparing).await?;
         let (to_cluster, from_driver) = linking::to_cluster();
         let (driver, handle) = Driver::new(Parts {
             engine,
             clock: clock.clone(),
             registry: Arc::clone(&registry),
             board: board.clone(),
+            repairs: repairs.clone(),
             meters: meters.clone(),
             writer: writer.handle(),
+            answers,
             checking,
             loading,
+            consulting,
             cluster: to_cluster,
             pulse: Arc::clone(&pulse),
             looking: looking.clone(),
+            comparing,
             memory: config.places.retention(),
         });
         let driver = tokio::spawn(driver.run(shutdown.clone()));
@@ -159,6 +172,9 @@ impl Hub {
             reading,
             driver: handle.clone(),
             board,
+            repairs,
+            scrub: scrub.clone(),
+            scrub_pace: config.scrub,
             meters: meters.clone(),
             pulse: Arc::clone(&pulse),
             listener: Arc::clone(&doors.listener),
@@ -167,6 +183,16 @@ impl Hub {
         });
         // The first to be set, so it always is.
         let _ = answering.set(api.downgrade());
+        let scrubbing = scrub::Parts {
+            reading: scrubbing,
+            writer: writer.handle(),
+            note: config.places.scrub(),
+            pace: config.scrub,
+            scrub,
+            meters: meters.clone(),
+            clock: clock.clone(),
+            shutdown: shutdown.clone(),
+        };
         let sessions = Sessions {
             driver: handle.clone(),
             registrar: Arc::clone(&registrar),
@@ -180,6 +206,7 @@ impl Hub {
         let devices_max = config.quota.sessions.saturating_add(OVER_QUOTA_MAX);
         let receiving = reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()), devices_max);
         crew.begin("reception", receiving);
+        crew.begin("the scrub", scrub::run(scrubbing));
         crew.attempt("the data directory", footing.watch(shutdown.clone()));
         crew.begin("the HTTP API", serve_web(web, &api, config.http_writable, &shutdown));
         crew.attempt("the admin socket", serve_socket(socket, &api, &shutdown));

@@ -83,7 +83,7 @@ impl Replication {
     /// `node` says that it has these numbers now, whoever brought them.
     pub(crate) fn holds(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        peer.held.entry(journal).or_default().extend(ranges);
+        peer.found(journal, ranges);
         let paid = peer.has(journal, self.doubtful.get(&journal), ranges);
         peer.pay(journal, &paid);
     }
@@ -98,13 +98,43 @@ impl Replication {
     /// `node` has compared and flushed these very records.
     pub(crate) fn proved(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        peer.held.entry(journal).or_default().extend(ranges);
+        peer.found(journal, ranges);
         let proved = peer.proved.entry(journal).or_default();
         proved.extend(ranges);
         if let Some(road) = &mut peer.road {
             road.settle(journal, |range| proved.covers(range));
         }
         peer.pay(journal, ranges);
+    }
+
+    /// `node` has lost these records, and fetches them by itself: they do not count as there, and are not sent unasked.
+    pub(crate) fn lacks(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        for of in [&mut peer.held, &mut peer.proved] {
+            if let Some(known) = of.get_mut(&journal) {
+                ranges.iter().for_each(|range| known.remove(range));
+            }
+        }
+        peer.pay(journal, ranges);
+        peer.lacking.entry(journal).or_default().extend(ranges);
+    }
+
+    /// `node` asks for records that it lost: what is here of them is owed. Returns what is not.
+    pub(crate) fn asked(
+        &mut self,
+        node: NodeId,
+        journal: JournalId,
+        ranges: &RangeSet,
+        present: &RangeSet,
+    ) -> RangeSet {
+        self.lacks(node, journal, ranges);
+        let Some(peer) = self.peers.get_mut(&node) else { return ranges.clone() };
+        let mut here = ranges.intersection(present);
+        if let Some(past) = peer.clash(journal) {
+            here.remove(past);
+        }
+        peer.owed.entry((journal.lane, journal)).or_default().extend(&here);
+        ranges.difference(&here)
     }
 
     /// `node` could not take a run. What of it is here is read and sent again, after a while.
@@ -215,6 +245,9 @@ impl Replication {
             if let Some(past) = peer.clash(*journal) {
                 missing.remove(past);
             }
+            if let Some(lacking) = peer.lacking.get(journal) {
+                missing = missing.difference(lacking);
+            }
             if !missing.is_empty() {
                 owed.insert((journal.lane, *journal), missing);
             }
@@ -236,6 +269,12 @@ impl Replication {
 }
 
 impl Peer {
+    /// It has these now.
+    fn found(&mut self, journal: JournalId, ranges: &RangeSet) {
+        self.held.entry(journal).or_default().extend(ranges);
+        pay(&mut self.lacking, journal, ranges);
+    }
+
     /// These are not owed any more.
     fn pay(&mut self, journal: JournalId, ranges: &RangeSet) {
         pay(&mut self.owed, (journal.lane, journal), ranges);

@@ -4,7 +4,7 @@ use millrace_hub_engine::placement::{Placement, Site, target};
 use millrace_hub_engine::{Event, HubStanding, Placed};
 use millrace_model::{HubId, Incarnation, JournalId, NodeId, RangeSet};
 use millrace_sim::transcript::{number, range, value};
-use millrace_wire::peer::{Declined, Held, Holds, Offer, PeerRun, Told};
+use millrace_wire::peer::{Declined, Held, Holds, Lacks, Offer, PeerRun, Told};
 use millrace_wire::{HubEndpoint, PeerFrame};
 
 use crate::script::{device, lodging, run};
@@ -52,7 +52,7 @@ fn held(words: &[&str]) -> Held {
     Held { journal, ranges }
 }
 
-/// `holds`, `flushed`, `clash`, `gone`, `lost` `DEVICE LANE RANGES`; `told [life=N] [version=N]`; `offer NODE [epoch=N] [life=N]`;
+/// `holds`, `flushed`, `clash`, `gone`, `lost` `DEVICE LANE RANGES`; `lacks DEVICE LANE RANGES [bring]`; `told [life=N] [version=N]`; `offer NODE [epoch=N] [life=N]`;
 /// `run DEVICE LANE RANGE`; `declined DEVICE LANE RANGE`.
 fn frame(words: &[&str]) -> PeerFrame {
     let rest = &words[1..];
@@ -62,6 +62,7 @@ fn frame(words: &[&str]) -> PeerFrame {
         "clash" => PeerFrame::Clash(held(rest)),
         "gone" => PeerFrame::Gone(held(rest)),
         "lost" => PeerFrame::Lost(held(rest)),
+        "lacks" => PeerFrame::Lacks(Lacks { held: held(rest), bring: rest.contains(&"bring") }),
         "told" => PeerFrame::Told(Told { store: life(rest), version: number(rest, "version").unwrap_or(1) }),
         "offer" => {
             let node = NodeId(rest[0].parse().unwrap());

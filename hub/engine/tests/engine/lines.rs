@@ -1,6 +1,6 @@
 //! Commands as short lines: what a person needs to follow a transcript, and nothing that changes for no reason.
 
-use millrace_hub_engine::{Alarm, Command};
+use millrace_hub_engine::{Alarm, Command, Findings, Mend};
 use millrace_model::store::Change;
 use millrace_model::{AckLevel, DeviceId, JournalId, SeqRange};
 use millrace_wire::peer::{Held, Holds};
@@ -47,8 +47,28 @@ pub(crate) fn command(command: &Command) -> String {
             }
         }
         Command::Relive { .. } => "relive".to_owned(),
+        Command::Consult { asker, number, journal: of, about } => {
+            format!("consult {number} for {asker:?}: {} {about:?}", journal(*of))
+        }
+        Command::Compared(round) => {
+            let Findings { journals, differing, pulled, pushed, .. } = round.findings;
+            format!(
+                "compared with {:?} ({}): {journals} looked at, {differing} differ, {pulled} to fetch, {pushed} to bring",
+                round.partner,
+                round.trigger.name()
+            )
+        }
+        Command::Mended(done) => format!("mended: {}", mend(done)),
         Command::Alarm(raised) => format!("alarm: {}", alarm(raised)),
     }
+}
+
+pub(crate) fn mend(mend: &Mend) -> String {
+    let Mend { journal: of, lost, fetched, left, .. } = mend;
+    let sources: Vec<String> = mend.sources.iter().map(ToString::to_string).collect();
+    let from = if sources.is_empty() { String::new() } else { format!(" from {}", sources.join(", ")) };
+    let asked = mend.asked.map_or_else(String::new, |source| format!(", {source} is asked"));
+    format!("{} lost {lost}, fetched {fetched}{from}, {left} left{asked}", journal(*of))
 }
 
 fn change(change: &Change) -> String {
@@ -97,6 +117,7 @@ fn frame(frame: &Frame) -> String {
             format!("Acks {}", acks.collect::<Vec<_>>().join(", "))
         }
         Frame::Credit(credit) => format!("Credit {}", credit.total),
+        Frame::Wanted(wanted) => format!("Wanted {} {}", lodging(wanted.journal), wanted.ranges),
         Frame::Conflict(conflict) => format!("Conflict {} {}", lodging(conflict.journal), conflict.ranges),
         Frame::Decline(decline) => {
             format!("Decline {} {}: {}", lodging(decline.journal), decline.range().unwrap(), decline.reason)
@@ -148,6 +169,12 @@ fn peer(frame: &PeerFrame) -> String {
         PeerFrame::Clash(clash) => format!("Clash {}", held(clash)),
         PeerFrame::Lost(lost) => format!("Lost {}", held(lost)),
         PeerFrame::Gone(gone) => format!("Gone {}", held(gone)),
+        PeerFrame::Lacks(lacks) => {
+            format!("Lacks {}{}", held(&lacks.held), if lacks.bring { ", bring them" } else { "" })
+        }
+        PeerFrame::Inquiry(inquiry) => format!("Inquiry {}: {:?}", inquiry.number, inquiry.question),
+        PeerFrame::Reply(reply) => format!("Reply {}: {:?}", reply.number, reply.answer),
+        PeerFrame::Doubt(doubt) => format!("Doubt {}", held(doubt)),
     }
 }
 
@@ -166,6 +193,8 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Protocol { device: of, reason } => format!("protocol broken by {}: {reason}", device(*of)),
         Alarm::Peer { node, reason } => format!("peer {node}: {reason}"),
         Alarm::Regressed { node, records } => format!("regressed: {node} lost {records}"),
+        Alarm::Damaged { journal: of, ranges } => format!("damaged: {} {ranges}", journal(*of)),
+        Alarm::Overdue { journal: of, records } => format!("overdue: {} lacks {records}", journal(*of)),
         Alarm::Full => "full".to_owned(),
         Alarm::Evicting => "evicting".to_owned(),
     }

@@ -15,6 +15,9 @@
 //! | `revoke DEVICE`, `shutdown`, `wake`, `devices`, `restart [DEVICE]…` | as they say |
 //! | `hours N`, `retain [DEVICE]…` | time passes; the daily look, with devices that never come back |
 //! | `measured DEVICE LANE BYTES` | what the store has for a journal |
+//! | `damage DEVICE LANE RANGE`, `rot DEVICE LANE RANGE` | a read met damage, which is moved aside; nobody has noticed it yet |
+//! | `absent LINK LANE RANGE` | the agent has not got what was wanted |
+//! | `mending` | what is being fetched |
 //! | `placed me=N hubs=N,N… [empty=N,N…] [target=N,N…] [life=N] [raised]` | what the cluster committed; those that are `empty` are not full |
 //! | `up`, `down NODE`; `said NODE FRAME …` | my stream to another hub; what it says |
 //! | `guest LINK NODE`, `left LINK`; `says LINK FRAME …` | a stream of another hub; what it says |
@@ -26,7 +29,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, LinkId, WhenFull};
+use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, LinkId, Measure, WhenFull};
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{
@@ -35,7 +38,7 @@ use millrace_model::{
 };
 use millrace_sim::transcript::{Subject, number, range};
 use millrace_wire::{
-    Acks, Compare, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, RunFrame, Seal,
+    Acks, Compare, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, Records, RunFrame, Seal,
 };
 
 use crate::store::Store;
@@ -178,7 +181,26 @@ impl Subject for Script {
             }
             "measured" => {
                 let journal = lodging(words, words[1]).of(device(words[0]));
-                self.handle(Event::Measured { stored: vec![(journal, words[2].parse().unwrap())] });
+                let measure = Measure { bytes: words[2].parse().unwrap(), ..Measure::default() };
+                self.handle(Event::Measured { stored: vec![(journal, measure)] });
+            }
+            "damage" => {
+                let journal = lodging(words, words[1]).of(device(words[0]));
+                let aside = self.store.damage(journal, range(words[2]));
+                self.handle(Event::Damaged(aside));
+            }
+            "rot" => {
+                let journal = lodging(words, words[1]).of(device(words[0]));
+                self.store.damage(journal, range(words[2]));
+            }
+            "absent" => {
+                let absent = Records { journal: lodging(words, words[1]), ranges: range(words[2]).into() };
+                self.receive(link, Frame::Absent(absent));
+            }
+            "mending" => {
+                for mend in self.engine.mending(self.now) {
+                    self.out.push(lines::mend(&mend));
+                }
             }
             "restart" => {
                 let remembered = self.engine.remembered();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use millrace_model::digest::Summary;
 use millrace_model::notice::Gap;
-use millrace_model::store::{Change, JournalState, Outcome, Usage};
+use millrace_model::store::{Change, JournalState, Outcome, Quarantined, Usage};
 use millrace_model::{Encoding, JournalId, Ledger, RangeSet, RecordCheck, Run, Seq, SeqRange};
 
 /// Bytes that one record takes on this store's disk.
@@ -68,7 +68,8 @@ impl Store {
             let floor = self.floors.get(journal).copied().unwrap_or(1);
             let head = present.last().unwrap_or(floor - 1);
             let ledger = Ledger { ingested: head, acked: head, ..Ledger::default() };
-            let (acked, declared) = (RangeSet::new(), RangeSet::new());
+            let ever = self.ever.get(journal).into_iter().flat_map(BTreeMap::keys);
+            let (acked, declared) = (ever.map(|seq| SeqRange::only(*seq)).collect(), RangeSet::new());
             JournalState {
                 journal: *journal,
                 retired: false,
@@ -87,6 +88,15 @@ impl Store {
             }
         };
         self.journals.iter().map(state).collect()
+    }
+
+    /// Damage takes what is here of a range.
+    pub(crate) fn damage(&mut self, journal: JournalId, range: SeqRange) -> Quarantined {
+        let here = self.journals.entry(journal).or_default();
+        let lost: Vec<Seq> = here.range(range.first()..=range.last()).map(|(seq, _)| *seq).collect();
+        here.retain(|seq, _| !range.contains(*seq));
+        let ranges = lost.into_iter().map(SeqRange::only).collect();
+        Quarantined { journal, ranges, evicted: 0 }
     }
 
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Vec<Outcome> {

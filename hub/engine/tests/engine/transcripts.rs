@@ -45,4 +45,8 @@ millrace_sim::transcripts! { Script:
     an_agent_that_moves_hears_what_is_safe
     a_hub_that_drains_sends_its_agents_away_one_by_one
     agents_hear_at_once_of_a_new_hub_and_later_of_its_load
+    what_damage_takes_is_asked_of_one_hub_after_the_other
+    a_device_brings_again_what_its_only_hub_lost
+    a_hub_brings_what_another_lost_when_it_is_asked
+    what_nobody_brings_is_an_alarm_after_a_while
 }

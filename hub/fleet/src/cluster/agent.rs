@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_agent_engine::{Alarm, Channel, Command, Config, EPOCH_NAME, Engine, Event, LoadRequest};
 use millrace_journal::{Author, Options, Store};
+use millrace_merkle::About;
 use millrace_model::notice::Open;
 use millrace_model::store::{Change, Outcome};
 use millrace_model::{
@@ -23,6 +24,7 @@ pub(super) enum AgentHappening {
     Loaded(LoadRequest),
     Checked(JournalId, SeqRange),
     Surveyed(usize),
+    Consulted { session: u64, number: u64, journal: JournalId, about: About },
     HungUp,
 }
 
@@ -208,6 +210,10 @@ impl ClusterWorld {
                 let span = agent.disk.time_to_read();
                 self.later(place, span, AgentHappening::Surveyed(per_journal));
             }
+            Command::Consult { session, number, journal, about } => {
+                let span = agent.disk.time_to_read();
+                self.later(place, span, AgentHappening::Consulted { session, number, journal, about });
+            }
             Command::RememberHubs(_) => {}
             Command::Alarm(alarm) => {
                 self.transcript.note(now, format_args!("agent {place} alarm: {alarm:?}"));
@@ -283,6 +289,10 @@ impl ClusterWorld {
                     }
                     AgentHappening::Surveyed(count) => {
                         store.survey(count).map(|segments| Event::Surveyed { segments })
+                    }
+                    AgentHappening::Consulted { session, number, journal, about } => {
+                        let told = store.tell(&journal, &about);
+                        told.map(|told| Event::Consulted { session, number, told })
                     }
                     _ => return,
                 };

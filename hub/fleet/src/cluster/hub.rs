@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use millrace_hub_engine::{Alarm, Command, Config, Engine, Event, Placed, Synced};
+use millrace_hub_engine::{Alarm, Asker, Command, Config, Engine, Event, Placed, Synced};
 use millrace_journal::{CommitError, Options, Store};
+use millrace_merkle::About;
 use millrace_model::store::{Change, Outcome, Refusal};
 use millrace_model::{AckLevel, Incarnation, JournalId, Moment, NodeId, Partition, RangeSet, SeqRange};
 use millrace_sim::{ConnectionId, Disk, Flush, Notice};
@@ -14,6 +15,7 @@ use super::oracle::{name_of, region_of};
 use super::{AGENTS, ClusterWorld, Happening, Talk, node_of};
 use crate::ClusterSabotage;
 use crate::invariants::{Violation, quorum, wakefulness};
+use crate::measuring::measured;
 
 /// Under which name a store remembers its life.
 pub(super) const LIFE: &str = "store-incarnation";
@@ -29,6 +31,7 @@ pub(super) enum HubHappening {
     Flushed,
     Checked(JournalId, SeqRange),
     Loaded { node: NodeId, journal: JournalId, range: SeqRange, bytes_max: usize },
+    Consulted { asker: Asker, number: u64, journal: JournalId, about: About },
     Closed(ConnectionId),
     Placed { revision: u64, placed: Box<Placed> },
     Dial(NodeId),
@@ -276,6 +279,16 @@ impl ClusterWorld {
                 self.keep_up(node);
             }
             Command::Relive { reason } => self.relive(node, &reason),
+            Command::Consult { asker, number, journal, about } => {
+                let span = hub.disk.time_to_read();
+                self.hub_later(node, span, HubHappening::Consulted { asker, number, journal, about });
+            }
+            Command::Compared(round) => {
+                self.transcript.note(now, format_args!("hub {node} compared: {round:?}"));
+            }
+            Command::Mended(mend) => {
+                self.transcript.note(now, format_args!("hub {node} mended: {mend:?}"));
+            }
             Command::SessionOpened { .. } | Command::Stored { .. } => {}
             Command::Alarm(alarm) => self.hub_alarmed(node, &alarm),
         }
@@ -357,7 +370,9 @@ impl ClusterWorld {
                     if let Some((durable, outcomes)) = self.apply(node, commit, &changes) {
                         let store = self.hubs.get(&node).and_then(|hub| hub.store.as_ref());
                         let usage = store.map(Store::usage).unwrap_or_default();
+                        let measured = measured(store);
                         self.tell_hub(node, Event::Committed { durable, outcomes, usage });
+                        self.tell_hub(node, measured);
                     }
                 }
                 None => {}
@@ -372,6 +387,13 @@ impl ClusterWorld {
             HubHappening::Loaded { node: to, journal, range, bytes_max } => {
                 match hub.store.as_ref().map(|store| store.load(&journal, range, bytes_max)) {
                     Some(Ok(runs)) => self.tell_hub(node, Event::Loaded { node: to, journal, range, runs }),
+                    Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
+                    None => {}
+                }
+            }
+            HubHappening::Consulted { asker, number, journal, about } => {
+                match hub.store.as_ref().map(|store| store.tell(&journal, &about)) {
+                    Some(Ok(told)) => self.tell_hub(node, Event::Consulted { asker, number, told }),
                     Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
                     None => {}
                 }

@@ -107,6 +107,10 @@ impl World {
                 let span = site.disk.time_to_read();
                 self.later(place, span, AgentHappening::Surveyed(per_journal));
             }
+            Command::Consult { session, number, journal, about } => {
+                let span = site.disk.time_to_read();
+                self.later(place, span, AgentHappening::Consulted { session, number, journal, about });
+            }
             Command::RememberHubs(_) => {}
             Command::Alarm(alarm) => self.alarmed(place, alarm),
         }
@@ -225,6 +229,13 @@ impl World {
                 let Some(store) = store else { return };
                 match store.survey(per_journal) {
                     Ok(segments) => self.tell(place, Event::Surveyed { segments }),
+                    Err(error) => self.unreadable(place, &error),
+                }
+            }
+            AgentHappening::Consulted { session, number, journal, about } => {
+                let Some(store) = store else { return };
+                match store.tell(&journal, &about) {
+                    Ok(told) => self.tell(place, Event::Consulted { session, number, told }),
                     Err(error) => self.unreadable(place, &error),
                 }
             }

@@ -13,6 +13,7 @@ use super::site::Commit;
 use super::{HUB, Happening, HubHappening, World};
 use crate::Sabotage;
 use crate::invariants::{Violation, content, hub_ack, survival, wakefulness};
+use crate::measuring::measured;
 use crate::model::{Entry, Mirror};
 use crate::plan::HubPlan;
 
@@ -160,12 +161,20 @@ impl World {
                 self.check(hub_ack::says(&self.model, &journal, &ranges, false));
             }
             Command::Alarm(alarm) => self.hub_alarmed(&alarm),
+            Command::Consult { asker, number, journal, about } => {
+                let span = self.hub.disk.time_to_read();
+                self.hub_later(span, HubHappening::Consulted { asker, number, journal, about });
+            }
+            Command::Compared(round) => {
+                self.transcript.note(now, format_args!("the hub compared: {round:?}"));
+            }
             Command::Tell { .. }
             | Command::Answer { .. }
             | Command::Load { .. }
             | Command::Part { .. }
             | Command::Dismiss { .. }
             | Command::Synced { .. }
+            | Command::Mended(_)
             | Command::Relive { .. } => {}
         }
     }
@@ -181,6 +190,9 @@ impl World {
             }
             Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } | Alarm::Peer { .. } => {
                 self.check(Err(Violation::new("protocol", format!("among honest agents: {alarm:?}"))));
+            }
+            Alarm::Damaged { .. } | Alarm::Overdue { .. } => {
+                self.check(Err(Violation::new("survival", format!("on a sound disk: {alarm:?}"))));
             }
             Alarm::Gap(..) | Alarm::Full | Alarm::Evicting | Alarm::Regressed { .. } => {}
         }
@@ -264,6 +276,13 @@ impl World {
                     Err(error) => self.check(Err(Violation::new("survival", error.to_string()))),
                 }
             }
+            HubHappening::Consulted { asker, number, journal, about } => {
+                let Some(store) = &self.hub.store else { return };
+                match store.tell(&journal, &about) {
+                    Ok(told) => self.tell_hub(Event::Consulted { asker, number, told }),
+                    Err(error) => self.check(Err(Violation::new("survival", error.to_string()))),
+                }
+            }
             HubHappening::Closed(link) => self.tell_hub(Event::Closed { link }),
             HubHappening::Clock => {
                 let wall = Wall(1_790_000_000_000_000 + i64::try_from(now.0).unwrap_or(0));
@@ -289,7 +308,9 @@ impl World {
             Some(Flush::Flushed((commit, changes))) => {
                 if let Some((durable, outcomes)) = self.apply_at_hub(commit, &changes) {
                     let usage = self.hub.store.as_ref().map(Store::usage).unwrap_or_default();
+                    let measured = measured(self.hub.store.as_ref());
                     self.tell_hub(Event::Committed { durable, outcomes, usage });
+                    self.tell_hub(measured);
                 }
             }
             None => {}

@@ -19,6 +19,8 @@ mod mishap;
 mod site;
 
 use millrace_agent_engine::LoadRequest;
+use millrace_hub_engine::Asker;
+use millrace_merkle::About;
 use millrace_model::{DeviceId, JournalId, Moment, SeqRange};
 use millrace_sim::{ConnectionId, Network, Node, Notice, Timeline, Transport};
 use millrace_wire::Frame;
@@ -59,24 +61,26 @@ enum Happening {
 }
 
 /// What will happen to an agent's process, if it still lives then.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum AgentHappening {
     Timer(Moment),
     Flushed,
     Loaded(LoadRequest),
     Checked(JournalId, SeqRange),
     Surveyed(usize),
+    Consulted { session: u64, number: u64, journal: JournalId, about: About },
     HungUp,
     Clocks,
     PowerOff { span: std::time::Duration },
 }
 
 /// What will happen to the hub's process, if it still lives then.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum HubHappening {
     Timer(Moment),
     Flushed,
     Checked(JournalId, SeqRange),
+    Consulted { asker: Asker, number: u64, journal: JournalId, about: About },
     Closed(ConnectionId),
     Clock,
     PowerOff { span: std::time::Duration },

@@ -32,6 +32,8 @@ pub(super) struct Opened {
     pub(super) readers: Vec<Reader>,
     pub(super) checkers: Vec<Reader>,
     pub(super) loaders: Vec<Reader>,
+    pub(super) scrubbers: Vec<Reader>,
+    pub(super) consulted: Vec<Reader>,
     pub(super) fence: Fence,
 }
 
@@ -64,8 +66,14 @@ pub(super) fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
         opened.collect::<Result<Vec<_>, _>>().map_err(|error| store_failure(&error.into()))
     };
     let (readers, checkers) = (connections(config.readers)?, connections(CHECKS_RUNNING_MAX)?);
-    let loaders = connections(LOADS_RUNNING_MAX)?;
-    Ok(Opened { ca, witness, identity, about, sightings, store, life, readers, checkers, loaders, fence })
+    let (loaders, scrubbers) = (connections(LOADS_RUNNING_MAX)?, connections(1)?);
+    let consulted = connections(CHECKS_RUNNING_MAX)?;
+    #[rustfmt::skip]
+    let opened = Opened {
+        ca, witness, identity, about, sightings, store, life, readers, checkers, loaders, scrubbers, consulted,
+        fence,
+    };
+    Ok(opened)
 }
 
 /// Opens the sightings, and locks the data directory by that. A command that makes a token beside a hub that starts holds it

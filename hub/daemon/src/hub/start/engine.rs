@@ -11,6 +11,9 @@ use crate::config::Config;
 use crate::registry::Registry;
 use crate::retention::{self, Looking};
 
+/// The name of the schedule by which all copies are compared.
+pub(in crate::hub) const REPAIR: &str = "repair";
+
 pub(super) async fn engine(
     config: &Config,
     endpoint: &HubEndpoint,
@@ -51,6 +54,9 @@ pub(in crate::hub) fn numbers(config: &Config, hub: HubId) -> millrace_hub_engin
     numbers.journal_ranges_max = quota.journal_holes;
     numbers.disk_budget_bytes = config.store_budget_bytes;
     (numbers.keep, numbers.when_full) = (config.retention.keep, config.retention.when_full);
+    let repair = &config.repair;
+    (numbers.repair_interval, numbers.repair_batch_bytes) = (repair.interval, repair.batch_bytes);
+    numbers.consistency_timeout = repair.consistency_timeout;
     numbers.idle_timeout = millrace_link::limits::HUB_IDLE_TIMEOUT;
     numbers
 }
@@ -60,12 +66,19 @@ pub(super) async fn look_on_schedule(
     config: &Config,
     clock: &Clock,
     looking: &Looking,
+    comparing: &Looking,
 ) -> Result<Schedules, Failure> {
     let schedules = Schedules::new(clock.clone(), Zone::Utc).await;
     let schedules = schedules.map_err(|error| Failure::internal(&error))?;
-    let entered = retention::schedule(&schedules, &config.retention.schedule, looking).await;
-    entered
-        .map_err(|error| Failure::new(Exit::Config, error.to_string()).hint("see `retention.schedule`"))?;
+    let calendars = [
+        (retention::NAME, &config.retention.schedule, looking),
+        (REPAIR, &config.repair.schedule, comparing),
+    ];
+    for (name, cron, asked) in calendars {
+        let entered = retention::schedule(&schedules, (name, cron), asked).await;
+        let hint = format!("see `{name}.schedule`");
+        entered.map_err(|error| Failure::new(Exit::Config, error.to_string()).hint(hint))?;
+    }
     looking.ask();
     Ok(schedules)
 }

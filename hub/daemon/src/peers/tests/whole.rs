@@ -57,7 +57,7 @@ impl Whole {
         let config = Config::new(hub_id(number), "hub", "north");
         parts.clock = world.clock.clone();
         parts.engine = Engine::new(config, &journals, usage, parts.clock.moment());
-        parts.loading = Reading::new(vec![reader], writer.handle());
+        parts.loading = Reading::new(vec![reader], writer.handle(), parts.answers.damages());
         let (send, synced) = mpsc::channel(8);
         parts.cluster = ToCluster { synced: send, ..ToCluster::nobody() };
         let (driver, handle) = Driver::new(parts);

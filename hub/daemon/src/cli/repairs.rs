@@ -1,0 +1,100 @@
+//! `millrace-hub repairs`: what is being mended, and what was.
+
+use clap::Args;
+use millrace_host::terminal::{Align, Table, bytes, count, note, say, say_json};
+use millrace_host::{Exit, Failure};
+use serde_json::Value;
+
+use super::Which;
+use super::look::{number, shown, text};
+
+/// List what damage took from hubs and what was fetched again, by which it was mended, and what is being fetched now.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  millrace-hub repairs\n  millrace-hub repairs --json | jq '.reports[0]'")]
+pub(super) struct Repairs {
+    #[command(flatten)]
+    which: Which,
+    /// How many of the latest to show.
+    #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 20)]
+    count: usize,
+}
+
+impl Repairs {
+    pub(super) async fn perform(self) -> Result<Exit, Failure> {
+        let mut answer = self.which.client()?.get("/v1/repairs").await?;
+        if let Some(reports) = answer.get_mut("reports").and_then(Value::as_array_mut) {
+            reports.truncate(self.count);
+        }
+        if self.which.json {
+            say_json(&answer)?;
+            return Ok(Exit::Ok);
+        }
+        let list = |key: &str| answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+        let (running, reports) = (list("running"), list("reports"));
+        for one in &running {
+            let eta = one.get("eta_ms").and_then(Value::as_u64);
+            let eta = eta.map_or_else(String::new, |ms| format!(", about {} s to go", ms.div_ceil(1_000)));
+            let asked = one.get("asked").and_then(Value::as_str).unwrap_or("nobody can be asked now");
+            say(&format!(
+                "{} mends {}: {} of {} records fetched{eta} ({asked})\n",
+                shown(one, "hub"),
+                journal(one),
+                count(number(one, "fetched")),
+                count(number(one, "lost")),
+            ))?;
+        }
+        if reports.is_empty() {
+            note(if running.is_empty() { "nothing was ever mended" } else { "nothing else was mended yet" });
+        } else {
+            say(&table(&reports).to_string())?;
+        }
+        for hub in list("unheard") {
+            note(&format!("note: {} did not answer", hub.as_str().unwrap_or("a hub")));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn table(reports: &[Value]) -> Table {
+    let mut table = Table::new(&[
+        ("when", Align::Left),
+        ("hub", Align::Left),
+        ("what", Align::Left),
+        ("of", Align::Left),
+        ("lacked", Align::Right),
+        ("fetched", Align::Right),
+        ("size", Align::Right),
+        ("took", Align::Right),
+        ("with", Align::Left),
+    ]);
+    for report in reports {
+        let (what, of, lacked, fetched, with) = if text(report, "kind") == "mended" {
+            let sources = report.get("sources").and_then(Value::as_array);
+            let sources: Vec<&str> = sources.into_iter().flatten().filter_map(Value::as_str).collect();
+            let (lost, fetched) = (count(number(report, "lost")), count(number(report, "fetched")));
+            ("mended".to_owned(), journal(report), lost, fetched, sources.join(", "))
+        } else {
+            let found = if report.get("equal") == Some(&Value::Bool(true)) { "equal" } else { "differs" };
+            let journals = format!("{} journals", number(report, "differing"));
+            let pulled = count(number(report, "pulled"));
+            (found.to_owned(), journals, pulled, String::new(), text(report, "partner").to_owned())
+        };
+        table.row([
+            text(report, "at").to_owned(),
+            text(report, "hub").to_owned(),
+            what,
+            of,
+            lacked,
+            fetched,
+            bytes(number(report, "bytes")),
+            format!("{} ms", number(report, "took_ms")),
+            with,
+        ]);
+    }
+    table
+}
+
+fn journal(of: &Value) -> String {
+    let journal = of.get("journal").cloned().unwrap_or_default();
+    format!("{}/{}/{}", text(&journal, "device"), text(&journal, "incarnation"), text(&journal, "lane"))
+}

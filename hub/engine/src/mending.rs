@@ -1,0 +1,375 @@
+//! Mending: what damage took from this store is fetched again, from another hub or from the device itself.
+//!
+//! ```text
+//!  damage is moved aside ─▶ lose() ─▶ every hub: Lacks           nobody counts it as here any more
+//!                              │
+//!                              ▼ mend(): one batch of a journal at a time, from one source
+//!             a hub that holds it: Lacks, bring ─┐   the device: Wanted ─┐
+//!                              ▲                 └── ordinary runs ──────┴─▶ reception ─▶ mended()
+//!                              └──── it has not got it: denied(), the next is asked
+//! ```
+//!
+//! What was lost is known from the store alone: everything that ever came counts as acked there, so what is acked, above the floor and not
+//! present, went. A hub that starts again goes on where it was.
+//!
+//! Promise: a record is asked of one source at a time, so none travels twice. What nobody has any more is declared as lost, with an
+//! alarm, and only when every replica and the device said that they have not got it. Live records go first: what is fetched travels as
+//! backlog does.
+//! Absent: finding damage (reads and the scrub do), and moving it aside (the store).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use millrace_model::{DeviceId, JournalId, Moment, NodeId, RangeSet, SeqRange, Wall};
+use millrace_wire::peer::{Held, Lacks};
+use millrace_wire::{Frame, PeerFrame, Records};
+
+use crate::{Alarm, Command, Engine, LinkId};
+
+/// Journals that are being fetched at once; the others wait.
+const ERRANDS_MAX: usize = 8;
+
+/// A source that brings nothing for so long is left for the next.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After this a source that had nothing is asked again: it may have got it meanwhile.
+const DENIED_FOR: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether a source has come up.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Records of one batch, at least: a segment.
+const BATCH_RECORDS_MIN: u64 = millrace_model::limits::SEGMENT_RECORDS_MAX as u64;
+
+/// Ranges of one batch.
+const BATCH_RANGES_MAX: usize = 256;
+
+/// Who is asked for records.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Source {
+    /// Another hub.
+    Hub(NodeId),
+    /// The device that wrote them.
+    Device,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hub(node) => write!(out, "hub {node}"),
+            Self::Device => out.write_str("the device"),
+        }
+    }
+}
+
+/// What is being fetched.
+#[derive(Debug, Default)]
+pub struct Mending {
+    work: BTreeMap<JournalId, Work>,
+    /// Who had nothing, and until when that is believed.
+    denied: BTreeMap<(JournalId, Source), Moment>,
+    look_at: Option<Moment>,
+}
+
+/// One journal that has lost records.
+#[derive(Debug)]
+struct Work {
+    began: Moment,
+    at: Wall,
+    lost: u64,
+    fetched: u64,
+    bytes: u64,
+    sources: BTreeSet<Source>,
+    errand: Option<Errand>,
+    overdue: bool,
+}
+
+/// What was asked of one source.
+#[derive(Debug)]
+struct Errand {
+    from: Source,
+    ranges: RangeSet,
+    until: Moment,
+}
+
+/// What is being fetched of one journal, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mend {
+    /// Which journal.
+    pub journal: JournalId,
+    /// When it was noticed.
+    pub at: Wall,
+    /// Records that were lost.
+    pub lost: u64,
+    /// Records that came again.
+    pub fetched: u64,
+    /// Bytes of the runs that brought them.
+    pub bytes: u64,
+    /// Records that are still lacking.
+    pub left: u64,
+    /// How long it has taken.
+    pub took: Duration,
+    /// Who is asked now.
+    pub asked: Option<Source>,
+    /// Who brought them.
+    pub sources: Vec<Source>,
+}
+
+impl Mending {
+    /// There may be something to ask for now, or somebody to ask.
+    pub(crate) fn hurry(&mut self) {
+        if !self.work.is_empty() {
+            self.look_at = Some(Moment(0));
+        }
+    }
+}
+
+impl Engine {
+    /// What an earlier process lost is fetched now.
+    pub(crate) fn recall_losses(&mut self, now: Moment) {
+        let lost: Vec<JournalId> =
+            self.shelves.iter().filter(|(_, shelf)| !shelf.lost.is_empty()).map(|(id, _)| *id).collect();
+        lost.into_iter().for_each(|journal| self.take_up(journal, now));
+    }
+
+    /// Records were found damaged and moved aside: they are not here any more.
+    pub(crate) fn lose(&mut self, journal: JournalId, ranges: &RangeSet, now: Moment) {
+        let Some(shelf) = self.shelves.get_mut(&journal) else { return };
+        let lost = shelf.lose(ranges);
+        if lost.is_empty() {
+            return;
+        }
+        self.commands.push_back(Command::Alarm(Alarm::Damaged { journal, ranges: lost.clone() }));
+        self.announce(journal, &lost);
+        self.take_up(journal, now);
+    }
+
+    /// Others have records that are not here, and were not known to be lost: they are fetched as those are.
+    pub(crate) fn miss(&mut self, journal: JournalId, ranges: &RangeSet, now: Moment) {
+        let shelf = self.shelves.entry(journal).or_default();
+        let missed = shelf.miss(ranges);
+        if missed.is_empty() {
+            return;
+        }
+        self.announce(journal, &missed);
+        self.take_up(journal, now);
+    }
+
+    /// Nobody is to count these as here.
+    fn announce(&mut self, journal: JournalId, ranges: &RangeSet) {
+        for guest in self.greeted_guests() {
+            let held = Held { journal, ranges: ranges.clone() };
+            self.answer(guest, PeerFrame::Lacks(Lacks { held, bring: false }));
+        }
+    }
+
+    fn take_up(&mut self, journal: JournalId, now: Moment) {
+        let left = self.shelves.get(&journal).map_or(0, |shelf| shelf.lost.count());
+        let at = self.wall(now);
+        let fresh = || Work {
+            began: now,
+            at,
+            lost: 0,
+            fetched: 0,
+            bytes: 0,
+            sources: BTreeSet::new(),
+            errand: None,
+            overdue: false,
+        };
+        let work = self.mending.work.entry(journal).or_insert_with(fresh);
+        work.lost = left.saturating_add(work.fetched);
+        self.mending.look_at = Some(now);
+    }
+
+    /// What this hub lost, for another that is being greeted: it is not counted as here, and no reason to doubt the rest.
+    pub(crate) fn losses(&self) -> Vec<Held> {
+        let lost = self.shelves.iter().filter(|(_, shelf)| !shelf.lost.is_empty());
+        lost.map(|(journal, shelf)| Held { journal: *journal, ranges: shelf.lost.clone() }).collect()
+    }
+
+    /// When to look again.
+    pub(crate) fn mending_due(&self) -> Option<Moment> {
+        self.mending.look_at.filter(|_| !self.is_stopping())
+    }
+
+    /// Asks for what is lacking, as far as anybody has it.
+    pub(crate) fn mend(&mut self, now: Moment) {
+        if self.mending.work.is_empty() || self.is_stopping() {
+            self.mending.look_at = None;
+            return;
+        }
+        self.mending.denied.retain(|_, until| *until > now);
+        let journals: Vec<JournalId> = self.mending.work.keys().copied().collect();
+        for journal in journals {
+            self.finish_if_mended(journal, now);
+            self.give_up_errand(journal, now);
+            self.warn_if_overdue(journal, now);
+        }
+        let mut running = self.mending.work.values().filter(|work| work.errand.is_some()).count();
+        let idle: Vec<JournalId> =
+            self.mending.work.iter().filter(|(_, work)| work.errand.is_none()).map(|(id, _)| *id).collect();
+        for journal in idle {
+            if running >= ERRANDS_MAX {
+                break;
+            }
+            running += usize::from(self.ask(journal, now));
+        }
+        self.mending.look_at = (!self.mending.work.is_empty()).then_some(now + LOOK);
+    }
+
+    /// Asks the best source for a batch. `false` when nobody has anything now.
+    fn ask(&mut self, journal: JournalId, now: Moment) -> bool {
+        let Some(lost) = self.shelves.get(&journal).map(|shelf| shelf.lost.clone()) else { return false };
+        let asked = self.ask_hub(journal, &lost).or_else(|| self.ask_device(journal, &lost));
+        let Some((from, ranges)) = asked else { return false };
+        if let Some(work) = self.mending.work.get_mut(&journal) {
+            work.errand = Some(Errand { from, ranges, until: now + PATIENCE });
+        }
+        true
+    }
+
+    fn ask_hub(&mut self, journal: JournalId, lost: &RangeSet) -> Option<(Source, RangeSet)> {
+        let (guest, node, has) = self.guests.iter().find_map(|(id, guest)| {
+            let denied = self.mending.denied.contains_key(&(journal, Source::Hub(guest.node)));
+            let has = self.replication.holds_of(guest.node, journal, lost);
+            (guest.greeted && !denied && !has.is_empty()).then_some((*id, guest.node, has))
+        })?;
+        let ranges = self.batch(journal, &has);
+        let held = Held { journal, ranges: ranges.clone() };
+        self.answer(guest, PeerFrame::Lacks(Lacks { held, bring: true }));
+        Some((Source::Hub(node), ranges))
+    }
+
+    fn ask_device(&mut self, journal: JournalId, lost: &RangeSet) -> Option<(Source, RangeSet)> {
+        if self.mending.denied.contains_key(&(journal, Source::Device)) {
+            return None;
+        }
+        let link = self.writer_of(journal)?;
+        let ranges = self.batch(journal, lost);
+        self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges: ranges.clone() }));
+        Some((Source::Device, ranges))
+    }
+
+    /// The session that writes a journal now.
+    pub(crate) fn writer_of(&self, journal: JournalId) -> Option<LinkId> {
+        let links = self.links_of(journal.device);
+        links.into_iter().find(|id| self.links.get(id).is_some_and(|link| link.writes(journal.incarnation)))
+    }
+
+    /// As much of `ranges` as one batch takes, oldest first.
+    fn batch(&self, journal: JournalId, ranges: &RangeSet) -> RangeSet {
+        let shelf = self.shelves.get(&journal);
+        let record = shelf.map_or(1, |shelf| shelf.stored_bytes / shelf.present.count().max(1)).max(1);
+        let mut room = (self.config.repair_batch_bytes / record).max(BATCH_RECORDS_MIN);
+        let mut batch = RangeSet::new();
+        for range in ranges.iter().take(BATCH_RANGES_MAX) {
+            let Some(part) = SeqRange::starting(range.first(), range.count().min(room)) else { break };
+            batch.insert(part);
+            room -= part.count();
+            if room == 0 {
+                break;
+            }
+        }
+        batch
+    }
+
+    /// Records came in: which of them were lost before.
+    pub(crate) fn mended(
+        &mut self,
+        journal: JournalId,
+        stored: &RangeSet,
+        (from, bytes): (Source, u64),
+        now: Moment,
+    ) {
+        let Some(work) = self.mending.work.get_mut(&journal) else { return };
+        work.fetched = work.fetched.saturating_add(stored.count());
+        work.bytes = work.bytes.saturating_add(bytes);
+        work.sources.insert(from);
+        let Some(errand) = &mut work.errand else { return };
+        stored.iter().for_each(|range| errand.ranges.remove(range));
+        errand.until = now + PATIENCE;
+        if errand.ranges.is_empty() {
+            work.errand = None;
+            self.mending.hurry();
+        }
+    }
+
+    /// A source has not got some of what it was asked for.
+    pub(crate) fn denied(&mut self, journal: JournalId, from: Source, ranges: &RangeSet, now: Moment) {
+        let Some(work) = self.mending.work.get_mut(&journal) else { return };
+        let Some(errand) = work.errand.as_mut().filter(|errand| errand.from == from) else { return };
+        ranges.iter().for_each(|range| errand.ranges.remove(range));
+        if errand.ranges.is_empty() {
+            work.errand = None;
+        }
+        self.mending.denied.insert((journal, from), now + DENIED_FOR);
+        self.mending.hurry();
+    }
+
+    /// Whatever was asked of a source that is gone is asked of the next.
+    pub(crate) fn forsaken(&mut self, from: Source, device: Option<DeviceId>) {
+        let mut any = false;
+        for (journal, work) in &mut self.mending.work {
+            let theirs = device.is_none_or(|device| device == journal.device);
+            if theirs && work.errand.as_ref().is_some_and(|errand| errand.from == from) {
+                work.errand = None;
+                any = true;
+            }
+        }
+        if any {
+            self.mending.hurry();
+        }
+    }
+
+    fn give_up_errand(&mut self, journal: JournalId, now: Moment) {
+        let Some(work) = self.mending.work.get_mut(&journal) else { return };
+        let Some(errand) = work.errand.take_if(|errand| errand.until <= now) else { return };
+        self.mending.denied.insert((journal, errand.from), now + DENIED_FOR);
+    }
+
+    fn warn_if_overdue(&mut self, journal: JournalId, now: Moment) {
+        let timeout = self.config.consistency_timeout;
+        let Some(work) = self.mending.work.get_mut(&journal) else { return };
+        if now.since(work.began) >= timeout && !std::mem::replace(&mut work.overdue, true) {
+            let left = self.shelves.get(&journal).map_or(0, |shelf| shelf.lost.count());
+            self.commands.push_back(Command::Alarm(Alarm::Overdue { journal, records: left }));
+        }
+    }
+
+    fn finish_if_mended(&mut self, journal: JournalId, now: Moment) {
+        if self.shelves.get(&journal).is_some_and(|shelf| !shelf.lost.is_empty()) {
+            return;
+        }
+        if let Some(work) = self.mending.work.remove(&journal) {
+            self.mending.denied.retain(|(denied, _), _| *denied != journal);
+            let mend = work.told(journal, 0, now);
+            self.commands.push_back(Command::Mended(mend));
+        }
+    }
+
+    /// What is being fetched.
+    #[must_use]
+    pub fn mending(&self, now: Moment) -> Vec<Mend> {
+        let told = self.mending.work.iter().map(|(journal, work)| {
+            let left = self.shelves.get(journal).map_or(0, |shelf| shelf.lost.count());
+            work.told(*journal, left, now)
+        });
+        told.collect()
+    }
+}
+
+impl Work {
+    fn told(&self, journal: JournalId, left: u64, now: Moment) -> Mend {
+        Mend {
+            journal,
+            at: self.at,
+            lost: self.lost,
+            fetched: self.fetched,
+            bytes: self.bytes,
+            left,
+            took: now.since(self.began),
+            asked: self.errand.as_ref().map(|errand| errand.from),
+            sources: self.sources.iter().copied().collect(),
+        }
+    }
+}

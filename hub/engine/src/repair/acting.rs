@@ -1,0 +1,250 @@
+//! Acting: what is done about a difference, once it has lasted.
+
+use millrace_merkle::comparison::Contested;
+use millrace_merkle::{Answer, Difference};
+use millrace_model::limits::SEGMENT_RECORDS_MAX;
+use millrace_model::store::Change;
+use millrace_model::{JournalId, Moment, RangeSet, SegmentName, SeqRange};
+use millrace_wire::peer::{Held, PeerSeal};
+use millrace_wire::{Frame, PeerFrame, Records, Seal};
+
+use super::Partner;
+use super::answering::Asker;
+use super::round::{Next, Taken};
+use crate::reception::Origin;
+use crate::{Alarm, Command, Engine};
+
+/// Segments of one journal that one round has read again because they are contested; the next round takes more.
+const CONTESTED_MAX: usize = 64;
+
+impl Engine {
+    /// Asks what is to be asked next, as far as there is room for questions.
+    pub(super) fn advance(&mut self, partner: Partner, now: Moment) {
+        loop {
+            self.repair.asked += 1;
+            let number = self.repair.asked;
+            let Some(round) = self.repair.rounds.get_mut(&partner) else { return };
+            match round.next(number, now) {
+                Next::Ask(question) => {
+                    self.ask_partner(partner, number, question.clone());
+                    self.put(Asker::Round(partner), number, question, now);
+                }
+                Next::Wait => return,
+                Next::Over => return self.end_round(partner, None, now),
+            }
+        }
+    }
+
+    /// One of the two answers to a question of a round came.
+    pub(super) fn round_answered(
+        &mut self,
+        partner: Partner,
+        number: u64,
+        (mine, theirs): (Option<Answer>, Option<Answer>),
+        now: Moment,
+    ) {
+        let Some(round) = self.repair.rounds.get_mut(&partner) else { return };
+        match round.answered(number, mine, theirs, now) {
+            None => return,
+            Some(Taken::Goes) => {}
+            Some(Taken::Compared { journal, first, difference }) => {
+                self.judge(partner, journal, (first, difference), now);
+            }
+            Some(Taken::Contradicted(why)) => {
+                self.contradicted(partner, &why);
+                return self.end_round(partner, Some(why), now);
+            }
+        }
+        self.advance(partner, now);
+    }
+
+    fn contradicted(&mut self, partner: Partner, why: &str) {
+        let reason = format!("in a comparison {why}");
+        match partner {
+            Partner::Hub(node) => self.commands.push_back(Command::Alarm(Alarm::Peer { node, reason })),
+            Partner::Agent(link) => {
+                if let Some(link) = self.links.get(&link) {
+                    let device = link.device;
+                    self.commands.push_back(Command::Alarm(Alarm::Protocol { device, reason }));
+                }
+            }
+        }
+    }
+
+    fn judge(
+        &mut self,
+        partner: Partner,
+        journal: JournalId,
+        (first, found): (Option<Difference>, Difference),
+        now: Moment,
+    ) {
+        self.adopt(partner, journal, &found);
+        let nothing = found.pull.is_empty()
+            && found.push.is_empty()
+            && found.rows.is_empty()
+            && found.seal.is_empty()
+            && found.contested.is_empty();
+        if nothing {
+            self.repair.suspects.remove(&(partner, journal));
+            return;
+        }
+        let Some(first) = first else {
+            if let Some(round) = self.repair.rounds.get_mut(&partner) {
+                round.doubt(journal, found);
+            }
+            return;
+        };
+        let lasting = Lasting::of(&first, found);
+        if !lasting.is_empty() {
+            self.act(partner, journal, lasting, now);
+        }
+    }
+
+    fn adopt(&mut self, partner: Partner, journal: JournalId, found: &Difference) {
+        if found.adopt.is_empty() || self.is_dry(partner) {
+            return;
+        }
+        let nodes: Vec<_> = found.adopt.iter().map(|(at, hash)| (at.level, at.index, *hash)).collect();
+        if let Some(round) = self.repair.rounds.get_mut(&partner) {
+            round.findings.adopted += nodes.len() as u64;
+        }
+        self.reception.take(0, Origin::Repair, 0, None, Change::Adopt { journal, nodes });
+    }
+
+    fn is_dry(&self, partner: Partner) -> bool {
+        self.repair.rounds.get(&partner).is_some_and(|round| round.dry_run)
+    }
+
+    /// Sees to a difference that has lasted.
+    fn act(&mut self, partner: Partner, journal: JournalId, lasting: Lasting, now: Moment) {
+        let Lasting { mut pull, push, seal, sealed_here, contested, rows } = lasting;
+        let shelf = self.shelves.get(&journal);
+        if let (Partner::Agent(_), Some(shelf)) = (partner, shelf) {
+            // What is behind the last record here is shipped as ever.
+            pull = SeqRange::new(1, shelf.head).map(|below| pull.within(below)).unwrap_or_default();
+        }
+        let different = contested.iter().filter_map(range_of).chain(rows.iter()).collect::<RangeSet>();
+        let Some(round) = self.repair.rounds.get_mut(&partner) else { return };
+        let findings = &mut round.findings;
+        findings.differing += 1;
+        findings.pulled += pull.count();
+        findings.sealed += (seal.len() + sealed_here.len()) as u64;
+        findings.contested += contested.len() as u64 + rows.count();
+        // A device's own losses are its own to declare; what it has let go it does not get back.
+        findings.pushed += if matches!(partner, Partner::Hub(_)) { push.count() } else { 0 };
+        if round.dry_run {
+            return;
+        }
+        self.miss(journal, &pull, now);
+        for segment in seal {
+            self.reception.take(0, Origin::Repair, 0, None, Change::Seal { journal, segment });
+        }
+        if let Partner::Hub(node) = partner {
+            for segment in sealed_here {
+                let seal = Seal { journal: journal.into(), segment };
+                self.tell(node, PeerFrame::Seal(PeerSeal { device: journal.device, seal }));
+            }
+        }
+        if let Partner::Hub(node) = partner
+            && !push.is_empty()
+        {
+            let none = RangeSet::new();
+            let present = self.shelves.get(&journal).map_or(&none, |shelf| &shelf.present);
+            self.replication.asked(node, journal, &push, present);
+            self.supply(node, now);
+        }
+        self.suspect(partner, journal, &different);
+    }
+
+    /// Two holders have different bytes: each reads its own. What is damaged is moved aside and mended; if both are sound, two
+    /// histories used one name.
+    fn suspect(&mut self, partner: Partner, journal: JournalId, different: &RangeSet) {
+        if different.is_empty() {
+            return;
+        }
+        let before = self.repair.suspects.insert((partner, journal), different.clone()).unwrap_or_default();
+        let forked = before.intersection(different);
+        if !forked.is_empty() {
+            let alarm = Alarm::Forked { journal, ranges: forked };
+            self.commands.push_back(Command::Alarm(alarm));
+            return;
+        }
+        let ranges: RangeSet = pieces(different).collect();
+        self.read_again(journal, &ranges);
+        match partner {
+            Partner::Hub(node) => self.tell(node, PeerFrame::Doubt(Held { journal, ranges })),
+            Partner::Agent(link) => {
+                self.send(link, Frame::Doubt(Records { journal: journal.into(), ranges }));
+            }
+        }
+    }
+
+    /// Another hub says that ours differs from its own, which is sound.
+    pub(crate) fn guest_doubts(&mut self, held: &Held) {
+        self.read_again(held.journal, &held.ranges);
+    }
+
+    /// Reading shows whether records are sound; what is not is moved aside.
+    fn read_again(&mut self, journal: JournalId, ranges: &RangeSet) {
+        let Some(shelf) = self.shelves.get(&journal) else { return };
+        let checks = pieces(&shelf.present.intersection(ranges));
+        self.commands.extend(checks.map(|range| Command::Check { journal, range }));
+    }
+}
+
+/// Ranges in pieces of a segment's length, as many as one round reads.
+fn pieces(ranges: &RangeSet) -> std::vec::IntoIter<SeqRange> {
+    let step = SEGMENT_RECORDS_MAX as u64;
+    let of = |range: SeqRange| {
+        let firsts = (range.first()..=range.last()).step_by(SEGMENT_RECORDS_MAX);
+        firsts.filter_map(move |first| SeqRange::new(first, range.last().min(first + step - 1)))
+    };
+    ranges.iter().flat_map(of).take(CONTESTED_MAX).collect::<Vec<_>>().into_iter()
+}
+
+fn range_of(contested: &Contested) -> Option<SeqRange> {
+    contested.mine.or(contested.theirs)?.range()
+}
+
+/// What differed at both looks.
+struct Lasting {
+    pull: RangeSet,
+    push: RangeSet,
+    seal: Vec<SegmentName>,
+    /// Segments here of which they have the records and no segment.
+    sealed_here: Vec<SegmentName>,
+    contested: Vec<Contested>,
+    rows: RangeSet,
+}
+
+impl Lasting {
+    fn of(first: &Difference, second: Difference) -> Self {
+        // Places in the tree are looked for at the second look alone when ranges differ at the first. That one has sealed what the
+        // other has not is put right at once; other names for one place are read again before anybody is alarmed.
+        let sealed_here = second.contested.iter().filter(|place| place.theirs.is_none());
+        let sealed_here = sealed_here.filter_map(|place| place.mine).collect();
+        let contested =
+            second.contested.iter().copied().filter(|at| at.mine.is_some() && at.theirs.is_some());
+        Self {
+            pull: first.pull.intersection(&second.pull),
+            push: first.push.intersection(&second.push),
+            seal: second.seal,
+            sealed_here,
+            contested: contested.collect(),
+            rows: if first.pull.is_empty() && first.push.is_empty() {
+                first.rows.intersection(&second.rows)
+            } else {
+                second.rows
+            },
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pull.is_empty()
+            && self.push.is_empty()
+            && self.seal.is_empty()
+            && self.sealed_here.is_empty()
+            && self.contested.is_empty()
+            && self.rows.is_empty()
+    }
+}
