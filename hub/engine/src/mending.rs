@@ -20,10 +20,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_model::store::Change;
 use millrace_model::{DeviceId, JournalId, Moment, NodeId, RangeSet, SeqRange, Wall};
 use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
+use crate::link::Stage;
+use crate::reception::Origin;
 use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine, LinkId};
 
@@ -38,6 +41,9 @@ const DENIED_FOR: Duration = Duration::from_secs(300);
 
 /// How often it is looked whether a source has come up.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// What was lost is not given up before this: whoever has it may be about to connect.
+const HOPE: Duration = Duration::from_secs(60);
 
 /// Records of one batch, at least: a segment.
 const BATCH_RECORDS_MIN: u64 = millrace_model::limits::SEGMENT_RECORDS_MAX as u64;
@@ -70,6 +76,8 @@ pub struct Mending {
     /// Who had nothing, and until when that is believed.
     denied: BTreeMap<(JournalId, Source), Moment>,
     look_at: Option<Moment>,
+    /// What is being declared as lost, by the number of the change.
+    declaring: BTreeMap<u64, (JournalId, RangeSet)>,
 }
 
 /// One journal that has lost records.
@@ -79,6 +87,7 @@ struct Work {
     at: Wall,
     lost: u64,
     fetched: u64,
+    declared: u64,
     bytes: u64,
     sources: BTreeSet<Source>,
     errand: Option<Errand>,
@@ -104,6 +113,8 @@ pub struct Mend {
     pub lost: u64,
     /// Records that came again.
     pub fetched: u64,
+    /// Records that nobody has any more.
+    pub declared: u64,
     /// Bytes of the runs that brought them.
     pub bytes: u64,
     /// Records that are still lacking.
@@ -172,6 +183,7 @@ impl Engine {
             at,
             lost: 0,
             fetched: 0,
+            declared: 0,
             bytes: 0,
             sources: BTreeSet::new(),
             errand: None,
@@ -218,7 +230,11 @@ impl Engine {
             if running >= ERRANDS_MAX {
                 break;
             }
-            running += usize::from(self.ask(journal, now));
+            if self.ask(journal, now) {
+                running += 1;
+            } else {
+                self.declare_if_hopeless(journal, now);
+            }
         }
         self.mending.look_at = (!self.mending.work.is_empty()).then_some(now + LOOK);
     }
@@ -333,6 +349,61 @@ impl Engine {
         self.mending.denied.insert((journal, errand.from), now + DENIED_FOR);
     }
 
+    /// Declares as lost what nobody has any more: every replica said so, and the device, which is here or will never be.
+    fn declare_if_hopeless(&mut self, journal: JournalId, now: Moment) {
+        let waited = self.mending.work.get(&journal).is_some_and(|work| now.since(work.began) >= HOPE);
+        let under_way = self.mending.declaring.values().any(|(declared, _)| *declared == journal);
+        let Some(lost) = self.shelves.get(&journal).map(|shelf| shelf.lost.clone()) else { return };
+        if !waited || under_way || lost.is_empty() || !self.nobody_has(journal, &lost) {
+            return;
+        }
+        let change = Change::DeclareLost { journal, ranges: lost.clone() };
+        let number = self.reception.take(0, Origin::Repair, 0, None, change);
+        self.mending.declaring.insert(number, (journal, lost));
+    }
+
+    fn nobody_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
+        let denied = |source| self.mending.denied.contains_key(&(journal, source));
+        let hubs = self.replication.recipients(journal).into_iter().all(|node| {
+            let answers = self.guests.values().any(|guest| guest.node == node && guest.greeted);
+            let has_none = self.replication.holds_of(node, journal, lost).is_empty();
+            answers
+                && self.replication.standing(node) == Some(true)
+                && (has_none || denied(Source::Hub(node)))
+        });
+        let known = !self.config.clustered || self.replication.placed.is_some();
+        known && hubs && (denied(Source::Device) || self.has_moved_on(journal))
+    }
+
+    /// Whether the directory that wrote a journal is gone: its device was revoked, or writes to another one.
+    fn has_moved_on(&self, journal: JournalId) -> bool {
+        let links = self.links_of(journal.device);
+        let open = links.iter().filter_map(|id| self.links.get(id));
+        let mut open = open.filter(|link| matches!(link.stage, Stage::Open { .. })).peekable();
+        let writes_elsewhere = open.peek().is_some() && open.all(|link| !link.writes(journal.incarnation));
+        writes_elsewhere || self.retention.is_gone(&journal.device)
+    }
+
+    /// A change that this hub made by itself is flushed.
+    pub(crate) fn repaired(&mut self, number: u64) {
+        let Some((journal, lost)) = self.mending.declaring.remove(&number) else { return };
+        if let Some(shelf) = self.shelves.get_mut(&journal) {
+            let lost = lost.intersection(&shelf.lost);
+            lost.iter().for_each(|range| shelf.lost.remove(range));
+            shelf.declared.extend(&lost);
+        }
+        if let Some(work) = self.mending.work.get_mut(&journal) {
+            work.declared = work.declared.saturating_add(lost.count());
+        }
+        self.commands.push_back(Command::Alarm(Alarm::Irreparable { journal, ranges: lost }));
+        self.mending.hurry();
+    }
+
+    /// Changes that waited were dropped: they are asked for again.
+    pub(crate) fn repairs_dropped(&mut self) {
+        self.mending.declaring.clear();
+    }
+
     fn warn_if_overdue(&mut self, journal: JournalId, now: Moment) {
         let timeout = self.config.consistency_timeout;
         let Some(work) = self.mending.work.get_mut(&journal) else { return };
@@ -371,6 +442,7 @@ impl Work {
             at: self.at,
             lost: self.lost,
             fetched: self.fetched,
+            declared: self.declared,
             bytes: self.bytes,
             left,
             took: now.since(self.began),

@@ -75,7 +75,7 @@ impl Engine {
         &mut self,
         partner: Partner,
         journal: JournalId,
-        (first, found): (Option<Difference>, Difference),
+        (first, found): (Option<Box<Difference>>, Box<Difference>),
         now: Moment,
     ) {
         self.adopt(partner, journal, &found);
@@ -94,7 +94,7 @@ impl Engine {
             }
             return;
         };
-        let lasting = Lasting::of(&first, found);
+        let lasting = Lasting::of(&first, *found);
         if !lasting.is_empty() {
             self.act(partner, journal, lasting, now);
         }

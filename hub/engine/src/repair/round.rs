@@ -43,10 +43,10 @@ pub(crate) struct Round {
     surveying: bool,
     slots: BTreeMap<u64, Slot>,
     slots_max: usize,
-    waiting: VecDeque<(JournalId, Option<Difference>)>,
+    waiting: VecDeque<(JournalId, Option<Box<Difference>>)>,
     /// Comparisons that go on.
     going: VecDeque<Going>,
-    doubtful: BTreeMap<JournalId, Difference>,
+    doubtful: BTreeMap<JournalId, Box<Difference>>,
     look_at: Option<Moment>,
     /// When something was asked or answered last.
     moved: Moment,
@@ -75,7 +75,7 @@ enum Asks {
 struct Going {
     journal: JournalId,
     comparison: Box<Comparison>,
-    first: Option<Difference>,
+    first: Option<Box<Difference>>,
 }
 
 /// What comes next.
@@ -93,7 +93,7 @@ pub(super) enum Taken {
     /// More is to be asked.
     Goes,
     /// A journal was compared; `first` is what differed at the first look.
-    Compared { journal: JournalId, first: Option<Difference>, difference: Difference },
+    Compared { journal: JournalId, first: Option<Box<Difference>>, difference: Box<Difference> },
     /// An answer cannot be true.
     Contradicted(String),
 }
@@ -230,7 +230,7 @@ impl Round {
                     return Taken::Goes;
                 }
                 let Going { journal, comparison, first } = going;
-                let difference = comparison.into_difference();
+                let difference = Box::new(comparison.into_difference());
                 self.findings.questions += u64::from(difference.figures.questions);
                 self.findings.bytes += difference.figures.bytes;
                 Taken::Compared { journal, first, difference }
@@ -239,7 +239,7 @@ impl Round {
     }
 
     /// A journal differs at the first look.
-    pub(super) fn doubt(&mut self, journal: JournalId, difference: Difference) {
+    pub(super) fn doubt(&mut self, journal: JournalId, difference: Box<Difference>) {
         if self.doubtful.len() < DOUBTFUL_MAX {
             self.doubtful.insert(journal, difference);
         }
