@@ -141,9 +141,18 @@ pub(crate) struct Repair {
     due: BTreeMap<Partner, (Moment, Trigger, bool)>,
     agenda: BTreeSet<(Moment, Partner)>,
     /// Records that two holders have differently although both have read them: doubted once, and by the next round forked.
-    suspects: BTreeMap<(Partner, JournalId), RangeSet>,
+    suspects: BTreeMap<(Partner, JournalId), Suspect>,
     /// Inquiries so far.
     asked: u64,
+}
+
+/// Records of one journal that two holders have differently.
+#[derive(Debug, Default)]
+struct Suspect {
+    /// Read again at both.
+    doubted: RangeSet,
+    /// Sound at both, and told to people.
+    forked: RangeSet,
 }
 
 impl Repair {
@@ -325,9 +334,9 @@ impl Engine {
     /// A round is over.
     fn end_round(&mut self, partner: Partner, ended: Option<String>, now: Moment) {
         let Some(round) = self.repair.rounds.remove(&partner) else { return };
+        let acted = round.acted;
         let report = round.report(partner, ended, now);
-        let found = report.findings.differing > 0 && !report.dry_run;
-        let (pause, next) = if found {
+        let (pause, next) = if acted {
             (RECHECK, Trigger::Recheck)
         } else {
             (self.config.repair_interval, Trigger::Interval)

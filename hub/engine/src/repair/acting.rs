@@ -135,6 +135,7 @@ impl Engine {
         if round.dry_run {
             return;
         }
+        round.acted |= pull.count() + push.count() > 0 || !seal.is_empty() || !sealed_here.is_empty();
         self.miss(journal, &pull, now);
         for segment in seal {
             self.reception.take(0, Origin::Repair, 0, None, Change::Seal { journal, segment });
@@ -162,14 +163,20 @@ impl Engine {
         if different.is_empty() {
             return;
         }
-        let before = self.repair.suspects.insert((partner, journal), different.clone()).unwrap_or_default();
-        let forked = before.intersection(different);
+        let suspect = self.repair.suspects.entry((partner, journal)).or_default();
+        let forked = different.intersection(&suspect.doubted).difference(&suspect.forked);
+        let ranges: RangeSet = pieces(&different.difference(&suspect.doubted)).collect();
+        suspect.forked.extend(&forked);
+        suspect.doubted.extend(&ranges);
         if !forked.is_empty() {
-            let alarm = Alarm::Forked { journal, ranges: forked };
-            self.commands.push_back(Command::Alarm(alarm));
+            self.commands.push_back(Command::Alarm(Alarm::Forked { journal, ranges: forked }));
+        }
+        if ranges.is_empty() {
             return;
         }
-        let ranges: RangeSet = pieces(different).collect();
+        if let Some(round) = self.repair.rounds.get_mut(&partner) {
+            round.acted = true;
+        }
         self.read_again(journal, &ranges);
         match partner {
             Partner::Hub(node) => self.tell(node, PeerFrame::Doubt(Held { journal, ranges })),

@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Round {
     trigger: Trigger,
     pub(super) dry_run: bool,
+    /// Whether anything was done about what it found.
+    pub(super) acted: bool,
     began: Moment,
     at: Wall,
     device: Option<DeviceId>,
@@ -114,6 +116,7 @@ impl Round {
         Self {
             trigger: Trigger::Interval,
             dry_run: false,
+            acted: false,
             began: Moment(0),
             at: Wall(0),
             device: None,
