@@ -123,14 +123,17 @@ pub enum Change {
         /// Those whose content the hub has under the same numbers.
         equal: RangeSet,
     },
-    /// Takes over a peer's hashes for places of the digest that lie wholly below this store's own floor, as far as there is nothing in
-    /// them: their segments were let go before anybody noted their hashes, or never came here. Places elsewhere, places that have a hash,
-    /// and journals that are not here are left alone. Answered by [`Outcome::Done`].
+    /// Takes over a peer's hashes for places of the digest that lie wholly below this store's own floor: their segments were let go before
+    /// anybody noted their hashes, never came here, or were damaged when the floor passed them. No row here can say who is right; whoever
+    /// asks for it has looked that the peer's hash is the better one. So is the leaf of a segment whose records stood here as rows until
+    /// the floor passed them. Places elsewhere, and journals that are not here, are left alone. Answered by [`Outcome::Done`].
     Adopt {
         /// Which journal.
         journal: JournalId,
         /// Level above the leaves, index within the level, and the peer's hash.
         nodes: Vec<(u8, u64, NodeHash)>,
+        /// Whether a hash that stands there gives way. A device's word counts only where nothing stands.
+        replaces: bool,
     },
     /// Nobody has these records any more: a replica waits for them no longer. What is here, or below the floor, is not lost; at
     /// the author nothing is done. Bounded as what authors declare. Answered by [`Outcome::Done`].
