@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_journal::Store;
-use millrace_model::{JournalId, Moment, NodeId, RangeSet, RecordCheck, Seq, SeqRange};
+use millrace_model::{JournalId, Moment, NodeId, Partition, RangeSet, RecordCheck, Seq, SeqRange};
 
 use super::{ClusterWorld, Happening};
 use crate::invariants::agreement::Copy;
@@ -68,6 +68,12 @@ impl ClusterWorld {
         self.overdue && self.may_stay_lost()
     }
 
+    /// Whether a hub is a replica of a journal: one that only has an old copy of it hears nothing of it any more.
+    fn keeps(&self, node: NodeId, journal: &JournalId) -> bool {
+        let assignment = self.oracle.placement.of(Partition::of(&journal.device));
+        assignment.is_some_and(|assignment| assignment.replicas.contains(&node))
+    }
+
     /// Who still waits for what.
     fn waiting(&self) -> Vec<String> {
         let mut waiting = Vec::new();
@@ -101,7 +107,8 @@ impl ClusterWorld {
             if engine.is_busy() || !owed.is_empty() {
                 waiting.push(format!("hub {node} owes {owed:?}"));
             }
-            let mending = engine.mending(self.now);
+            let mending = engine.mending(self.now).into_iter();
+            let mending: Vec<_> = mending.filter(|mend| self.keeps(*node, &mend.journal)).collect();
             if !mending.is_empty() && !self.is_told_lost() {
                 waiting.push(format!("hub {node} mends {mending:?}"));
             }
@@ -109,7 +116,10 @@ impl ClusterWorld {
                 waiting.push(format!("hub {node} has not read everything"));
             }
         }
-        if waiting.is_empty() && !self.truth.damaged.is_empty() && !self.is_told_lost() {
+        let damaged = self.truth.damaged.iter();
+        let kept = damaged.flat_map(|(node, journals)| journals.keys().map(|journal| (*node, *journal)));
+        let damaged = kept.filter(|(node, journal)| self.keeps(*node, journal)).count();
+        if waiting.is_empty() && damaged > 0 && !self.is_told_lost() {
             waiting.push(format!("damaged still: {:?}", self.truth.damaged));
         }
         if waiting.is_empty() && self.plan.ageing.is_some() {
