@@ -367,9 +367,12 @@ impl Engine {
             return;
         }
         let ranges_max = self.config.journal_ranges_max;
-        let declared = &mut self.shelves.entry(journal).or_default().declared;
-        if declared.range_count() < ranges_max {
-            declared.insert(range);
+        let shelf = self.shelves.entry(journal).or_default();
+        if shelf.declared.range_count() < ranges_max {
+            shelf.declared.insert(range);
+            // What damage took and nobody has any more is not fetched.
+            shelf.lost.remove(range);
+            self.mending.hurry();
         }
     }
 

@@ -382,7 +382,9 @@ impl Engine {
         shelf.floor = shelf.floor.max(floor);
         if let Some(below) = SeqRange::new(1, shelf.floor.saturating_sub(1)) {
             shelf.present.remove(below);
+            shelf.lost.remove(below);
         }
+        self.mending.hurry();
     }
 
     /// A step was refused: not even dropping finds room. The next look tries again.

@@ -9,7 +9,7 @@
 //!
 //! Promise: one seed, one history, on every machine: no clock, no thread, no random number but the seed's inside a world.
 //! A seed draws one hub, for half of all seeds, or two to five: those are worlds of their own ([`cluster`]).
-//! Absent: MQTT, QUIC, processes (the tests of the daemons and the demo), and flipped bits (the journal's own tests).
+//! Absent: MQTT, QUIC, processes (the tests of the daemons and the demo), and damage to the pages of a database (the journal's own tests).
 //!
 //! | room | what stands there |
 //! |---|---|
@@ -40,7 +40,7 @@ pub mod swarm;
 pub mod transcript;
 pub mod world;
 
-pub use cluster::{ClusterFault, ClusterPlan, ClusterWorld};
+pub use cluster::{Ageing, ClusterFault, ClusterPlan, ClusterWorld};
 pub use invariants::Violation;
 pub use plan::Plan;
 pub use sabotage::{ClusterSabotage, Sabotage};

@@ -94,6 +94,11 @@ fn sail(from: u64, seeds: u64, jobs: Option<usize>) -> bool {
         println!("replay: cargo run -p millrace-hub-fleet --release -- replay {seed} --trace");
     }
     println!("{} publications answered, {} faults survived or not", outcome.told, outcome.faults);
+    let wear = outcome.wear;
+    println!(
+        "{} times a hub's store was damaged, {} records; moved aside {} times, {} records mended, {} aged first, {} digests reckoned anew",
+        wear.harms, wear.damaged, wear.found, wear.mended, wear.aged, wear.digests
+    );
     println!("{} passed, {} failed", outcome.passed, outcome.failed.len());
     outcome.failed.is_empty()
 }

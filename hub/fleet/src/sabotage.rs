@@ -58,16 +58,34 @@ pub enum ClusterSabotage {
     LostAnswers,
     /// Hubs that fill themselves say that they know what all hubs hold.
     EmptyWitnesses,
+    /// Hubs that lost records do not ask for them.
+    IdleMending,
+    /// Hubs that lost records ask for all before them, too.
+    GreedyMending,
+    /// The scrub reads everything and says nothing.
+    BlindScrub,
+    /// Queries hand out what does not verify.
+    CredulousReads,
+    /// Stores forget what they let go, so that it may come back.
+    ForgottenFloors,
+    /// Damage takes sound records with it.
+    CarelessQuarantine,
 }
 
 impl ClusterSabotage {
     /// Everything that can be broken.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::GullibleHubs,
         Self::ForgetfulDisks,
         Self::RememberedSync,
         Self::DroppedRecords,
         Self::LostAnswers,
         Self::EmptyWitnesses,
+        Self::IdleMending,
+        Self::GreedyMending,
+        Self::BlindScrub,
+        Self::CredulousReads,
+        Self::ForgottenFloors,
+        Self::CarelessQuarantine,
     ];
 }

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use millrace_journal::sabotage::Harm;
 use millrace_sim::Weather;
 
+use crate::cluster::Ageing;
 use crate::fault::Fault;
 use crate::{ClusterFault, ClusterPlan, ClusterWorld, Plan, Report, World};
 
@@ -169,6 +171,31 @@ pub const ALL: &[Scenario] = &[
                 .with(15_000, ClusterFault::Leave { hub: 0 })
         }),
     },
+    Scenario {
+        name: "damaged-hub",
+        story: "A hub loses segments and rows while it runs and while it is off, and another one brings them back.",
+        plan: Source::Cluster(|| damaged(3, Ageing::CALM)),
+    },
+    Scenario {
+        name: "only-hub-damaged",
+        story: "The only hub loses records, and its devices, which keep them for long, bring them back.",
+        plan: Source::Cluster(|| damaged(1, Ageing { grace: Duration::from_secs(3_600), ..Ageing::CALM })),
+    },
+    Scenario {
+        name: "only-hub-damaged-for-good",
+        story: "The only hub loses records that its devices let go: people are told, and nothing else breaks.",
+        plan: Source::Cluster(|| damaged(1, Ageing::CALM)),
+    },
+    Scenario {
+        name: "floor-passed-damage",
+        story: "Two hubs remember different hashes of what both let go, because damage was not mended before.",
+        plan: Source::AgedSeed(80, 2),
+    },
+    Scenario {
+        name: "filled-after-the-beginning-went",
+        story: "A hub that lost its disk is filled when another one has let the beginning of a journal go.",
+        plan: Source::AgedSeed(111, 5),
+    },
     among(
         "acks-before-the-place",
         "A hub takes agents in before it knows that it has others beside it.",
@@ -219,6 +246,17 @@ const fn among(name: &'static str, story: &'static str, seed: u64, hubs: usize) 
     Scenario { name, story, plan: Source::ClusterSeed(seed, hubs) }
 }
 
+/// Every kind of damage to a hub, one after the other.
+fn damaged(hubs: usize, ageing: Ageing) -> ClusterPlan {
+    let plan = ClusterPlan::quiet(6, hubs).ageing(ageing);
+    let mut at = 6_000;
+    Harm::ALL.into_iter().fold(plan, |plan, harm| {
+        at += 2_500;
+        let off = (at % 2 == 0).then_some(Duration::from_millis(400));
+        plan.with(at, ClusterFault::Damage { hub: 0, harm, off })
+    })
+}
+
 /// Where a plan comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
@@ -230,6 +268,8 @@ pub enum Source {
     Cluster(fn() -> ClusterPlan),
     /// It is what a seed means with that many hubs.
     ClusterSeed(u64, usize),
+    /// The same in a world whose stores age.
+    AgedSeed(u64, usize),
 }
 
 impl Scenario {
@@ -239,7 +279,7 @@ impl Scenario {
         match self.plan {
             Source::Written(plan) => Some(plan()),
             Source::Seed(seed) => Some(Plan::from_seed(seed)),
-            Source::Cluster(_) | Source::ClusterSeed(..) => None,
+            Source::Cluster(_) | Source::ClusterSeed(..) | Source::AgedSeed(..) => None,
         }
     }
 
@@ -250,6 +290,9 @@ impl Scenario {
             Source::Written(plan) => World::new(plan(), print).run(),
             Source::Seed(seed) => World::new(Plan::from_seed(seed), print).run(),
             Source::Cluster(plan) => ClusterWorld::new(plan(), print).run(),
+            Source::AgedSeed(seed, hubs) => {
+                ClusterWorld::new(ClusterPlan::from_seed(seed, hubs).aged(seed), print).run()
+            }
             Source::ClusterSeed(seed, hubs) => {
                 ClusterWorld::new(ClusterPlan::from_seed(seed, hubs), print).run()
             }

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::cluster::plan::hubs_of;
+use crate::cluster::truth::Wear;
 use crate::{ClusterPlan, ClusterWorld, Plan, Report, World};
 
 /// Outcomes that wait to be reported.
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub told: u64,
     /// Things that went wrong, in all worlds.
     pub faults: u64,
+    /// What happened to the stores of hubs, in all worlds.
+    pub wear: Wear,
 }
 
 /// Runs one seed.
@@ -31,7 +34,7 @@ pub struct Outcome {
 pub fn run_seed(seed: u64, print: bool) -> Report {
     match hubs_of(seed) {
         1 => World::new(Plan::from_seed(seed), print).run(),
-        hubs => ClusterWorld::new(ClusterPlan::from_seed(seed, hubs), print).run(),
+        hubs => ClusterWorld::new(ClusterPlan::from_seed(seed, hubs).aged(seed), print).run(),
     }
 }
 
@@ -61,6 +64,7 @@ pub fn run(first: u64, count: u64, jobs: usize, mut after_each: impl FnMut(u64, 
             after_each(seed, &report);
             outcome.told += report.told as u64;
             outcome.faults += report.faults as u64;
+            outcome.wear += report.wear;
             if report.violation.is_some() {
                 outcome.failed.push((seed, report));
             } else {

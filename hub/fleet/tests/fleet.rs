@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use millrace_hub_fleet::fault::Fault;
 use millrace_hub_fleet::{
-    ClusterFault, ClusterPlan, ClusterSabotage, ClusterWorld, Plan, Report, Sabotage, World, scenario, swarm,
+    Ageing, ClusterFault, ClusterPlan, ClusterSabotage, ClusterWorld, Plan, Report, Sabotage, World,
+    scenario, swarm,
 };
+use millrace_journal::sabotage::Harm;
 
 fn kept(name: &str, report: &Report) {
     if let Some(violation) = &report.violation {
@@ -176,6 +178,66 @@ fn a_hub_that_bears_witness_before_it_is_full_is_seen() {
         .with(14_150, cut(2));
     plan.heal_at = millrace_model::Moment(45_000_000);
     assert_eq!(seen_among(plan, ClusterSabotage::EmptyWitnesses), "loss");
+}
+
+/// Three hubs, one of which is damaged in every way.
+fn worn() -> ClusterPlan {
+    let plan = ClusterPlan::quiet(6, 3).ageing(Ageing::CALM);
+    let mut at = 6_000;
+    Harm::ALL.into_iter().fold(plan, |plan, harm| {
+        at += 2_500;
+        plan.with(at, ClusterFault::Damage { hub: 0, harm, off: None })
+    })
+}
+
+#[test]
+fn every_harm_is_found_and_mended_without_anybodys_command() {
+    let report = ClusterWorld::new(worn(), false).run();
+    kept("worn", &report);
+    let wear = report.wear;
+    assert_eq!(wear.harms, Harm::ALL.len() as u64, "{wear:?}");
+    assert!(wear.damaged > 100 && wear.mended == wear.damaged, "{wear:?}");
+}
+
+#[test]
+fn hubs_that_do_not_mend_are_seen() {
+    assert_eq!(seen_among(worn(), ClusterSabotage::IdleMending), "agreement");
+}
+
+#[test]
+fn a_hub_that_asks_for_more_than_it_lost_is_seen() {
+    assert_eq!(seen_among(worn(), ClusterSabotage::GreedyMending), "thrift");
+}
+
+#[test]
+fn a_scrub_that_finds_nothing_is_seen() {
+    // What was sealed long ago nobody else reads.
+    let harm = ClusterFault::Damage { hub: 0, harm: Harm::FlippedBody, off: None };
+    let ageing = Ageing { read_every: Duration::from_secs(3_600), ..Ageing::CALM };
+    let plan = ClusterPlan::quiet(6, 3).ageing(ageing).with(9_000, harm);
+    assert_eq!(seen_among(plan, ClusterSabotage::BlindScrub), "agreement");
+}
+
+#[test]
+fn a_hub_that_hands_out_what_does_not_verify_is_seen() {
+    let ageing = Ageing { read_every: Duration::from_millis(50), ..Ageing::CALM };
+    let harm = ClusterFault::Damage { hub: 0, harm: Harm::FlippedRow, off: None };
+    let plan =
+        (0..10).fold(ClusterPlan::quiet(6, 3).ageing(ageing), |plan, n| plan.with(9_000 + n * 900, harm));
+    assert_eq!(seen_among(plan, ClusterSabotage::CredulousReads), "served");
+}
+
+#[test]
+fn a_hub_that_takes_back_what_it_let_go_is_seen() {
+    let keeps = vec![None, Some(Duration::from_secs(3)), None];
+    let crash = ClusterFault::Crash { hub: 0, span: Duration::from_millis(500) };
+    let plan = ClusterPlan::quiet(6, 3).ageing(Ageing { keeps, ..Ageing::CALM }).with(18_000, crash);
+    assert_eq!(seen_among(plan, ClusterSabotage::ForgottenFloors), "trimmed");
+}
+
+#[test]
+fn damage_that_takes_sound_records_with_it_is_seen() {
+    assert_eq!(seen_among(worn(), ClusterSabotage::CarelessQuarantine), "aside");
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
 //! | `relief` | what a full disk leads to |
 //! | `backup` | a copy of a store that is in use |
+//! | `sabotage` | damage on purpose, behind a feature that no shipped program has |
 //! | [`decisions`] | the log and the state of a consensus, beside the journals |
 //! | `writer` | the thread that a daemon commits through |
 
@@ -42,6 +43,8 @@ mod reauthor;
 mod receive;
 mod relief;
 mod row;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod schema;
 mod scrub;
 mod seal;

@@ -62,7 +62,7 @@ fn pieces(
 }
 
 /// Calls `visit` for the verified tail rows of `range`, all of which must be there, until it says `false`.
-fn rows(
+pub(crate) fn rows(
     conn: &Connection,
     row: &JournalRow,
     range: SeqRange,

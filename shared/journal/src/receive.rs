@@ -18,8 +18,8 @@ use crate::error::Fault;
 use crate::row::JournalRow;
 use crate::seal::{misfit, store_named, well_formed};
 use crate::segment::{self, NewSegment};
-use crate::tail;
 use crate::work::Work;
+use crate::{load, tail};
 
 /// A run that says what its name says.
 struct Checked {
@@ -232,9 +232,14 @@ fn complete(
     if let Some(why) = misfit(work, row, name, named)? {
         return Ok(Some(why));
     }
-    let rows = tail::read(work.conn, row, named, SEGMENT_RECORDS_MAX)?;
-    let mut all: std::collections::BTreeMap<Seq, Record> =
-        rows.into_iter().map(|row| (row.seq, row.record)).collect();
+    let mut all = std::collections::BTreeMap::new();
+    // A row that is noted and gone is damage here, and not the sender's fault.
+    for here in row.present.within(named).iter() {
+        load::rows(work.conn, row, here, |found| {
+            all.insert(found.seq, found.record);
+            Ok(true)
+        })?;
+    }
     all.extend((checked.range.first()..).zip(checked.records.iter().cloned()));
     let records: Vec<Record> = all.into_values().collect();
     if records.len() as u64 == named.count() && store_named(work, row, name, named, &records)? {

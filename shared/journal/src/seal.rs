@@ -10,8 +10,8 @@ use crate::append::SEQ_MAX;
 use crate::error::Fault;
 use crate::row::JournalRow;
 use crate::segment::{self, NewSegment};
-use crate::tail;
 use crate::work::Work;
+use crate::{load, tail};
 use millrace_model::limits::SEGMENT_RECORDS_MAX;
 
 pub(crate) fn seal(work: &mut Work<'_>, journal: &JournalId, name: &SegmentName) -> Result<Outcome, Fault> {
@@ -24,11 +24,12 @@ pub(crate) fn seal(work: &mut Work<'_>, journal: &JournalId, name: &SegmentName)
         if row.own || !row.present.covers(range) || misfit(work, row, name, range)?.is_some() {
             return Ok(false);
         }
-        let rows = tail::read(work.conn, row, range, SEGMENT_RECORDS_MAX)?;
-        if rows.len() as u64 != range.count() {
-            return Ok(false);
-        }
-        let records: Vec<Record> = rows.into_iter().map(|row| row.record).collect();
+        // A row that is noted and gone is damage.
+        let mut records: Vec<Record> = Vec::new();
+        load::rows(work.conn, row, range, |found| {
+            records.push(found.record);
+            Ok(true)
+        })?;
         store_named(work, row, name, range, &records)
     })?;
     Ok(Outcome::Sealed { journal: *journal, sealed: sealed.unwrap_or(false) })

@@ -53,15 +53,20 @@ impl Work<'_> {
             Change::DeclareGaps { wall, mono } => gaps::declare(self, *wall, *mono),
             Change::Reincarnate { incarnation, open } => reauthor::reincarnate(self, *incarnation, open),
             Change::Reauthor { journal, range, equal } => reauthor::reauthor(self, journal, *range, equal),
-            Change::Adopt { journal, nodes } => self.adopt(journal, nodes),
+            Change::Adopt { journal, nodes, replaces } => self.adopt(journal, nodes, *replaces),
             Change::DeclareLost { journal, ranges } => receive::declare_lost(self, journal, ranges),
             Change::Remember { name, value } => memory::remember(self.conn, name, value),
         }
     }
 
-    fn adopt(&mut self, journal: &JournalId, nodes: &[(u8, u64, NodeHash)]) -> Result<Outcome, Fault> {
+    fn adopt(
+        &mut self,
+        journal: &JournalId,
+        nodes: &[(u8, u64, NodeHash)],
+        replaces: bool,
+    ) -> Result<Outcome, Fault> {
         self.change(journal, |_, row| {
-            digest::adopt(row, nodes);
+            digest::adopt(row, nodes, replaces);
             Ok(())
         })?;
         Ok(Outcome::Done)

@@ -8,7 +8,7 @@ use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Outcome};
 use millrace_model::{Incarnation, JournalId, Lane, NodeHash, RangeSet};
 use plant::{
-    all, append, commit, contents, hasty, journal, names, range, reading, readings, receive, replica,
+    all, append, commit, contents, hasty, journal, loose, names, range, reading, readings, receive, replica,
     root_over, summary,
 };
 
@@ -155,7 +155,7 @@ fn a_replica_that_began_late_takes_over_what_a_peer_knows_of_the_time_before() {
     let tops = [subtree(0, 16), subtree(16, 32)];
     let mut nodes = vec![(1, 0, tops[0]), (1, 1, tops[1])];
     nodes.extend((32..40).map(|ordinal| (0, ordinal, hashes[&ordinal])));
-    let adopt = Change::Adopt { journal: id, nodes: nodes.clone() };
+    let adopt = Change::Adopt { journal: id, nodes: nodes.clone(), replaces: false };
     commit(&mut late, adopt.clone());
     assert_eq!(summary(&late, &id), before, "while the floor is at the beginning, all of it is missed");
 
@@ -169,23 +169,26 @@ fn a_replica_that_began_late_takes_over_what_a_peer_knows_of_the_time_before() {
     // What does not lie wholly below the floor, or has no row above it, is left alone.
     let lie = NodeHash([9; 16]);
     let nodes = vec![(0, 40, lie), (0, 5, lie), (2, 0, lie), (9, 0, lie), (16, 0, lie), (77, 1, lie)];
-    commit(&mut late, Change::Adopt { journal: id, nodes });
+    commit(&mut late, Change::Adopt { journal: id, nodes, replaces: true });
     assert!(summary(&late, &id).agrees(&summary(&early, &id)));
     assert!(late.verify(|_| ()).unwrap().is_clean());
 
-    // What is below the floor gives way to what whoever compares takes for the better hash.
-    commit(&mut late, Change::Adopt { journal: id, nodes: vec![(0, 35, lie), (1, 1, lie)] });
-    assert!(!summary(&late, &id).agrees(&summary(&early, &id)));
-    let nodes = vec![(0, 35, hashes[&35]), (1, 1, tops[1])];
-    commit(&mut late, Change::Adopt { journal: id, nodes });
+    // What is remembered without a row is as good as what the last hub said of it; a device is not believed.
+    commit(&mut late, Change::Adopt { journal: id, nodes: vec![(0, 35, lie), (1, 1, lie)], replaces: false });
     assert!(summary(&late, &id).agrees(&summary(&early, &id)));
+    commit(&mut late, Change::Adopt { journal: id, nodes: vec![(0, 35, lie), (1, 1, lie)], replaces: true });
+    assert!(!summary(&late, &id).agrees(&summary(&early, &id)));
+    let right = vec![(0, 35, hashes[&35]), (1, 1, tops[1])];
+    commit(&mut late, Change::Adopt { journal: id, nodes: right, replaces: true });
+    assert!(summary(&late, &id).agrees(&summary(&early, &id)));
+    assert!(late.verify(|_| ()).unwrap().is_clean());
 
     // And it holds when the floor goes on, beyond everything that was ever there.
     commit(&mut late, Change::Drop { journal: id, through: 1_200, evict: None });
     assert!(summary(&late, &id).agrees(&summary(&early, &id)));
     let nobody = JournalId { lane: Lane::Bulk, ..id };
     assert_eq!(
-        commit(&mut late, Change::Adopt { journal: nobody, nodes: vec![(0, 0, lie)] }),
+        commit(&mut late, Change::Adopt { journal: nobody, nodes: vec![(0, 0, lie)], replaces: true }),
         [Outcome::Done]
     );
     assert!(late.journal(&nobody).is_none());
@@ -226,11 +229,49 @@ fn a_hash_for_the_whole_tree_takes_the_place_of_all_that_was_known() {
     commit(&mut hub, Change::Drop { journal: id, through: 1_024, evict: None });
     let state = hub.journal(&id).unwrap();
     assert_eq!((state.first_ordinal, state.summary.root.level), (256, 2));
-    commit(&mut hub, Change::Adopt { journal: id, nodes: vec![(2, 0, whole)] });
+    commit(&mut hub, Change::Adopt { journal: id, nodes: vec![(2, 0, whole)], replaces: true });
     assert_eq!(summary(&hub, &id).root.hash, Some(whole));
     runs[256..].iter().for_each(|run| drop(receive(&mut hub, run.clone())));
     assert!(summary(&hub, &id).agrees(&summary(&author, &id)));
     assert!(hub.verify(|_| ()).unwrap().is_clean());
+}
+
+#[test]
+fn the_leaf_of_a_segment_that_was_let_go_as_rows_is_taken_over_from_a_peer() {
+    let id = journal(NORMAL);
+    let mut author = sealed(0);
+    let mut early = Store::in_memory(&replica()).unwrap();
+    let mut rows = Store::in_memory(&replica()).unwrap();
+    for segment in 0..20_u64 {
+        append(&mut author, NORMAL, readings(segment * 4 + 1, 4));
+        receive(
+            &mut early,
+            author.load(&id, range(segment * 4 + 1, segment * 4 + 4), usize::MAX).unwrap().remove(0),
+        );
+        receive(&mut rows, loose(id, segment * 4 + 1, &readings(segment * 4 + 1, 4)));
+    }
+    commit(&mut rows, Change::Drop { journal: id, through: 72, evict: None });
+    assert_eq!(rows.journal(&id).unwrap().first_ordinal, 0, "nobody has told it how many segments that were");
+    let found = names(&early, &id);
+    let leaf = |ordinal: u64| (0, ordinal, NodeHash::of_segment(&found[&ordinal].hash));
+    commit(&mut rows, Change::Adopt { journal: id, nodes: (0..18).map(leaf).collect(), replaces: false });
+    assert_eq!(rows.journal(&id).unwrap().first_ordinal, 18);
+    for ordinal in [18, 19] {
+        commit(&mut rows, Change::Seal { journal: id, segment: found[&ordinal] });
+    }
+    assert!(summary(&rows, &id).agrees(&summary(&early, &id)));
+    assert!(!rows.rebuild_digest(&id).unwrap() && rows.verify(|_| ()).unwrap().is_clean());
+
+    // Never past a segment that is here.
+    commit(
+        &mut rows,
+        Change::Adopt {
+            journal: id,
+            nodes: vec![(0, 30, NodeHash([9; 16])), (0, 18, NodeHash([9; 16]))],
+            replaces: true,
+        },
+    );
+    assert!(summary(&rows, &id).agrees(&summary(&early, &id)));
 }
 
 #[test]

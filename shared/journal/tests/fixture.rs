@@ -87,7 +87,7 @@ fn a_store_of_version_1_gets_the_digest_of_its_rows_and_learns_from_others_what_
     let about = About::Nodes { level: 1, indexes: vec![0], depth: 1, width: WIDE };
     let Told::Nodes(slots) = new.tell(&id, &about).unwrap() else { panic!("no nodes") };
     let first = NodeHash(*slots[0].hashes.first_chunk().unwrap());
-    commit(&mut old, Change::Adopt { journal: id, nodes: vec![(0, 0, first)] });
+    commit(&mut old, Change::Adopt { journal: id, nodes: vec![(0, 0, first)], replaces: false });
     assert_eq!(plant::summary(&old, &id), theirs);
     assert!(old.verify(|_| ()).unwrap().is_clean());
 }

@@ -125,13 +125,16 @@ pub enum Change {
     },
     /// Takes over a peer's hashes for places of the digest that lie wholly below this store's own floor: their segments were let go
     /// before anybody noted their hashes, or never came here. What was known of such a place gives way, since nothing under it can be
-    /// looked at any more; which of two hashes is the better one is decided by whoever compares. Places that are not the largest ones
+    /// looked at any more; which of two hashes is the better one is decided by whoever compares. So is the leaf of a segment whose records stood
+    /// here as rows until the floor passed them. Places that are not the largest ones
     /// below the floor, places elsewhere, and journals that are not here are left alone. Answered by [`Outcome::Done`].
     Adopt {
         /// Which journal.
         journal: JournalId,
         /// Level above the leaves, index within the level, and the peer's hash.
         nodes: Vec<(u8, u64, NodeHash)>,
+        /// Whether a hash that stands there gives way. A device's word counts only where nothing stands.
+        replaces: bool,
     },
     /// Nobody has these records any more: a replica waits for them no longer. What is here, or below the floor, is not lost; at
     /// the author nothing is done. Bounded as what authors declare. Answered by [`Outcome::Done`].

@@ -108,7 +108,9 @@ impl Engine {
         if let Some(round) = self.repair.rounds.get_mut(&partner) {
             round.findings.adopted += nodes.len() as u64;
         }
-        self.reception.take(0, Origin::Repair, 0, None, Change::Adopt { journal, nodes });
+        // Hubs come to one hash among themselves. What a device remembers of segments that no hub was ever told of is not theirs.
+        let replaces = matches!(partner, Partner::Hub(_));
+        self.reception.take(0, Origin::Repair, 0, None, Change::Adopt { journal, nodes, replaces });
     }
 
     fn is_dry(&self, partner: Partner) -> bool {

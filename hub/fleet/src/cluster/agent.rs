@@ -79,7 +79,8 @@ impl ClusterWorld {
         let Some(agent) = self.agents.get_mut(place).filter(|agent| agent.engine.is_none()) else { return };
         // Small segments: so there is something to trim.
         let author = Author { device: agent.device, incarnation_if_new: agent.incarnation };
-        let options = Options { burst_records: 8, ..Options::agent(author) };
+        let burst_records = self.plan.ageing.as_ref().map_or(8, |ageing| ageing.burst_records);
+        let options = Options { burst_records, ..Options::agent(author) };
         let opened = match &agent.image {
             Some(image) => Store::from_image(image, &options),
             None => Store::in_memory(&options),
@@ -106,7 +107,7 @@ impl ClusterWorld {
         let Some(store) = &agent.store else { return };
         let config = Config {
             level: AckLevel::Quorum,
-            grace: Duration::from_secs(2),
+            grace: self.plan.ageing.as_ref().map_or(Duration::from_secs(2), |ageing| ageing.grace),
             trim_interval: Duration::from_secs(3),
             answer_timeout: Duration::from_secs(20),
             backoff_max: Duration::from_secs(4),
@@ -342,7 +343,7 @@ impl ClusterWorld {
         self.check(verdict);
         for (journal, range) in lost {
             self.check(loss::declared(&self.truth, &journal, range));
-            self.truth.forgiven.entry(journal).or_default().insert(range);
+            self.truth.forgive(journal, range);
         }
         Some((durable, outcomes))
     }

@@ -13,6 +13,7 @@ use millrace_model::{Incarnation, JournalId, NodeId, SeqRange};
 use millrace_wire::Lodging;
 
 use super::agent::Agent;
+use super::hub::Backup;
 use super::oracle::{name_of, region_of};
 use super::{ClusterFault, ClusterWorld, Happening};
 use crate::invariants::loss;
@@ -24,7 +25,7 @@ impl ClusterWorld {
     /// All hubs are lost; a new one begins with the copy of this one's store. Two empty ones join it.
     pub(super) fn lose_everything(&mut self, node: NodeId) {
         let Some(hub) = self.hubs.get_mut(&node) else { return };
-        let Some((image, left)) = hub.backup.take() else { return };
+        let Some(Backup { image, sound: left, damaged, floors }) = hub.backup.take() else { return };
         let lost: Vec<NodeId> = self.oracle.hubs.keys().copied().collect();
         for node in lost {
             self.oracle.hubs.remove(&node);
@@ -40,6 +41,8 @@ impl ClusterWorld {
         if let Some(hub) = self.hubs.get_mut(&node) {
             hub.image = Some(image);
         }
+        self.truth.disks.insert(node, left.clone());
+        self.truth.put_back(node, damaged, floors);
         self.start_hub(node);
         // The copy remembers the life in which it was made.
         let life = self.hubs.get(&node).map_or(life, |hub| hub.life);

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_model::{NodeId, SeqRange};
+use millrace_journal::Store;
+use millrace_model::{JournalId, Moment, NodeId, Partition, RangeSet, RecordCheck, Seq, SeqRange};
 
 use super::{ClusterWorld, Happening};
+use crate::invariants::agreement::Copy;
 use crate::invariants::replicas::Contents;
-use crate::invariants::{Violation, convergence, loss, replicas};
+use crate::invariants::{Violation, agreement, convergence, loss, replicas};
 
 impl ClusterWorld {
     /// Looks whether everything has converged.
@@ -17,32 +19,59 @@ impl ClusterWorld {
             return self.timeline.after(Duration::from_millis(500), Happening::Watch);
         }
         self.over = true;
+        self.judge();
+    }
+
+    /// Everything has converged: asks what is asked at the end.
+    fn judge(&mut self) {
         self.check(loss::none(&self.truth));
-        let mut contents: BTreeMap<NodeId, Contents> = BTreeMap::new();
-        for (node, hub) in self.hubs.iter().filter(|(_, hub)| !hub.removed) {
-            let Some(store) = &hub.store else { continue };
-            let held = contents.entry(*node).or_default();
-            for state in store.journals() {
-                for range in state.present.iter() {
-                    let mut from = range.first();
-                    while let Some(rest) = SeqRange::new(from, range.last()) {
-                        let found = store.checks(&state.journal, rest).unwrap_or_default();
-                        let Some((last, _)) = found.last().copied() else { break };
-                        held.extend(found.into_iter().map(|(seq, check)| ((state.journal, seq), check)));
-                        from = last + 1;
-                    }
-                }
-            }
+        let contents: BTreeMap<NodeId, Contents> =
+            self.standing().map(|(node, store)| (node, contents_of(store))).collect();
+        let nodes: Vec<NodeId> = contents.keys().copied().collect();
+        for node in nodes {
+            self.floors_stand(node);
+            self.check(agreement::sound(node, &self.damage_left(node)));
         }
         self.check(replicas::alike(&self.truth, &self.oracle.placement, &contents));
+        if self.plan.ageing.is_none() {
+            return;
+        }
+        let copies = self.standing().map(|(node, store)| (node, copy_of(store, contents.get(&node))));
+        self.check(agreement::reached(&self.oracle.placement, &copies.collect()));
+    }
+
+    /// The hubs that stand, with their stores.
+    fn standing(&self) -> impl Iterator<Item = (NodeId, &Store)> {
+        let standing = self.hubs.iter().filter(|(_, hub)| !hub.removed);
+        standing.filter_map(|(node, hub)| Some((*node, hub.store.as_ref()?)))
     }
 
     /// The time to converge is over.
     pub(super) fn out_of_time(&mut self) {
         let waiting = self.waiting();
+        if self.plan.ageing.is_some() {
+            self.judge();
+        }
         self.check(convergence::reached(&waiting));
         self.check(Err(Violation::new("convergence", "the world did not end")));
         self.over = true;
+    }
+
+    /// Whether what the only hub lost may stay lost: its devices keep nothing for as long as a world takes.
+    pub(super) fn may_stay_lost(&self) -> bool {
+        let grace = self.plan.ageing.as_ref().map(|ageing| ageing.grace);
+        self.plan.hubs == 1 && grace.is_some_and(|grace| self.plan.heal_at > Moment(0) + grace)
+    }
+
+    /// Whether people were told so.
+    fn is_told_lost(&self) -> bool {
+        self.overdue && self.may_stay_lost()
+    }
+
+    /// Whether a hub is a replica of a journal: one that only has an old copy of it hears nothing of it any more.
+    fn keeps(&self, node: NodeId, journal: &JournalId) -> bool {
+        let assignment = self.oracle.placement.of(Partition::of(&journal.device));
+        assignment.is_some_and(|assignment| assignment.replicas.contains(&node))
     }
 
     /// Who still waits for what.
@@ -78,7 +107,64 @@ impl ClusterWorld {
             if engine.is_busy() || !owed.is_empty() {
                 waiting.push(format!("hub {node} owes {owed:?}"));
             }
+            let mending = engine.mending(self.now).into_iter();
+            let mending: Vec<_> = mending.filter(|mend| self.keeps(*node, &mend.journal)).collect();
+            if !mending.is_empty() && !self.is_told_lost() {
+                waiting.push(format!("hub {node} mends {mending:?}"));
+            }
+            if !self.is_scrubbed(*node) {
+                waiting.push(format!("hub {node} has not read everything"));
+            }
+        }
+        let damaged = self.truth.damaged.iter();
+        let kept = damaged.flat_map(|(node, journals)| journals.keys().map(|journal| (*node, *journal)));
+        let damaged = kept.filter(|(node, journal)| self.keeps(*node, journal)).count();
+        if waiting.is_empty() && damaged > 0 && !self.is_told_lost() {
+            waiting.push(format!("damaged still: {:?}", self.truth.damaged));
+        }
+        if waiting.is_empty() && self.plan.ageing.is_some() {
+            let copies = self.standing().map(|(node, store)| (node, copy_of(store, None))).collect();
+            let differs = agreement::reached(&self.oracle.placement, &copies).err();
+            waiting.extend(differs.map(|differs| differs.to_string()));
         }
         waiting
     }
+}
+
+/// Every record that a store has, read.
+fn contents_of(store: &Store) -> Contents {
+    let mut held = Contents::new();
+    for state in store.journals() {
+        for range in state.present.iter() {
+            let mut from = range.first();
+            while let Some(rest) = SeqRange::new(from, range.last()) {
+                let found = store.checks(&state.journal, rest).unwrap_or_default();
+                let Some((last, _)) = found.last().copied() else { break };
+                held.extend(found.into_iter().map(|(seq, check)| ((state.journal, seq), check)));
+                from = last + 1;
+            }
+        }
+    }
+    held
+}
+
+/// What a store says of its journals, and the tail rows among its contents when these were read.
+fn copy_of(store: &Store, contents: Option<&Contents>) -> Copy {
+    let states = store.journals().into_iter().map(|state| (state.journal, state)).collect();
+    let mut segments: BTreeMap<JournalId, Vec<SeqRange>> = BTreeMap::new();
+    for segment in store.survey(usize::MAX).unwrap_or_default() {
+        segments.entry(segment.journal).or_default().extend(segment.name.range());
+    }
+    let tails = contents.map(|contents| {
+        let sealed: BTreeMap<JournalId, RangeSet> =
+            segments.iter().map(|(journal, all)| (*journal, all.iter().copied().collect())).collect();
+        let mut tails: BTreeMap<JournalId, BTreeMap<Seq, RecordCheck>> = BTreeMap::new();
+        for ((journal, seq), check) in contents {
+            if !sealed.get(journal).is_some_and(|sealed| sealed.contains(*seq)) {
+                tails.entry(*journal).or_default().insert(*seq, *check);
+            }
+        }
+        tails
+    });
+    Copy { states, tails, segments }
 }

@@ -3,25 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use millrace_hub_engine::{Alarm, Asker, Command, Config, Engine, Event, Placed, Synced};
-use millrace_journal::{CommitError, Options, Store};
+use millrace_hub_engine::{Alarm, Asker, Command, Config, Engine, Event, Memory, Placed, Synced};
+use millrace_journal::{Options, ScrubCursor, Store};
 use millrace_merkle::About;
-use millrace_model::store::{Change, Outcome, Refusal};
-use millrace_model::{AckLevel, Incarnation, JournalId, Moment, NodeId, Partition, RangeSet, SeqRange};
-use millrace_sim::{ConnectionId, Disk, Flush, Notice};
+use millrace_model::store::Change;
+use millrace_model::{AckLevel, Incarnation, JournalId, Moment, NodeId, Partition, RangeSet, Seq, SeqRange};
+use millrace_sim::{ConnectionId, Disk, Notice};
 use millrace_wire::{Frame, PeerFrame};
 
 use super::oracle::{name_of, region_of};
 use super::{AGENTS, ClusterWorld, Happening, Talk, node_of};
 use crate::ClusterSabotage;
-use crate::invariants::{Violation, quorum, wakefulness};
-use crate::measuring::measured;
+use crate::invariants::{Violation, aside, quorum, thrift, wakefulness};
 
 /// Under which name a store remembers its life.
 pub(super) const LIFE: &str = "store-incarnation";
 
-/// The hub whose disk drops records, when one is to.
-const DROPPER: NodeId = NodeId(3);
+/// When the only hub says that what it lost is lost.
+const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
 /// What will happen to a hub's process, if it still lives then.
 #[derive(Clone, Debug)]
@@ -30,13 +29,41 @@ pub(super) enum HubHappening {
     Timer(Moment),
     Flushed,
     Checked(JournalId, SeqRange),
-    Loaded { node: NodeId, journal: JournalId, range: SeqRange, bytes_max: usize },
-    Consulted { asker: Asker, number: u64, journal: JournalId, about: About },
+    Loaded {
+        node: NodeId,
+        journal: JournalId,
+        range: SeqRange,
+        bytes_max: usize,
+    },
+    Consulted {
+        asker: Asker,
+        number: u64,
+        journal: JournalId,
+        about: About,
+    },
     Closed(ConnectionId),
-    Placed { revision: u64, placed: Box<Placed> },
+    Placed {
+        revision: u64,
+        placed: Box<Placed>,
+    },
     Dial(NodeId),
     Drain(bool),
     KeepUp,
+    /// Somebody queries it.
+    Read,
+    /// It reads a little of what it stores.
+    Scrub,
+    /// It looks what has been kept for long enough.
+    Look,
+}
+
+/// A copy of a store: its image, what of it is sound, and what is damaged.
+#[derive(Clone)]
+pub(super) struct Backup {
+    pub(super) image: Vec<u8>,
+    pub(super) sound: BTreeMap<JournalId, RangeSet>,
+    pub(super) damaged: BTreeMap<JournalId, RangeSet>,
+    pub(super) floors: BTreeMap<JournalId, Seq>,
 }
 
 /// One hub's world.
@@ -45,7 +72,7 @@ pub(super) struct Hub {
     pub(super) store: Option<Store>,
     pub(super) engine: Option<Engine>,
     pub(super) image: Option<Vec<u8>>,
-    pub(super) backup: Option<(Vec<u8>, BTreeMap<JournalId, RangeSet>)>,
+    pub(super) backup: Option<Backup>,
     /// Which life its store lives.
     pub(super) life: Incarnation,
     /// The life before that, when it was given a new one while it ran: the same disk.
@@ -69,6 +96,14 @@ pub(super) struct Hub {
     pub(super) ever_synced: BTreeSet<Partition>,
     /// It will look again whether what it said was heard.
     pub(super) keeps_up: bool,
+    /// Where its scrub goes on, and when its passes ended.
+    pub(super) scrub: Option<ScrubCursor>,
+    pub(super) scrubbed: Vec<Moment>,
+    /// What retention remembers from one process to the next.
+    pub(super) memory: Memory,
+    /// What other hubs told this process that they have, and what agents brought to it.
+    pub(super) told: BTreeMap<NodeId, thrift::Told>,
+    pub(super) brought: thrift::Told,
 }
 
 impl std::fmt::Debug for Hub {
@@ -103,6 +138,11 @@ impl ClusterWorld {
             reported: Synced::default(),
             ever_synced: BTreeSet::new(),
             keeps_up: false,
+            scrub: None,
+            scrubbed: Vec::new(),
+            memory: Memory::default(),
+            told: BTreeMap::new(),
+            brought: thrift::Told::new(),
         };
         self.hubs.insert(node, hub);
     }
@@ -144,20 +184,42 @@ impl ClusterWorld {
         hub.agents.clear();
         (hub.reported, hub.keeps_up) = (Synced::default(), false);
         hub.ever_synced.clear();
+        hub.told.clear();
+        hub.brought.clear();
+        let missing = store.opened().missing.clone();
         let region = region_of(node, self.plan.regions);
+        let numbers = Config::new(name_of(node), "hub", &region);
+        let ageing = self.plan.ageing.as_ref();
+        let lone = self.plan.hubs == 1;
         let config = Config {
             clustered: true,
             fence_base: u64::from(hub.generation) << 32,
-            ..Config::new(name_of(node), "hub", &region)
+            keep: ageing.and_then(|ageing| ageing.keep_of(node.0)),
+            repair_interval: ageing.map_or(numbers.repair_interval, |ageing| ageing.repair_interval),
+            consistency_timeout: if lone { OVERDUE_AFTER } else { numbers.consistency_timeout },
+            ..numbers
         };
-        hub.engine = Some(Engine::new(config, &store.journals(), store.usage(), now));
+        let mut engine = Engine::new(config, &store.journals(), store.usage(), now);
+        engine.recall(hub.memory.clone(), &BTreeSet::new());
+        hub.engine = Some(engine);
         hub.store = Some(store);
         if let Err(error) = remembered {
             self.check(Err(Violation::new("survival", error.to_string())));
         }
         self.network.start(node_of(node));
         self.transcript.note(now, format_args!("hub {node} starts with store {life}"));
+        for (journal, ranges) in missing {
+            self.transcript.note(now, format_args!("hub {node} lacks {journal} {ranges}"));
+            self.truth.wear.found += 1;
+            self.check(aside::moved(&self.truth, node, &journal, &ranges));
+        }
         self.inform(node);
+        if self.plan.ageing.is_some() {
+            self.floors_stand(node);
+            self.look(node);
+            self.scrub(node);
+            self.queried(node);
+        }
     }
 
     /// The power of a hub goes, now; the disk keeps what it keeps.
@@ -192,8 +254,7 @@ impl ClusterWorld {
         if let Some(hub) = self.hubs.get_mut(&node) {
             hub.removed = true;
         }
-        self.truth.disks.remove(&node);
-        self.truth.filled(node);
+        self.truth.removed(node);
     }
 
     pub(super) fn resume(&mut self, node: NodeId) {
@@ -237,6 +298,7 @@ impl ClusterWorld {
                 let span = hub.disk.begin((commit, changes));
                 self.hub_later(node, span, HubHappening::Flushed);
             }
+            Command::Send { link, frame: Frame::Wanted(wanted) } => self.asks_device(node, link, wanted),
             Command::Send { link, frame } => self.hub_says(node, link, frame),
             Command::Close { link, code, reason } => {
                 self.transcript.note(now, format_args!("hub {node} closes {link}: {code:?}, {reason}"));
@@ -248,9 +310,18 @@ impl ClusterWorld {
                 self.hub_later(node, span, HubHappening::Checked(journal, range));
             }
             Command::Load { node: to, journal, range, bytes_max } => {
+                let none = thrift::Told::new();
+                let told = (hub.told.get(&to).unwrap_or(&none), &hub.brought);
+                let verdict = thrift::sends(&self.truth, to, &journal, &range.into(), told);
                 let span = hub.disk.time_to_read();
                 self.hub_later(node, span, HubHappening::Loaded { node: to, journal, range, bytes_max });
+                if self.plan.ageing.is_some() {
+                    self.check(verdict);
+                }
             }
+            // Whoever does not mend does not compare either: the others would be asked to bring it.
+            Command::Tell { frame: PeerFrame::Inquiry(_), .. }
+                if self.plan.sabotage == ClusterSabotage::IdleMending => {}
             Command::Tell { node: to, frame } => {
                 self.transcript.note(now, format_args!("hub {node} ▶ hub {to} {}", frame.name()));
                 if let Some(connection) = hub.roads.get(&to).copied() {
@@ -259,6 +330,9 @@ impl ClusterWorld {
             }
             Command::Answer { frame: PeerFrame::Flushed(_), .. }
                 if self.plan.sabotage == ClusterSabotage::LostAnswers => {}
+            Command::Answer { guest, frame: PeerFrame::Lacks(lacks) } if lacks.bring => {
+                self.asks_hub(node, guest, lacks);
+            }
             Command::Answer { guest, frame } => self.carry(guest, node_of(node), 0, Talk::Peer(frame)),
             Command::Part { node: to, reason } => {
                 self.transcript.note(now, format_args!("hub {node} parts from hub {to}: {reason}"));
@@ -298,6 +372,8 @@ impl ClusterWorld {
         self.transcript.note(self.now, format_args!("hub {node} alarm: {alarm:?}"));
         match alarm {
             Alarm::Full | Alarm::Evicting | Alarm::Gap(..) => {}
+            Alarm::Damaged { .. } if self.truth.harmed.contains(&node) => {}
+            Alarm::Overdue { .. } if self.may_stay_lost() => self.overdue = true,
             Alarm::Regressed { node: regressed, .. } if self.truth.broken.contains(regressed) => {}
             _ => self.check(Err(Violation::new("protocol", format!("hub {node}, all honest: {alarm:?}")))),
         }
@@ -362,42 +438,17 @@ impl ClusterWorld {
                 }
                 self.set_hub_timer(node);
             }
-            HubHappening::Flushed => match hub.disk.finish() {
-                Some(Flush::Refused((commit, _))) => {
-                    self.tell_hub(node, Event::CommitRefused { commit, refusal: Refusal::Full });
-                }
-                Some(Flush::Flushed((commit, changes))) => {
-                    if let Some((durable, outcomes)) = self.apply(node, commit, &changes) {
-                        let store = self.hubs.get(&node).and_then(|hub| hub.store.as_ref());
-                        let usage = store.map(Store::usage).unwrap_or_default();
-                        let measured = measured(store);
-                        self.tell_hub(node, Event::Committed { durable, outcomes, usage });
-                        self.tell_hub(node, measured);
-                    }
-                }
-                None => {}
-            },
-            HubHappening::Checked(journal, range) => {
-                match hub.store.as_ref().map(|store| store.checks(&journal, range)) {
-                    Some(Ok(checks)) => self.tell_hub(node, Event::Checked { journal, range, checks }),
-                    Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
-                    None => {}
-                }
-            }
+            HubHappening::Flushed => self.hub_flushed(node),
+            HubHappening::Checked(journal, range) => self.checked(node, journal, range),
             HubHappening::Loaded { node: to, journal, range, bytes_max } => {
-                match hub.store.as_ref().map(|store| store.load(&journal, range, bytes_max)) {
-                    Some(Ok(runs)) => self.tell_hub(node, Event::Loaded { node: to, journal, range, runs }),
-                    Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
-                    None => {}
-                }
+                self.loaded(node, to, (journal, range), bytes_max);
             }
             HubHappening::Consulted { asker, number, journal, about } => {
-                match hub.store.as_ref().map(|store| store.tell(&journal, &about)) {
-                    Some(Ok(told)) => self.tell_hub(node, Event::Consulted { asker, number, told }),
-                    Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
-                    None => {}
-                }
+                self.consulted(node, (asker, number), journal, &about);
             }
+            HubHappening::Read => self.queried(node),
+            HubHappening::Scrub => self.scrub(node),
+            HubHappening::Look => self.look(node),
             HubHappening::Closed(connection) => self.connection_ended(node, connection),
             HubHappening::Placed { revision, placed } => self.hub_placed(node, revision, placed),
             HubHappening::Dial(to) => self.dial(node, to),
@@ -440,61 +491,4 @@ impl ClusterWorld {
         self.keep_up(node);
         missing.into_iter().for_each(|other| self.dial(node, other));
     }
-
-    fn apply(
-        &mut self,
-        node: NodeId,
-        commit: u64,
-        changes: &[Change],
-    ) -> Option<(millrace_model::Durable, Vec<Outcome>)> {
-        let hub = self.hubs.get_mut(&node)?;
-        let (life, before) = (hub.life, hub.before);
-        let lies = |random: &mut fastrand::Rng, how| self.plan.sabotage == how && random.u8(0..20) == 0;
-        let forgets = lies(&mut self.random, ClusterSabotage::ForgetfulDisks);
-        let drops = node == DROPPER && lies(&mut self.random, ClusterSabotage::DroppedRecords);
-        let store = hub.store.as_mut()?;
-        let committed = if drops { pretend(store, commit, changes) } else { store.commit(commit, changes) };
-        match committed {
-            Ok((durable, outcomes)) => {
-                for outcome in outcomes.iter().filter(|_| !forgets) {
-                    if let Outcome::Received { journal, stored, .. } = outcome {
-                        self.truth.stored(node, life, *journal, stored);
-                        if let Some(before) = before {
-                            self.truth.stored(node, before, *journal, stored);
-                        }
-                    }
-                }
-                Some((durable, outcomes))
-            }
-            Err(CommitError::Refused(refusal)) => {
-                self.tell_hub(node, Event::CommitRefused { commit, refusal });
-                None
-            }
-            Err(error) => {
-                self.check(Err(Violation::new("survival", format!("hub {node}: {error}"))));
-                None
-            }
-        }
-    }
-}
-
-/// Says that a store stored every run of a commit, and stores none.
-fn pretend(
-    store: &mut Store,
-    commit: u64,
-    changes: &[Change],
-) -> Result<(millrace_model::Durable, Vec<Outcome>), CommitError> {
-    let received = |change: &Change| match change {
-        Change::Receive(run) => run.range().map(|range| Outcome::Received {
-            journal: run.journal,
-            stored: range.into(),
-            duplicate: RangeSet::new(),
-            conflict: RangeSet::new(),
-            refused: None,
-            gaps: Vec::new(),
-        }),
-        _ => None,
-    };
-    let (durable, _) = store.commit(commit, &[])?;
-    Ok((durable, changes.iter().map(|change| received(change).unwrap_or(Outcome::Done)).collect()))
 }

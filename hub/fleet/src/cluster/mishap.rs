@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_model::NodeId;
 
-use super::hub::HubHappening;
+use super::hub::{Backup, HubHappening};
 use super::plan::ClusterFault;
 use super::{ClusterWorld, Happening, node_of};
 use crate::invariants::loss;
@@ -18,6 +18,7 @@ impl ClusterWorld {
     /// Whether a disk may be lost now: all are full, nothing moves, and somebody else has everything.
     fn may_lose_a_disk(&self) -> bool {
         self.truth.broken.is_empty()
+            && self.truth.damaged.is_empty()
             && self.oracle.hubs.len() > 1
             && self.oracle.placement.moving() == 0
             && self.oracle.hubs.values().all(|standing| standing.full)
@@ -86,8 +87,8 @@ impl ClusterWorld {
             ClusterFault::Leave { hub } => {
                 let Some(node) = self.chosen(hub) else { return };
                 // A hub that was put back from an old copy, and to which nobody could say so yet, is believed to be full: to
-                // take away another one then is to lose two disks at once.
-                let aware = self.truth.unaware.is_empty();
+                // take away another one then is to lose two disks at once. So it is while one is damaged.
+                let aware = self.truth.unaware.is_empty() && self.truth.damaged.is_empty();
                 if aware && self.oracle.hubs.len() - self.oracle.leaving.len() > 1 {
                     self.oracle.leaving.insert(node);
                     self.steer();
@@ -97,6 +98,11 @@ impl ClusterWorld {
                 if let Some(node) = self.chosen(hub) {
                     self.hub_later(node, Duration::ZERO, HubHappening::Drain(true));
                     self.hub_later(node, span, HubHappening::Drain(false));
+                }
+            }
+            ClusterFault::Damage { hub, harm, off } => {
+                if let Some(node) = self.chosen(hub) {
+                    self.damage(node, harm, off);
                 }
             }
             ClusterFault::CrashAgent { agent, span } => {
@@ -154,7 +160,12 @@ impl ClusterWorld {
             Some(Ok(image)) => Some(image),
             _ => hub.image.clone(),
         };
-        hub.backup = image.map(|image| (image, self.truth.disks.get(&node).cloned().unwrap_or_default()));
+        hub.backup = image.map(|image| Backup {
+            image,
+            sound: self.truth.disks.get(&node).cloned().unwrap_or_default(),
+            damaged: self.truth.damaged.get(&node).cloned().unwrap_or_default(),
+            floors: self.truth.floors.get(&node).cloned().unwrap_or_default(),
+        });
     }
 
     /// A hub comes back with an empty disk, or with an older copy of its store.
@@ -165,16 +176,19 @@ impl ClusterWorld {
         }
         self.cut_hub_power(node);
         let Some(hub) = self.hubs.get_mut(&node) else { return };
-        let (image, left) = match hub.backup.take().filter(|_| from_backup) {
-            Some((image, left)) => (Some(image), left),
-            None => (None, std::collections::BTreeMap::new()),
-        };
-        hub.image = image;
+        let backup = hub.backup.take().filter(|_| from_backup);
+        hub.image = backup.as_ref().map(|backup| backup.image.clone());
+        let left = backup.as_ref().map(|backup| backup.sound.clone()).unwrap_or_default();
         if self.truth.disks.get(&node) != Some(&left) {
             self.truth.lost(node, left);
             if from_backup {
                 self.truth.unaware.insert(node);
             }
+        }
+        if let Some(backup) = backup {
+            self.truth.put_back(node, backup.damaged, backup.floors);
+        } else if let Some(hub) = self.hubs.get_mut(&node) {
+            (hub.memory, hub.scrub) = (millrace_hub_engine::Memory::default(), None);
         }
         self.check(loss::none(&self.truth));
         self.timeline.after(Duration::from_millis(500), Happening::StartHub(node));

@@ -8,16 +8,22 @@
 //!
 //! Agents here want level quorum and are honest: no clones, no restored directories (the world of one hub has those). What goes wrong
 //! goes wrong with hubs: power, disks, old copies, roads between them, pauses, and a membership that changes meanwhile. One disk
-//! at a time is lost, and the next only when all are full again; now and then all are lost, and one comes back from a copy.
+//! at a time is lost or damaged, and the next only when all are full and whole again; now and then all are lost, and one comes back from a
+//! copy. In worlds that age ([`ageing`]) each hub keeps records for a time of its own, scrubs, compares, and is queried.
 //!
 //! Promise: as for [`crate::world`]: one seed, one history; the first broken promise ends it.
 //!
 //! | room | what stands there |
 //! |---|---|
 //! | [`plan`] | what a seed means |
+//! | [`ageing`] | how stores age and are damaged |
 //! | [`oracle`] | what the cluster has committed, and who hears of it when |
 //! | [`hub`] | one hub with its disk |
 //! | [`roads`] | its connections to the others |
+//! | [`disk`] | its commits |
+//! | [`serving`] | what it reads, and for whom |
+//! | [`damage`] | what is damaged, found and moved aside |
+//! | [`mending`] | what it asks for again, and what it knows of the others' copies |
 //! | [`upkeep`] | what it says of its own store |
 //! | [`agent`] | one agent, which turns to the next hub when one fails |
 //! | [`truth`] | what is on which disk, and what agents were told |
@@ -25,14 +31,19 @@
 //! | [`disaster`] | all hubs are lost, and one comes back from a copy under the next epoch |
 //! | [`finish`] | when everything has converged, and what is asked then |
 
+pub mod ageing;
 mod agent;
+mod damage;
 mod disaster;
+mod disk;
 mod finish;
 mod hub;
+mod mending;
 mod mishap;
 mod oracle;
 pub mod plan;
 mod roads;
+mod serving;
 pub mod truth;
 mod upkeep;
 
@@ -46,6 +57,7 @@ use crate::Report;
 use crate::invariants::{Verdict, Violation};
 use crate::passing::{self, Next, Stillness};
 use crate::transcript::Transcript;
+pub use ageing::Ageing;
 use agent::{Agent, AgentHappening};
 use hub::{Hub, HubHappening};
 use oracle::{Oracle, OracleHappening};
@@ -94,6 +106,8 @@ pub struct ClusterWorld {
     violation: Option<Violation>,
     healed_at: Option<Moment>,
     over: bool,
+    /// Somebody was told that records of the only hub are lost.
+    overdue: bool,
     faults: usize,
     told: usize,
 }
@@ -120,6 +134,7 @@ impl ClusterWorld {
             violation: None,
             healed_at: None,
             over: false,
+            overdue: false,
             faults: 0,
             told: 0,
             random,
@@ -167,6 +182,7 @@ impl ClusterWorld {
             told: self.told,
             at_hub: self.truth.written.len(),
             faults: self.faults,
+            wear: self.truth.wear,
             ended_at: self.now,
         }
     }

@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use millrace_journal::sabotage::Harm;
 use millrace_model::Moment;
+
+use super::ageing::Ageing;
 
 use crate::ClusterSabotage;
 
@@ -85,6 +88,15 @@ pub enum ClusterFault {
         /// How long.
         span: Duration,
     },
+    /// A hub's store is damaged.
+    Damage {
+        /// Which.
+        hub: usize,
+        /// How.
+        harm: Harm,
+        /// While it is off for so long; or while it runs.
+        off: Option<Duration>,
+    },
     /// An agent loses power, and comes back.
     CrashAgent {
         /// Which.
@@ -105,6 +117,8 @@ pub struct ClusterPlan {
     pub regions: usize,
     /// Agents.
     pub agents: usize,
+    /// How stores age; `None`: nothing is let go, and nobody reads what is not asked for.
+    pub ageing: Option<Ageing>,
     /// How long commits take, µs: the first hub's, and the others'.
     pub disk_micros: (Range<u64>, Range<u64>),
     /// What goes wrong, by time.
@@ -141,6 +155,7 @@ impl ClusterPlan {
             hubs,
             regions: random.usize(1..=3),
             agents,
+            ageing: None,
             disk_micros: (if slow { 20_000..150_000 } else { 200..4_000 }, 200..4_000),
             faults,
             heal_at,
@@ -157,6 +172,7 @@ impl ClusterPlan {
             hubs,
             regions: 3,
             agents: 3,
+            ageing: None,
             disk_micros: (200..4_000, 200..4_000),
             faults: Vec::new(),
             heal_at: Moment(25_000_000),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millrace_hub_engine::Event;
 use millrace_model::NodeId;
 use millrace_sim::{ConnectionId, Notice};
+use millrace_wire::Frame;
 
 use super::hub::HubHappening;
 use super::{AGENTS, ClusterWorld, Talk, node_of};
@@ -46,18 +47,26 @@ impl ClusterWorld {
             Notice::Connected { connection, .. } => {
                 let to = hub.roads.iter().find(|(_, road)| **road == connection).map(|(to, _)| *to);
                 if let Some(to) = to {
+                    hub.told.remove(&to);
                     self.tell_hub(node, Event::PeerUp { node: to });
                 }
             }
             Notice::Frame { connection, frame: Talk::Agent(frame), .. } => {
+                let from = self.network.dialer(connection).and_then(|from| from.checked_sub(AGENTS));
+                let device = from.and_then(|place| Some(self.agents.get(place as usize)?.device));
+                if let (Frame::Run(run), Some(device)) = (&frame, device) {
+                    self.brings(node, run.journal.of(device), run);
+                }
                 self.tell_hub(node, Event::Received { link: connection, frame });
             }
             Notice::Frame { connection, frame: Talk::Peer(frame), .. } => {
-                if hub.guests.contains_key(&connection) {
+                if let Some(from) = hub.guests.get(&connection).copied() {
+                    self.hears(node, from, &frame);
                     return self.tell_hub(node, Event::GuestSaid { guest: connection, frame });
                 }
                 let from = hub.roads.iter().find(|(_, road)| **road == connection).map(|(from, _)| *from);
                 if let Some(from) = from {
+                    self.hears(node, from, &frame);
                     self.tell_hub(node, Event::PeerSaid { node: from, frame });
                 }
             }

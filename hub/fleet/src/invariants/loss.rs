@@ -1,4 +1,5 @@
-//! With one disk lost at a time, every record that an agent was told to be on a quorum is still on some disk.
+//! With one disk lost or damaged at a time, every record that an agent was told to be on a quorum is still on some disk, sound, or was kept
+//! for as long as it was to be.
 
 use millrace_model::{JournalId, RangeSet, SeqRange};
 
@@ -15,7 +16,7 @@ pub fn none(truth: &Truth) -> Verdict {
         for disk in truth.disks.values() {
             here.extend(disk.get(journal).unwrap_or(&RangeSet::new()));
         }
-        let lost = acked.difference(&here);
+        let lost = acked.difference(&here).difference(&truth.aged(journal));
         if !lost.is_empty() {
             return Err(Violation::new(
                 "loss",

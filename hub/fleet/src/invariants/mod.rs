@@ -18,9 +18,16 @@
 //! | no acked reading is lost with one disk | hub `replication`, `placement` | [`loss`] | when a disk is lost, and at the end |
 //! | nothing is declared as lost that a hub has | agent `epoch`, hub `greeting` | [`loss`] | when it is declared |
 //! | every reading is on every replica | hub `replication` | [`replicas`] | at the end |
+//! | P8 copies become alike again, without a command | hub `mending`, `repair` | [`agreement`] | at the end of several hubs |
+//! | P8 what was let go does not come back | journal `trim`, hub `repair` | [`trimmed`] | at every commit of several hubs, at every start |
+//! | P8 corrupt data is never served | journal `load`, `query` | [`served`] | whenever several hubs read |
+//! | P8 repair moves what differs alone | hub `mending`, `replication` | [`thrift`] | whenever a hub asks for records, or reads some for another |
+//! | P8 only what is damaged is moved aside | journal `quarantine` | [`aside`] | whenever something is |
 //! | nobody spins | both engines' `poll_timeout` | [`wakefulness`] | at every wake-up |
 
+pub mod agreement;
 pub mod arrival;
+pub mod aside;
 pub mod branches;
 pub mod content;
 pub mod convergence;
@@ -33,8 +40,11 @@ pub mod puback;
 pub mod quorum;
 pub mod replicas;
 pub mod seals;
+pub mod served;
 pub mod survival;
+pub mod thrift;
 pub mod trim;
+pub mod trimmed;
 pub mod wakefulness;
 
 use std::fmt;

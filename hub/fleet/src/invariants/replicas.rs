@@ -1,4 +1,4 @@
-//! At the end every replica of a partition holds every reading of it, the very same.
+//! At the end every replica of a partition holds every reading of it that nobody let go, the very same.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,15 @@ pub type Contents = BTreeMap<(JournalId, Seq), RecordCheck>;
 pub fn alike(truth: &Truth, placement: &Placement, contents: &BTreeMap<NodeId, Contents>) -> Verdict {
     let forgiven = |journal, seq| truth.forgiven.get(journal).is_some_and(|lost| lost.contains(seq));
     for ((journal, seq), check) in &truth.written {
-        if forgiven(journal, *seq) {
+        if forgiven(journal, *seq) || truth.let_go.get(journal).is_some_and(|floor| seq < floor) {
             continue;
         }
         let Some(assignment) = placement.of(Partition::of(&journal.device)) else { continue };
         for node in &assignment.replicas {
+            let lost = truth.damaged.get(node).and_then(|damaged| damaged.get(journal));
+            if lost.is_some_and(|lost| lost.contains(*seq)) {
+                continue;
+            }
             let found = contents.get(node).and_then(|held| held.get(&(*journal, *seq)));
             if found != Some(check) {
                 let what = if found.is_some() { "holds another" } else { "lacks" };

@@ -26,6 +26,7 @@ use millrace_sim::{ConnectionId, Network, Node, Notice, Timeline, Transport};
 use millrace_wire::Frame;
 
 use crate::Plan;
+use crate::cluster::truth::Wear;
 use crate::fault::Fault;
 use crate::invariants::branches::Branch;
 use crate::invariants::{Verdict, Violation};
@@ -101,6 +102,8 @@ pub struct Report {
     pub at_hub: usize,
     /// Things that went wrong, of those planned.
     pub faults: usize,
+    /// What happened to the stores of hubs.
+    pub wear: Wear,
     /// Virtual time when it ended.
     pub ended_at: Moment,
 }
@@ -191,6 +194,7 @@ impl World {
             told: self.model.told.len(),
             at_hub: self.model.hub.values().map(std::collections::BTreeMap::len).sum(),
             faults: self.faults,
+            wear: Wear::default(),
             ended_at: self.now,
         }
     }

@@ -20,6 +20,7 @@ use rusqlite::Connection;
 pub(crate) use kept::Kept;
 pub(crate) use rebuild::{rebuild, rebuild_all};
 
+use crate::append::SEQ_MAX;
 use crate::error::{CommitError, Fault};
 use crate::row::JournalRow;
 use crate::segment;
@@ -29,7 +30,8 @@ use crate::store::Store;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pending {
     leaves: Vec<(u64, Option<NodeHash>)>,
-    adopted: Vec<(Place, NodeHash)>,
+    /// Places, their hashes, and whether what stands there gives way.
+    adopted: Vec<(Place, NodeHash, bool)>,
     /// The floor has passed segments.
     trimmed: bool,
     /// Damage took something, nobody knows what.
@@ -80,11 +82,13 @@ pub(crate) fn pass(row: &mut JournalRow, first: u64) {
     }
 }
 
-/// Notes hashes that a peer has for places below the floor; which of them are taken is decided when the commit is written.
-pub(crate) fn adopt(row: &mut JournalRow, nodes: &[(u8, u64, NodeHash)]) {
-    let places = nodes.iter().map(|(level, index, hash)| (Place { level: *level, index: *index }, *hash));
+/// Notes hashes that a peer has for places below the floor; which of them are taken is decided when the commit is written. A hash that stands
+/// there may give way: when damage took a segment and the floor passed it before it came again, what is remembered here is wrong.
+pub(crate) fn adopt(row: &mut JournalRow, nodes: &[(u8, u64, NodeHash)], replaces: bool) {
+    let places =
+        nodes.iter().map(|(level, index, hash)| (Place { level: *level, index: *index }, *hash, replaces));
     let possible = |at: &Place| at.level < LEVELS_MAX && !at.is_nowhere();
-    row.pending.adopted.extend(places.filter(|(at, _)| possible(at)).take(NODES_MAX));
+    row.pending.adopted.extend(places.filter(|(at, ..)| possible(at)).take(NODES_MAX));
 }
 
 /// Writes what is pending, and sets the root. The caller saves the row.
@@ -94,6 +98,7 @@ pub(crate) fn write(conn: &Connection, row: &mut JournalRow) -> Result<(), Fault
         return Ok(());
     }
     let mut doubtful = pending.doubtful;
+    let first_ordinal = row.first_ordinal;
     if !doubtful {
         match apply(conn, row, &pending) {
             Err(Fault::Damaged { journal, what, .. }) => {
@@ -105,7 +110,7 @@ pub(crate) fn write(conn: &Connection, row: &mut JournalRow) -> Result<(), Fault
     }
     if doubtful {
         rebuild(conn, row)?.write(conn, row)?;
-    } else if pending.trimmed {
+    } else if pending.trimmed || row.first_ordinal > first_ordinal {
         Kept::of(conn, row).trim(row.first_ordinal)?;
     }
     Ok(())
@@ -122,8 +127,12 @@ fn apply(conn: &Connection, row: &mut JournalRow, pending: &Pending) -> Result<(
         store(&kept, row, &changes)?;
     }
     let mut update = Update::default();
-    for (at, hash) in &pending.adopted {
-        if is_let_go(row, *at) {
+    for (at, hash, replaces) in &pending.adopted {
+        if passes_floor(&mut kept, conn, row, *at)? {
+            row.first_ordinal = at.index.saturating_add(1);
+            row.next_ordinal = row.next_ordinal.max(row.first_ordinal);
+            update.set_node(&mut kept, *at, Some(*hash))?;
+        } else if is_let_go(row, *at) && (*replaces || is_vacant(&mut kept, row, *at)?) {
             update.set_node(&mut kept, *at, Some(*hash))?;
         }
     }
@@ -146,6 +155,28 @@ fn store(kept: &Kept<'_>, row: &mut JournalRow, changes: &Changes) -> Result<(),
 const fn is_let_go(row: &JournalRow, at: Place) -> bool {
     let floor = row.first_ordinal;
     at.is_below(floor) && (at.level >= row.root.level || !at.parent().is_below(floor))
+}
+
+/// Whether this is the leaf of a segment that was let go here before anybody named it: its records stood here as rows until the floor passed them,
+/// so nothing here says how far its ordinals go. Whoever offers the leaf has seen that its records lie below the floor. With it the floor of
+/// the digest moves on; never past a segment that is here.
+fn passes_floor(kept: &mut Kept<'_>, conn: &Connection, row: &JournalRow, at: Place) -> Result<bool, Fault> {
+    if at.level > 0 || at.index < row.first_ordinal || at.index > SEQ_MAX {
+        return Ok(false);
+    }
+    if kept.node(at.parent())?.child(at.slot()).is_some() {
+        return Ok(false);
+    }
+    let next = segment::next(conn, row, row.floor)?;
+    Ok(row.floor > 1 && next.is_none_or(|next| at.index < next.name.ordinal))
+}
+
+/// Whether nothing stands in a place that is remembered.
+fn is_vacant(kept: &mut Kept<'_>, row: &JournalRow, at: Place) -> Result<bool, Fault> {
+    if at.level >= row.root.level {
+        return Ok(at.index > 0 || row.root.hash.is_none());
+    }
+    Ok(kept.node(at.parent())?.child(at.slot()).is_none())
 }
 
 /// Whether the top of the tree is there and hashes to the root: as much of the digest as is looked at when a store is opened.
