@@ -193,6 +193,11 @@ impl Damages {
         // Fails only when the driver has ended.
         let _ = self.0.blocking_send(Answer::Damaged(aside));
     }
+
+    /// Tells that they could not be, because nobody can say any more what is on disk. Called as [`Self::tell`].
+    pub fn poisoned(&self, why: String) {
+        let _ = self.0.blocking_send(Answer::Poisoned(why));
+    }
 }
 
 /// What the journal's thread or a reader found.
