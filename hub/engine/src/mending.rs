@@ -75,7 +75,6 @@ pub struct Mending {
 #[derive(Debug)]
 struct Work {
     began: Moment,
-    at: Wall,
     lost: u64,
     fetched: u64,
     bytes: u64,
@@ -165,10 +164,8 @@ impl Engine {
 
     fn take_up(&mut self, journal: JournalId, now: Moment) {
         let left = self.shelves.get(&journal).map_or(0, |shelf| shelf.lost.count());
-        let at = self.wall(now);
         let fresh = || Work {
             began: now,
-            at,
             lost: 0,
             fetched: 0,
             bytes: 0,
@@ -342,7 +339,7 @@ impl Engine {
         }
         if let Some(work) = self.mending.work.remove(&journal) {
             self.mending.denied.retain(|(denied, _), _| *denied != journal);
-            let mend = work.told(journal, 0, now);
+            let mend = work.told(journal, 0, (now, self.wall(now)));
             self.commands.push_back(Command::Mended(mend));
         }
     }
@@ -352,22 +349,25 @@ impl Engine {
     pub fn mending(&self, now: Moment) -> Vec<Mend> {
         let told = self.mending.work.iter().map(|(journal, work)| {
             let left = self.shelves.get(journal).map_or(0, |shelf| shelf.lost.count());
-            work.told(*journal, left, now)
+            work.told(*journal, left, (now, self.wall(now)))
         });
         told.collect()
     }
 }
 
 impl Work {
-    fn told(&self, journal: JournalId, left: u64, now: Moment) -> Mend {
+    /// What a start finds lost begins before the engine has heard of the wall clock: the wall is reckoned back from now.
+    fn told(&self, journal: JournalId, left: u64, (now, wall): (Moment, Wall)) -> Mend {
+        let took = now.since(self.began);
+        let took_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         Mend {
             journal,
-            at: self.at,
+            at: Wall(wall.0.saturating_sub(took_us)),
             lost: self.lost,
             fetched: self.fetched,
             bytes: self.bytes,
             left,
-            took: now.since(self.began),
+            took,
             asked: self.errand.as_ref().map(|errand| errand.from),
             sources: self.sources.iter().copied().collect(),
         }
