@@ -121,6 +121,13 @@ impl Mending {
             self.look_at = Some(Moment(0));
         }
     }
+
+    /// Somebody is back: it may have got what it had not, or be reached by a better road.
+    pub(crate) fn returned(&mut self, from: Source, device: Option<DeviceId>) {
+        let theirs = |journal: &JournalId| device.is_none_or(|device| device == journal.device);
+        self.denied.retain(|(journal, denied), _| *denied != from || !theirs(journal));
+        self.hurry();
+    }
 }
 
 impl Engine {
@@ -371,5 +378,30 @@ impl Work {
             asked: self.errand.as_ref().map(|errand| errand.from),
             sources: self.sources.iter().copied().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_model::{Incarnation, Lane};
+
+    use super::*;
+
+    #[test]
+    fn whoever_comes_back_is_asked_again() {
+        let journal = |device| JournalId {
+            device: DeviceId::from_bytes([device; 16]),
+            incarnation: Incarnation::new(1),
+            lane: Lane::Normal,
+        };
+        let (mine, other, hub) = (journal(1), journal(2), Source::Hub(NodeId(2)));
+        let all = [(mine, Source::Device), (mine, hub), (other, Source::Device), (other, hub)];
+        let mut mending =
+            Mending { denied: all.map(|denied| (denied, Moment(9))).into(), ..Mending::default() };
+        mending.returned(Source::Device, Some(mine.device));
+        assert_eq!(mending.denied.into_keys().collect::<BTreeSet<_>>(), [all[1], all[2], all[3]].into());
+        mending.denied = all.map(|denied| (denied, Moment(9))).into();
+        mending.returned(hub, None);
+        assert_eq!(mending.denied.into_keys().collect::<BTreeSet<_>>(), [all[0], all[2]].into());
     }
 }
