@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use millrace_model::{DeviceId, JournalId, Moment, NodeId, RangeSet, SeqRange, Wall};
+use millrace_model::{DeviceId, JournalId, Moment, NodeId, Partition, RangeSet, SeqRange, Wall};
 use millrace_wire::peer::{Held, Lacks};
 use millrace_wire::{Frame, PeerFrame, Records};
 
@@ -349,6 +349,12 @@ impl Engine {
             let mend = work.told(journal, 0, (now, self.wall(now)));
             self.commands.push_back(Command::Mended(mend));
         }
+    }
+
+    /// Partitions of which something is being fetched: what is here of them is not everything.
+    #[must_use]
+    pub fn hurt(&self) -> BTreeSet<Partition> {
+        self.mending.work.keys().map(|journal| Partition::of(&journal.device)).collect()
     }
 
     /// What is being fetched.
