@@ -9,7 +9,9 @@ use millrace_demo::Plant;
 use crate::report::Report;
 use crate::row::Row;
 use crate::scale::Scale;
-use crate::{append, brokered, cluster, control, crowd, deep, footprint, intake, live, shipping, sink};
+use crate::{
+    append, brokered, cluster, comparing, control, crowd, deep, footprint, intake, live, shipping, sink,
+};
 
 /// Measure the whole system against its baselines.
 ///
@@ -55,6 +57,7 @@ enum Part {
     Failover,
     Suspicion,
     Idle,
+    Comparing,
 }
 
 /// Runs the program.
@@ -99,5 +102,6 @@ async fn measure(part: Part, scale: &Scale) -> anyhow::Result<Vec<Row>> {
         Part::Failover => cluster::failover::rows(&plant, scale).await,
         Part::Suspicion => cluster::suspicion::rows(&plant, scale).await,
         Part::Idle => cluster::idle::rows(&plant, scale).await,
+        Part::Comparing => comparing::rows(scale),
     }
 }

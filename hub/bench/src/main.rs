@@ -3,7 +3,7 @@
 //! | room | what stands there |
 //! |---|---|
 //! | [`cli`], [`scale`] | what is asked for, and how large it is measured |
-//! | [`append`], [`intake`], [`brokered`], [`shipping`], [`live`], [`footprint`], [`deep`], [`crowd`], [`control`], [`cluster`] | one part of the table each |
+//! | [`append`], [`intake`], [`brokered`], [`shipping`], [`live`], [`footprint`], [`deep`], [`crowd`], [`control`], [`cluster`], [`comparing`] | one part of the table each |
 //! | [`reading`], [`backlog`] | what is measured with: readings, and a journal that is full of them |
 //! | [`sensor`], [`pulse`], [`listener`], [`sink`], [`mosquitto`] | MQTT clients and brokers that are as light as can be |
 //! | [`pipe`] | `cat` through TLS into `dd` |
@@ -18,6 +18,7 @@ mod backlog;
 mod brokered;
 mod cli;
 mod cluster;
+mod comparing;
 mod control;
 mod crowd;
 mod deep;

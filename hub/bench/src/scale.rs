@@ -29,6 +29,10 @@ pub(crate) struct Scale {
     pub(crate) kills: usize,
     /// How long hubs that are all well watch each other under load.
     pub(crate) watch: Duration,
+    /// Records of two holders that are compared.
+    pub(crate) compared: &'static [u64],
+    /// So many records other methods are given too.
+    pub(crate) beside_max: u64,
 }
 
 impl Scale {
@@ -46,6 +50,8 @@ impl Scale {
             puts: Duration::from_secs(5),
             kills: 20,
             watch: Duration::from_secs(600),
+            compared: &[1_000_000, 10_000_000, 100_000_000],
+            beside_max: 10_000_000,
         }
     }
 
@@ -63,6 +69,8 @@ impl Scale {
             puts: Duration::from_secs(1),
             kills: 2,
             watch: Duration::from_secs(10),
+            compared: &[200_000],
+            beside_max: 200_000,
         }
     }
 }

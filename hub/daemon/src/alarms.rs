@@ -164,6 +164,16 @@ fn telling(alarm: &Alarm) -> Telling {
             ),
             "`millrace-hub repairs` says when they are back; when this repeats, replace the disk",
         ),
+        Alarm::Irreparable { journal, ranges } => (
+            "irreparable",
+            true,
+            Some(journal.device),
+            format!(
+                "{} records that damage took are at no hub and not on the device any more: {journal} {ranges}",
+                ranges.count()
+            ),
+            "what was moved aside stands in quarantine in journal.db; keep longer on devices, or on more hubs",
+        ),
         Alarm::Overdue { journal, records } => (
             "overdue",
             true,

@@ -45,6 +45,9 @@ pub struct Mended {
     pub lost: u64,
     /// Records that came again.
     pub fetched: u64,
+    /// Records that nobody has any more: they are declared as lost.
+    #[serde(default)]
+    pub declared: u64,
     /// Bytes of the runs that brought them.
     pub bytes: u64,
     /// How long it took.
@@ -102,6 +105,7 @@ impl From<&Mend> for Mended {
             journal: mend.journal,
             lost: mend.lost,
             fetched: mend.fetched,
+            declared: mend.declared,
             bytes: mend.bytes,
             took_ms: millis(mend.took),
             sources: mend.sources.iter().map(ToString::to_string).collect(),
@@ -237,7 +241,16 @@ mod tests {
         let journal = JournalId { device, incarnation: Incarnation::new(9), lane: Lane::Bulk };
         let sources = vec!["hub n2".to_owned()];
         let at = "2026-01-01T00:00:00Z".into();
-        Report::Mended(Mended { at, journal, lost, fetched: lost, bytes: 9, took_ms: 5, sources })
+        Report::Mended(Mended {
+            at,
+            journal,
+            lost,
+            fetched: lost,
+            declared: 0,
+            bytes: 9,
+            took_ms: 5,
+            sources,
+        })
     }
 
     #[test]

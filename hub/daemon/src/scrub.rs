@@ -228,7 +228,7 @@ impl Parts {
     fn mend_digest(&self, journal: JournalId) {
         let asked = self.writer.visit(move |store| match store.rebuild_digest(&journal) {
             Ok(wrong) if wrong => {
-                tracing::error!(%journal, "a digest was not that of its rows: it is right again")
+                tracing::error!(%journal, "a digest was not that of its rows: it is right again");
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%journal, %error, "a digest could not be put right"),

@@ -202,6 +202,13 @@ pub enum Alarm {
         /// How many records.
         records: u64,
     },
+    /// Damage took records that nobody has any more: they are declared as lost.
+    Irreparable {
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        ranges: RangeSet,
+    },
     /// The disk has no room.
     Full,
     /// The store's budget is nearly used up, and the oldest records go, as configured.

@@ -72,9 +72,9 @@ impl Engine {
                 self.denied(held.journal, Source::Hub(node), &held.ranges, now);
                 self.pass_over();
             }
-            PeerFrame::Lacks(Lacks { held, bring: false }) if greeted => {
-                self.replication.lacks(node, held.journal, &held.ranges);
-                self.denied(held.journal, Source::Hub(node), &held.ranges, now);
+            PeerFrame::Lacks(Lacks { journal, ranges, bring: false }) if greeted => {
+                self.replication.lacks(node, journal, &ranges);
+                self.denied(journal, Source::Hub(node), &ranges, now);
             }
             PeerFrame::Inquiry(inquiry) if greeted => self.guest_asks(id, inquiry, now),
             PeerFrame::Doubt(held) if greeted => self.guest_doubts(&held),
@@ -112,8 +112,8 @@ impl Engine {
             let (node, reason) = (offer.node, "its store began another life".to_owned());
             self.commands.push_back(Command::Part { node, reason });
         }
-        for held in self.losses() {
-            self.answer(id, PeerFrame::Lacks(Lacks { held, bring: false }));
+        for lacks in self.losses() {
+            self.answer(id, PeerFrame::Lacks(lacks));
         }
         let had = self.shelves.iter().map(|(journal, shelf)| (*journal, shelf.had()));
         let held: Ranges = had.filter(|(_, had)| !had.is_empty()).collect();

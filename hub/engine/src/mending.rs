@@ -20,10 +20,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_model::store::Change;
 use millrace_model::{DeviceId, JournalId, Moment, NodeId, Partition, RangeSet, SeqRange, Wall};
-use millrace_wire::peer::{Held, Lacks};
+use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
+use crate::link::Stage;
+use crate::reception::Origin;
+use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine, LinkId};
 
 /// Journals that are being fetched at once; the others wait.
@@ -37,6 +41,9 @@ const DENIED_FOR: Duration = Duration::from_secs(300);
 
 /// How often it is looked whether a source has come up.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// What was lost is not given up before this: whoever has it may be about to connect.
+const HOPE: Duration = Duration::from_secs(60);
 
 /// Records of one batch, at least: a segment.
 const BATCH_RECORDS_MIN: u64 = millrace_model::limits::SEGMENT_RECORDS_MAX as u64;
@@ -69,6 +76,8 @@ pub struct Mending {
     /// Who had nothing, and until when that is believed.
     denied: BTreeMap<(JournalId, Source), Moment>,
     look_at: Option<Moment>,
+    /// What is being declared as lost, by the number of the change.
+    declaring: BTreeMap<u64, (JournalId, RangeSet)>,
 }
 
 /// One journal that has lost records.
@@ -77,6 +86,7 @@ struct Work {
     began: Moment,
     lost: u64,
     fetched: u64,
+    declared: u64,
     bytes: u64,
     sources: BTreeSet<Source>,
     errand: Option<Errand>,
@@ -102,6 +112,8 @@ pub struct Mend {
     pub lost: u64,
     /// Records that came again.
     pub fetched: u64,
+    /// Records that nobody has any more.
+    pub declared: u64,
     /// Bytes of the runs that brought them.
     pub bytes: u64,
     /// Records that are still lacking.
@@ -164,8 +176,8 @@ impl Engine {
     /// Nobody is to count these as here.
     fn announce(&mut self, journal: JournalId, ranges: &RangeSet) {
         for guest in self.greeted_guests() {
-            let held = Held { journal, ranges: ranges.clone() };
-            self.answer(guest, PeerFrame::Lacks(Lacks { held, bring: false }));
+            let lacks = Lacks { journal, ranges: ranges.clone(), bring: false };
+            self.answer(guest, PeerFrame::Lacks(lacks));
         }
     }
 
@@ -175,6 +187,7 @@ impl Engine {
             began: now,
             lost: 0,
             fetched: 0,
+            declared: 0,
             bytes: 0,
             sources: BTreeSet::new(),
             errand: None,
@@ -186,9 +199,14 @@ impl Engine {
     }
 
     /// What this hub lost, for another that is being greeted: it is not counted as here, and no reason to doubt the rest.
-    pub(crate) fn losses(&self) -> Vec<Held> {
+    pub(crate) fn losses(&self) -> Vec<Lacks> {
         let lost = self.shelves.iter().filter(|(_, shelf)| !shelf.lost.is_empty());
-        lost.map(|(journal, shelf)| Held { journal: *journal, ranges: shelf.lost.clone() }).collect()
+        let lacks = |(journal, shelf): (&JournalId, &Shelf)| Lacks {
+            journal: *journal,
+            ranges: shelf.lost.clone(),
+            bring: false,
+        };
+        lost.map(lacks).collect()
     }
 
     /// When to look again.
@@ -216,7 +234,11 @@ impl Engine {
             if running >= ERRANDS_MAX {
                 break;
             }
-            running += usize::from(self.ask(journal, now));
+            if self.ask(journal, now) {
+                running += 1;
+            } else {
+                self.declare_if_hopeless(journal, now);
+            }
         }
         self.mending.look_at = (!self.mending.work.is_empty()).then_some(now + LOOK);
     }
@@ -239,8 +261,8 @@ impl Engine {
             (guest.greeted && !denied && !has.is_empty()).then_some((*id, guest.node, has))
         })?;
         let ranges = self.batch(journal, &has);
-        let held = Held { journal, ranges: ranges.clone() };
-        self.answer(guest, PeerFrame::Lacks(Lacks { held, bring: true }));
+        let lacks = Lacks { journal, ranges: ranges.clone(), bring: true };
+        self.answer(guest, PeerFrame::Lacks(lacks));
         Some((Source::Hub(node), ranges))
     }
 
@@ -331,6 +353,61 @@ impl Engine {
         self.mending.denied.insert((journal, errand.from), now + DENIED_FOR);
     }
 
+    /// Declares as lost what nobody has any more: every replica said so, and the device, which is here or will never be.
+    fn declare_if_hopeless(&mut self, journal: JournalId, now: Moment) {
+        let waited = self.mending.work.get(&journal).is_some_and(|work| now.since(work.began) >= HOPE);
+        let under_way = self.mending.declaring.values().any(|(declared, _)| *declared == journal);
+        let Some(lost) = self.shelves.get(&journal).map(|shelf| shelf.lost.clone()) else { return };
+        if !waited || under_way || lost.is_empty() || !self.nobody_has(journal, &lost) {
+            return;
+        }
+        let change = Change::DeclareLost { journal, ranges: lost.clone() };
+        let number = self.reception.take(0, Origin::Repair, 0, None, change);
+        self.mending.declaring.insert(number, (journal, lost));
+    }
+
+    fn nobody_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
+        let denied = |source| self.mending.denied.contains_key(&(journal, source));
+        let hubs = self.replication.recipients(journal).into_iter().all(|node| {
+            let answers = self.guests.values().any(|guest| guest.node == node && guest.greeted);
+            let has_none = self.replication.holds_of(node, journal, lost).is_empty();
+            answers
+                && self.replication.standing(node) == Some(true)
+                && (has_none || denied(Source::Hub(node)))
+        });
+        let known = !self.config.clustered || self.replication.placed.is_some();
+        known && hubs && (denied(Source::Device) || self.has_moved_on(journal))
+    }
+
+    /// Whether the directory that wrote a journal is gone: its device was revoked, or writes to another one.
+    fn has_moved_on(&self, journal: JournalId) -> bool {
+        let links = self.links_of(journal.device);
+        let open = links.iter().filter_map(|id| self.links.get(id));
+        let mut open = open.filter(|link| matches!(link.stage, Stage::Open { .. })).peekable();
+        let writes_elsewhere = open.peek().is_some() && open.all(|link| !link.writes(journal.incarnation));
+        writes_elsewhere || self.retention.is_gone(&journal.device)
+    }
+
+    /// A change that this hub made by itself is flushed.
+    pub(crate) fn repaired(&mut self, number: u64) {
+        let Some((journal, lost)) = self.mending.declaring.remove(&number) else { return };
+        if let Some(shelf) = self.shelves.get_mut(&journal) {
+            let lost = lost.intersection(&shelf.lost);
+            lost.iter().for_each(|range| shelf.lost.remove(range));
+            shelf.declared.extend(&lost);
+        }
+        if let Some(work) = self.mending.work.get_mut(&journal) {
+            work.declared = work.declared.saturating_add(lost.count());
+        }
+        self.commands.push_back(Command::Alarm(Alarm::Irreparable { journal, ranges: lost }));
+        self.mending.hurry();
+    }
+
+    /// Changes that waited were dropped: they are asked for again.
+    pub(crate) fn repairs_dropped(&mut self) {
+        self.mending.declaring.clear();
+    }
+
     fn warn_if_overdue(&mut self, journal: JournalId, now: Moment) {
         let timeout = self.config.consistency_timeout;
         let Some(work) = self.mending.work.get_mut(&journal) else { return };
@@ -378,6 +455,7 @@ impl Work {
             at: Wall(wall.0.saturating_sub(took_us)),
             lost: self.lost,
             fetched: self.fetched,
+            declared: self.declared,
             bytes: self.bytes,
             left,
             took,

@@ -102,8 +102,10 @@ impl Engine {
             },
             PeerFrame::Clash(held) if greeted => self.clash(node, &held),
             PeerFrame::Reply(reply) if greeted => self.peer_replied(node, reply, now),
-            PeerFrame::Lacks(Lacks { held, bring: true }) if greeted => self.bring(node, &held),
-            PeerFrame::Lacks(Lacks { held, .. }) => self.replication.lacks(node, held.journal, &held.ranges),
+            PeerFrame::Lacks(Lacks { journal, ranges, bring: true }) if greeted => {
+                self.bring(node, journal, &ranges);
+            }
+            PeerFrame::Lacks(Lacks { journal, ranges, .. }) => self.replication.lacks(node, journal, &ranges),
             frame => self.part(node, &format!("a {} frame came out of turn", frame.name())),
         }
         self.supply(node, now);
@@ -146,14 +148,12 @@ impl Engine {
     }
 
     /// A hub asks for what it lost. What is here is owed to it; of the rest it hears at once, so that it can ask another.
-    fn bring(&mut self, node: NodeId, held: &Held) {
-        let Held { journal, ranges } = held;
+    fn bring(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
         let none = RangeSet::new();
-        let present = self.shelves.get(journal).map_or(&none, |shelf| &shelf.present);
-        let absent = self.replication.asked(node, *journal, ranges, present);
+        let present = self.shelves.get(&journal).map_or(&none, |shelf| &shelf.present);
+        let absent = self.replication.asked(node, journal, ranges, present);
         if !absent.is_empty() {
-            let held = Held { journal: *journal, ranges: absent };
-            self.tell(node, PeerFrame::Lacks(Lacks { held, bring: false }));
+            self.tell(node, PeerFrame::Lacks(Lacks { journal, ranges: absent, bring: false }));
         }
     }
 

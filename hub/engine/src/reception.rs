@@ -81,7 +81,7 @@ pub(crate) enum Origin {
 }
 
 impl Reception {
-    /// A change waits for the next commit.
+    /// A change waits for the next commit. Returns its number.
     pub(crate) fn take(
         &mut self,
         link: LinkId,
@@ -89,10 +89,11 @@ impl Reception {
         bytes: u64,
         range: Option<SeqRange>,
         change: Change,
-    ) {
+    ) -> u64 {
         self.taken += 1;
         let sender = Sender { number: self.taken, link, origin, bytes, range };
         self.waiting.push_back((sender, change));
+        self.taken
     }
 
     /// When a refused commit is tried again.
@@ -268,6 +269,9 @@ impl Engine {
             } else if let Some(guest) = self.guests.get_mut(&sender.link) {
                 guest.waiting = guest.waiting.saturating_sub(1);
                 guest.bytes = guest.bytes.saturating_sub(sender.bytes);
+            }
+            if sender.origin == Origin::Repair {
+                self.repaired(sender.number);
             }
             self.received_outcome(sender, outcome, &mut flushed, now);
         }
@@ -453,6 +457,7 @@ impl Engine {
             return;
         }
         self.reception.waiting.clear();
+        self.repairs_dropped();
         self.reception.retry_at = Some(now + FULL_RETRY);
         match refusal {
             Refusal::Full => self.commands.push_back(Command::Alarm(Alarm::Full)),

@@ -112,6 +112,11 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
+    /// Whether a device never comes back.
+    pub(crate) fn is_gone(&self, device: &DeviceId) -> bool {
+        self.gone.contains(device)
+    }
+
     /// Whether a step is due, as far as can be said without looking at the journals.
     pub(crate) fn has_cuts(&self) -> bool {
         !self.cuts.is_empty() || self.evict_below.is_some()

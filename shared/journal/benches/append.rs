@@ -1,64 +1,31 @@
 //! Appending in batches with a flush each, against plain `INSERT` of the same rows, in one run on one disk.
 //!
 //! Prints a table, and one line of JSON at the end. `cargo bench -p millrace-journal`; arguments: `--batches N`, `--directory D`,
-//! `--level L` (of zstd).
+//! `--level L` (of zstd). With `--against PROGRAM`, the path of this benchmark as an older commit builds it, both run by turns and the line
+//! `against` says what the younger one costs more: that is how the upkeep of a new table is measured.
 //! Absent: MQTT, the link, and the engines; they have benchmarks of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
+mod readings;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use millrace_journal::{Author, Options, Store};
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, Incarnation, Lane, Record, Topic, Wall};
+use millrace_model::{DeviceId, Incarnation, Lane, Record};
+use readings::{BATCH, argument, batches, worked};
 
-const BATCH: u64 = 1_000;
 const ROUNDS: usize = 3;
-
-/// A reading of 200 bytes as a press sends it.
-fn reading(number: u64, rng: &mut fastrand::Rng) -> Record {
-    let press = number % 12;
-    let topic = Topic::new(&format!("plant/hall-2/press-{press}/cycle")).unwrap();
-    let mut payload = format!(
-        r#"{{"ts":"2026-03-14T08:{:02}:{:02}.{:03}Z","cycle":{},"force_kn":{:.3},"temp_c":{:.2},"pos_mm":{:.4},"vibration":{:.5},"state":"{}","operator":"shift-{}","ok":true"#,
-        number / 60_000 % 60,
-        number / 1_000 % 60,
-        number % 1_000,
-        100_000 + number / 12,
-        850.0 + rng.f64() * 40.0,
-        61.0 + rng.f64() * 3.0,
-        rng.f64() * 120.0,
-        rng.f64() * 0.02,
-        ["closing", "pressing", "opening", "idle"][rng.usize(0..4)],
-        number / 400_000 % 3,
-    );
-    while payload.len() < 199 {
-        payload.push(' ');
-    }
-    payload.push('}');
-    let at = 1_773_475_200_000_000 + number * 1_000 + rng.u64(0..400);
-    Record::data(topic, Bytes::from(payload), Wall(at.cast_signed()), at - 1_773_000_000_000_000)
-}
-
-fn batches(count: u64) -> Vec<Vec<Record>> {
-    let mut rng = fastrand::Rng::with_seed(7);
-    (0..count).map(|batch| (0..BATCH).map(|n| reading(batch * BATCH + n, &mut rng)).collect()).collect()
-}
+/// Runs of each build with `--against`.
+const TURNS: usize = 7;
 
 /// Bytes that this process made the kernel send to block devices; 0 where the kernel does not say.
 fn written() -> u64 {
     let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
-}
-
-/// Time that this thread spent on a processor, which others on the machine disturb less than the clock on the wall.
-fn worked() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
-    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 #[derive(Clone, Copy)]
@@ -121,10 +88,45 @@ fn median(mut measures: Vec<Measure>) -> Measure {
     measures[measures.len() / 2]
 }
 
-fn argument(name: &str) -> Option<String> {
-    let mut arguments = std::env::args();
-    arguments.by_ref().find(|argument| argument == name)?;
-    arguments.next()
+/// What another build of this benchmark measures of the journal: processor µs per record, and bytes written per raw byte.
+fn other(program: &str, count: u64, directory: &Path) -> (f64, f64) {
+    let count = count.to_string();
+    let said = std::process::Command::new(program)
+        .args(["--batches", &count, "--directory"])
+        .arg(directory)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("journal ")).unwrap();
+    let figures: Vec<f64> = line.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
+    (figures[1], figures[2])
+}
+
+/// Runs another build and this one by turns, and compares their medians.
+fn against(program: &str, count: u64, directory: &Path) {
+    let this = std::env::current_exe().unwrap();
+    let (mut older, mut younger) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        older.push(other(program, count, directory));
+        younger.push(other(this.to_str().unwrap(), count, directory));
+    }
+    let middle = |all: &[(f64, f64)], pick: fn(&(f64, f64)) -> f64| {
+        let mut some: Vec<f64> = all.iter().map(pick).collect();
+        some.sort_by(f64::total_cmp);
+        some[some.len() / 2]
+    };
+    let worked = (middle(&older, |m| m.0), middle(&younger, |m| m.0));
+    let written = (middle(&older, |m| m.1), middle(&younger, |m| m.1));
+    let more = |(old, new): (f64, f64)| (new / old - 1.0) * 100.0;
+    println!(
+        "against: {:.3} µs per record and {:.3} × raw written; here {:.3} ({:+.1} %) and {:.3} ({:+.1} %)",
+        worked.0,
+        written.0,
+        worked.1,
+        more(worked),
+        written.1,
+        more(written)
+    );
 }
 
 fn main() {
@@ -132,6 +134,9 @@ fn main() {
     let directory =
         argument("--directory").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     std::fs::create_dir_all(&directory).unwrap();
+    if let Some(program) = argument("--against") {
+        return against(&program, count, &directory);
+    }
     let batches = batches(count);
     let records = count * BATCH;
     let raw: u64 = batches.iter().flatten().map(|record| record.payload.len() as u64).sum();

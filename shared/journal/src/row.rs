@@ -21,6 +21,9 @@ const STATE: &str = "own, retired, floor, head, head_check, next_ordinal, tail_f
      rejected, tail_rows, tail_bytes, tail_min, tail_max, sealed_bytes, classes, present_set, acked_set, declared_set, \
      checksum, root_level, root, tail_sum, first_ordinal";
 
+/// The row's own number, and what stands in it if that verifies.
+pub(crate) type Numbered = (i64, Result<JournalRow, Fault>);
+
 /// One journal.
 #[derive(Clone, Debug)]
 pub(crate) struct JournalRow {
@@ -281,10 +284,7 @@ impl JournalRow {
     }
 
     /// The journal in the first row behind `id`, checked, and where that row stands.
-    pub(crate) fn load_after(
-        conn: &Connection,
-        id: i64,
-    ) -> Result<Option<(i64, Result<Self, Fault>)>, Fault> {
+    pub(crate) fn load_after(conn: &Connection, id: i64) -> Result<Option<Numbered>, Fault> {
         let sql = format!("SELECT {KEY}, {STATE} FROM journal WHERE id > ? ORDER BY id LIMIT 1");
         let mut statement = conn.prepare_cached(&sql)?;
         let mut rows = statement.query([id])?;

@@ -8,10 +8,10 @@ use millrace_model::hash::RecordChecker;
 use millrace_model::{Encoding, JournalId, Record, SegmentHash, SegmentName, Seq, SeqRange, Wall, block};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::codec;
 use crate::error::{Fault, is_corrupt};
 use crate::row::JournalRow;
 use crate::schema::{signed, unsigned};
+use crate::{codec, digest};
 
 const COLUMNS: &str =
     "first_seq, count, ordinal, class, min_wall, max_wall, encoding, size, body, hash, checksum";
@@ -181,6 +181,9 @@ pub(crate) fn insert(conn: &Connection, row: &mut JournalRow, new: &NewSegment<'
         &segment.name.hash.0[..],
         segment.checksum,
     ))?;
+    if segment.range.first() <= row.floor {
+        digest::pass(row, segment.name.ordinal);
+    }
     row.pending.put(&segment.name);
     row.sealed_bytes += segment.size;
     row.classes |= 1 << segment.class;

@@ -67,6 +67,7 @@ fn drop_units(
             }
             dropped.trimmed += here.count() - unacked;
             segment::delete(work.conn, row, &segment)?;
+            digest::pass(row, segment.name.ordinal + 1);
             row.present.remove(segment.range);
         } else {
             let Some(rows) = SeqRange::new(first, through.min(before_segment)) else { return Ok(()) };

@@ -48,6 +48,7 @@ fn a_power_cut_at_any_commit_leaves_exactly_what_was_committed() {
         assert_eq!(contents(&found, &journal(NORMAL)), contents(&store, &journal(NORMAL)));
         assert_eq!((found.opened().lost_commits, &found.opened().missing), (0, &Vec::new()));
         assert_eq!(found.incarnation(), store.incarnation());
+        assert!(found.verify(|_| ()).unwrap().is_clean(), "round {round}");
     }
 }
 
@@ -81,6 +82,7 @@ fn a_torn_log_gives_the_last_commit_or_the_one_before() {
         assert!(head == 20 || (head == 320 && length + 1_111 > whole), "{head} at {length}");
         assert_eq!(contents(&found, &journal(NORMAL)).len() as u64, head);
         assert_eq!(found.opened().lost_commits, 0);
+        assert!(found.verify(|_| ()).unwrap().is_clean());
     }
 }
 

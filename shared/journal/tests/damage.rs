@@ -382,6 +382,7 @@ fn a_flipped_bit_anywhere_in_the_file_never_gives_wrong_records() {
         if let Ok(gone) = store.quarantine(&journal(NORMAL), all()) {
             let state = store.journal(&journal(NORMAL)).unwrap();
             assert!(state.ledger.balances());
+            assert_eq!(store.rebuild_digest(&journal(NORMAL)), Ok(false), "byte {at}");
             if let Ok(runs) = store.load(&journal(NORMAL), all(), usize::MAX) {
                 let records: Vec<_> = runs.iter().flat_map(records_of).collect();
                 assert!(records.iter().all(|(seq, record)| *record == reading(*seq)), "byte {at}");

@@ -166,21 +166,19 @@ fn a_replica_that_began_late_takes_over_what_a_peer_knows_of_the_time_before() {
     assert!(summary(&late, &id).agrees(&summary(&early, &id)));
     assert!(late.verify(|_| ()).unwrap().is_clean());
 
-    // What has a hash, lies above the floor or has no row above it is left alone.
+    // What does not lie wholly below the floor, or has no row above it, is left alone.
     let lie = NodeHash([9; 16]);
-    let nodes = vec![
-        (0, 40, lie),
-        (0, 35, lie),
-        (1, 1, lie),
-        (0, 5, lie),
-        (2, 0, lie),
-        (9, 0, lie),
-        (16, 0, lie),
-        (77, 1, lie),
-    ];
+    let nodes = vec![(0, 40, lie), (0, 5, lie), (2, 0, lie), (9, 0, lie), (16, 0, lie), (77, 1, lie)];
     commit(&mut late, Change::Adopt { journal: id, nodes });
     assert!(summary(&late, &id).agrees(&summary(&early, &id)));
     assert!(late.verify(|_| ()).unwrap().is_clean());
+
+    // What is below the floor gives way to what whoever compares takes for the better hash.
+    commit(&mut late, Change::Adopt { journal: id, nodes: vec![(0, 35, lie), (1, 1, lie)] });
+    assert!(!summary(&late, &id).agrees(&summary(&early, &id)));
+    let nodes = vec![(0, 35, hashes[&35]), (1, 1, tops[1])];
+    commit(&mut late, Change::Adopt { journal: id, nodes });
+    assert!(summary(&late, &id).agrees(&summary(&early, &id)));
 
     // And it holds when the floor goes on, beyond everything that was ever there.
     commit(&mut late, Change::Drop { journal: id, through: 1_200, evict: None });
@@ -191,6 +189,48 @@ fn a_replica_that_began_late_takes_over_what_a_peer_knows_of_the_time_before() {
         [Outcome::Done]
     );
     assert!(late.journal(&nobody).is_none());
+}
+
+#[test]
+fn a_floor_in_a_hole_is_known_for_certain_when_the_segment_there_has_come() {
+    let id = journal(NORMAL);
+    let author = sealed(60);
+    let runs = author.load(&id, all(), usize::MAX).unwrap();
+    let mut hub = Store::in_memory(&replica()).unwrap();
+    runs[50..].iter().for_each(|run| drop(receive(&mut hub, run.clone())));
+    commit(&mut hub, Change::Drop { journal: id, through: 80, evict: None });
+    let state = hub.journal(&id).unwrap();
+    assert_eq!((state.floor, state.first_ordinal), (81, 0), "the hole might be 120 segments of one record");
+    receive(&mut hub, runs[20].clone());
+    assert_eq!(hub.journal(&id).unwrap().first_ordinal, 20);
+    commit(&mut hub, Change::Drop { journal: id, through: 90, evict: None });
+    let state = hub.journal(&id).unwrap();
+    assert_eq!((state.floor, state.first_ordinal), (91, 21), "what was dropped is below it");
+    assert!(hub.verify(|_| ()).unwrap().is_clean());
+    runs.iter().for_each(|run| drop(receive(&mut hub, run.clone())));
+    assert!(hub.verify(|_| ()).unwrap().is_clean());
+}
+
+#[test]
+fn a_hash_for_the_whole_tree_takes_the_place_of_all_that_was_known() {
+    let id = journal(NORMAL);
+    let author = sealed(270);
+    let runs = author.load(&id, all(), usize::MAX).unwrap();
+    let segments = names(&author, &id);
+    let whole = root_over((0..256).map(|ordinal| &segments[&ordinal])).unwrap();
+    // Two of the first 256 segments came here before the floor passed all of them.
+    let mut hub = Store::in_memory(&replica()).unwrap();
+    for known in [3, 255] {
+        receive(&mut hub, runs[known].clone());
+    }
+    commit(&mut hub, Change::Drop { journal: id, through: 1_024, evict: None });
+    let state = hub.journal(&id).unwrap();
+    assert_eq!((state.first_ordinal, state.summary.root.level), (256, 2));
+    commit(&mut hub, Change::Adopt { journal: id, nodes: vec![(2, 0, whole)] });
+    assert_eq!(summary(&hub, &id).root.hash, Some(whole));
+    runs[256..].iter().for_each(|run| drop(receive(&mut hub, run.clone())));
+    assert!(summary(&hub, &id).agrees(&summary(&author, &id)));
+    assert!(hub.verify(|_| ()).unwrap().is_clean());
 }
 
 #[test]

@@ -54,6 +54,9 @@ impl FromIterator<Partition> for PartitionSet {
 
 impl fmt::Debug for PartitionSet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ALL {
+            return out.write_str("{all}");
+        }
         out.debug_set().entries(self.iter().map(|partition| partition.0)).finish()
     }
 }

@@ -47,8 +47,10 @@ pub const WIDE: u8 = 16;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Question {
     /// The root over all journals of these partitions.
+    #[serde(rename = "r")]
     Root(PartitionSet),
     /// One hash for each of these partitions.
+    #[serde(rename = "p")]
     Partitions(PartitionSet),
     /// The journals of one partition: buckets when there are many and none is named, otherwise one by one.
     Journals {
@@ -103,10 +105,13 @@ pub enum About {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Question::Root`].
+    #[serde(rename = "r")]
     Root(NodeHash),
     /// To [`Question::Partitions`]: 8 bytes for each that was asked for, in order ([`crate::sums::short`]).
+    #[serde(rename = "p")]
     Partitions(Bytes),
     /// To [`Question::Journals`]: 8 bytes for each of 256 buckets.
+    #[serde(rename = "b")]
     Buckets(Bytes),
     /// To [`Question::Journals`]: journals in order, each with 8 bytes of its digest.
     Journals {
@@ -116,6 +121,7 @@ pub enum Answer {
         more: bool,
     },
     /// To [`Question::Journal`].
+    #[serde(rename = "j")]
     Journal(Told),
 }
 
@@ -123,16 +129,22 @@ pub enum Answer {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Told {
     /// There is no such journal here.
+    #[serde(rename = "u")]
     Unknown,
     /// To [`About::Outline`].
+    #[serde(rename = "o")]
     Outline(Outline),
     /// To [`About::Nodes`]: one for each node that was asked for, in order.
+    #[serde(rename = "n")]
     Nodes(Vec<Slots>),
     /// To [`About::Names`]: those that are here.
+    #[serde(rename = "s")]
     Names(Vec<SegmentName>),
     /// To [`About::Checks`]: of the rows that are here, in order; at most [`CHECKS_MAX`].
+    #[serde(rename = "c")]
     Checks(Vec<(Seq, RecordCheck)>),
     /// It cannot be read now.
+    #[serde(rename = "x")]
     Unreadable,
 }
 

@@ -95,11 +95,9 @@ impl Update {
     /// When a node cannot be read.
     pub fn finish<N: Nodes>(mut self, nodes: &mut N, root: Root) -> Result<Changes, N::Error> {
         let top = self.changed.keys().map(|at| level_over(*at)).fold(root.level, u8::max);
-        if top > root.level && root.level > 0 {
+        if top > root.level && root.level > 0 && !self.is_replaced(root, top) {
             // What was the whole tree is the first child of what stands above it now. When it is trimmed, its hash is all there is of it.
-            if !self.changed.contains_key(&top_of(root)) {
-                self.set_node(nodes, top_of(root), root.hash)?;
-            }
+            self.set_node(nodes, top_of(root), root.hash)?;
         }
         for level in 1..top {
             let of_level = Place { level, index: 0 }..=Place { level, index: u64::MAX };
@@ -114,6 +112,15 @@ impl Update {
             hash: self.changed.get(&Place { level: top, index: 0 }).map_or(root.hash, Node::hash),
         };
         Ok(Changes { nodes: self.changed.into_iter().collect(), root })
+    }
+}
+
+impl Update {
+    /// Whether what was the whole tree changes itself, or has a place under something that was given a hash as a whole.
+    fn is_replaced(&self, root: Root, top: u8) -> bool {
+        let mut above =
+            (root.level + 1..=top).filter_map(|level| self.changed.get(&Place { level, index: 0 }));
+        self.changed.contains_key(&top_of(root)) || above.any(|node| node.child(0).is_some())
     }
 }
 
@@ -249,6 +256,26 @@ mod tests {
         let Ok(()) = update.set_node(&mut adopted.nodes, first, hash);
         let Ok(changes) = update.finish(&mut adopted.nodes, adopted.root);
         assert_eq!(changes.root.hash, whole.root.hash);
+    }
+
+    #[test]
+    fn a_hash_that_is_taken_over_stands_for_the_whole_tree_that_was_there() {
+        let mut whole = Memory::default();
+        whole.set(&all(0..300));
+        for known in [0, 1, 16] {
+            let mut other = Memory::default();
+            other.set(&all(0..known));
+            other.trim(256);
+            let first = Place { level: 2, index: 0 };
+            let mut update = Update::default();
+            let Ok(()) =
+                update.set_node(&mut other.nodes, first, whole.nodes.get(&first).and_then(Node::hash));
+            let Ok(Changes { nodes, root }) = update.finish(&mut other.nodes, other.root);
+            other.nodes.extend(nodes);
+            other.root = root;
+            other.set(&all(256..300));
+            assert_eq!(whole.root.hash, other.root.hash, "{known} were known");
+        }
     }
 
     #[test]

@@ -123,9 +123,10 @@ pub enum Change {
         /// Those whose content the hub has under the same numbers.
         equal: RangeSet,
     },
-    /// Takes over a peer's hashes for places of the digest that lie wholly below this store's own floor, as far as there is nothing in
-    /// them: their segments were let go before anybody noted their hashes, or never came here. Places elsewhere, places that have a hash,
-    /// and journals that are not here are left alone. Answered by [`Outcome::Done`].
+    /// Takes over a peer's hashes for places of the digest that lie wholly below this store's own floor: their segments were let go
+    /// before anybody noted their hashes, or never came here. What was known of such a place gives way, since nothing under it can be
+    /// looked at any more; which of two hashes is the better one is decided by whoever compares. Places that are not the largest ones
+    /// below the floor, places elsewhere, and journals that are not here are left alone. Answered by [`Outcome::Done`].
     Adopt {
         /// Which journal.
         journal: JournalId,

@@ -99,8 +99,11 @@ pub struct Held {
 /// bring them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Lacks {
-    /// Which.
-    pub held: Held,
+    /// Which journal.
+    pub journal: JournalId,
+    /// Which records.
+    #[serde(with = "millrace_merkle::spans")]
+    pub ranges: RangeSet,
     /// Whether the hub that hears this is to bring what it has of them.
     pub bring: bool,
 }

@@ -49,6 +49,7 @@ pub struct Records {
     /// Which journal.
     pub journal: Lodging,
     /// Which records.
+    #[serde(with = "millrace_merkle::spans")]
     pub ranges: RangeSet,
 }
 

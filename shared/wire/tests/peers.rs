@@ -59,7 +59,7 @@ fn one_of_each() -> Vec<PeerFrame> {
         PeerFrame::Clash(held()),
         PeerFrame::Gone(held()),
         PeerFrame::Lost(held()),
-        PeerFrame::Lacks(Lacks { held: held(), bring: true }),
+        PeerFrame::Lacks(Lacks { journal: journal(), ranges: held().ranges, bring: true }),
         PeerFrame::Inquiry(PeerInquiry {
             number: 3,
             question: Question::Journal { journal: journal(), about: About::Outline { from: 1 } },

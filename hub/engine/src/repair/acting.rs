@@ -4,9 +4,9 @@ use millrace_merkle::comparison::Contested;
 use millrace_merkle::{Answer, Difference};
 use millrace_model::limits::SEGMENT_RECORDS_MAX;
 use millrace_model::store::Change;
-use millrace_model::{JournalId, Moment, RangeSet, SeqRange};
-use millrace_wire::peer::Held;
-use millrace_wire::{Frame, PeerFrame, Records};
+use millrace_model::{JournalId, Moment, RangeSet, SegmentName, SeqRange};
+use millrace_wire::peer::{Held, PeerSeal};
+use millrace_wire::{Frame, PeerFrame, Records, Seal};
 
 use super::Partner;
 use super::answering::Asker;
@@ -75,7 +75,7 @@ impl Engine {
         &mut self,
         partner: Partner,
         journal: JournalId,
-        (first, found): (Option<Difference>, Difference),
+        (first, found): (Option<Box<Difference>>, Box<Difference>),
         now: Moment,
     ) {
         self.adopt(partner, journal, &found);
@@ -94,7 +94,7 @@ impl Engine {
             }
             return;
         };
-        let lasting = Lasting::of(&first, found);
+        let lasting = Lasting::of(&first, *found);
         if !lasting.is_empty() {
             self.act(partner, journal, lasting, now);
         }
@@ -117,7 +117,7 @@ impl Engine {
 
     /// Sees to a difference that has lasted.
     fn act(&mut self, partner: Partner, journal: JournalId, lasting: Lasting, now: Moment) {
-        let Lasting { mut pull, push, seal, contested, rows } = lasting;
+        let Lasting { mut pull, push, seal, sealed_here, contested, rows } = lasting;
         let shelf = self.shelves.get(&journal);
         if let (Partner::Agent(_), Some(shelf)) = (partner, shelf) {
             // What is behind the last record here is shipped as ever.
@@ -128,7 +128,7 @@ impl Engine {
         let findings = &mut round.findings;
         findings.differing += 1;
         findings.pulled += pull.count();
-        findings.sealed += seal.len() as u64;
+        findings.sealed += (seal.len() + sealed_here.len()) as u64;
         findings.contested += contested.len() as u64 + rows.count();
         // A device's own losses are its own to declare; what it has let go it does not get back.
         findings.pushed += if matches!(partner, Partner::Hub(_)) { push.count() } else { 0 };
@@ -138,6 +138,12 @@ impl Engine {
         self.miss(journal, &pull, now);
         for segment in seal {
             self.reception.take(0, Origin::Repair, 0, None, Change::Seal { journal, segment });
+        }
+        if let Partner::Hub(node) = partner {
+            for segment in sealed_here {
+                let seal = Seal { journal: journal.into(), segment };
+                self.tell(node, PeerFrame::Seal(PeerSeal { device: journal.device, seal }));
+            }
         }
         if let Partner::Hub(node) = partner
             && !push.is_empty()
@@ -204,23 +210,32 @@ fn range_of(contested: &Contested) -> Option<SeqRange> {
 struct Lasting {
     pull: RangeSet,
     push: RangeSet,
-    seal: Vec<millrace_model::SegmentName>,
+    seal: Vec<SegmentName>,
+    /// Segments here of which they have the records and no segment.
+    sealed_here: Vec<SegmentName>,
     contested: Vec<Contested>,
     rows: RangeSet,
 }
 
 impl Lasting {
     fn of(first: &Difference, second: Difference) -> Self {
-        let mut seal = second.seal;
-        seal.retain(|name| first.seal.contains(name));
-        let mut contested = second.contested;
-        contested.retain(|place| first.contested.contains(place));
+        // Places in the tree are looked for at the second look alone when ranges differ at the first. That one has sealed what the
+        // other has not is put right at once; other names for one place are read again before anybody is alarmed.
+        let sealed_here = second.contested.iter().filter(|place| place.theirs.is_none());
+        let sealed_here = sealed_here.filter_map(|place| place.mine).collect();
+        let contested =
+            second.contested.iter().copied().filter(|at| at.mine.is_some() && at.theirs.is_some());
         Self {
             pull: first.pull.intersection(&second.pull),
             push: first.push.intersection(&second.push),
-            seal,
-            contested,
-            rows: first.rows.intersection(&second.rows),
+            seal: second.seal,
+            sealed_here,
+            contested: contested.collect(),
+            rows: if first.pull.is_empty() && first.push.is_empty() {
+                first.rows.intersection(&second.rows)
+            } else {
+                second.rows
+            },
         }
     }
 
@@ -228,6 +243,7 @@ impl Lasting {
         self.pull.is_empty()
             && self.push.is_empty()
             && self.seal.is_empty()
+            && self.sealed_here.is_empty()
             && self.contested.is_empty()
             && self.rows.is_empty()
     }

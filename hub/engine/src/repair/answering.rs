@@ -66,7 +66,7 @@ impl Engine {
     fn unfit(&mut self, asker: Asker, why: &str, now: Moment) {
         match asker {
             Asker::Guest(guest) => {
-                self.dismiss_alarmed(guest, &format!("it asks what cannot be asked: {why}"))
+                self.dismiss_alarmed(guest, &format!("it asks what cannot be asked: {why}"));
             }
             Asker::Round(partner) => self.end_round(partner, Some(why.to_owned()), now),
         }

@@ -22,6 +22,9 @@ pub const WAITING_MAX: usize = 1_024;
 /// Journals that differed at the first look.
 pub const DOUBTFUL_MAX: usize = 1_024;
 
+/// Bytes of one comparison: a journal that differs nearly everywhere is mended in several rounds.
+const BYTES_MAX: u64 = 1 << 20;
+
 /// Between the first look at a journal that differs and the second: longer than any healthy delivery takes.
 const SECOND_LOOK: Duration = Duration::from_secs(12);
 
@@ -40,10 +43,10 @@ pub(crate) struct Round {
     surveying: bool,
     slots: BTreeMap<u64, Slot>,
     slots_max: usize,
-    waiting: VecDeque<(JournalId, Option<Difference>)>,
+    waiting: VecDeque<(JournalId, Option<Box<Difference>>)>,
     /// Comparisons that go on.
     going: VecDeque<Going>,
-    doubtful: BTreeMap<JournalId, Difference>,
+    doubtful: BTreeMap<JournalId, Box<Difference>>,
     look_at: Option<Moment>,
     /// When something was asked or answered last.
     moved: Moment,
@@ -72,7 +75,7 @@ enum Asks {
 struct Going {
     journal: JournalId,
     comparison: Box<Comparison>,
-    first: Option<Difference>,
+    first: Option<Box<Difference>>,
 }
 
 /// What comes next.
@@ -90,7 +93,7 @@ pub(super) enum Taken {
     /// More is to be asked.
     Goes,
     /// A journal was compared; `first` is what differed at the first look.
-    Compared { journal: JournalId, first: Option<Difference>, difference: Difference },
+    Compared { journal: JournalId, first: Option<Box<Difference>>, difference: Box<Difference> },
     /// An answer cannot be true.
     Contradicted(String),
 }
@@ -145,7 +148,9 @@ impl Round {
         let begun = self.going.pop_front().or_else(|| {
             let (journal, first) = self.waiting.pop_front()?;
             self.findings.journals += u64::from(first.is_none());
-            Some(Going { journal, comparison: Box::new(Comparison::new(Limits::DEFAULT)), first })
+            // What differs at the ends of a journal that is written to hides nothing at the second look.
+            let limits = Limits { both: first.is_some(), bytes_max: BYTES_MAX, ..Limits::DEFAULT };
+            Some(Going { journal, comparison: Box::new(Comparison::new(limits)), first })
         });
         if let Some(mut going) = begun
             && let Some(about) = going.comparison.poll_question()
@@ -225,7 +230,7 @@ impl Round {
                     return Taken::Goes;
                 }
                 let Going { journal, comparison, first } = going;
-                let difference = comparison.into_difference();
+                let difference = Box::new(comparison.into_difference());
                 self.findings.questions += u64::from(difference.figures.questions);
                 self.findings.bytes += difference.figures.bytes;
                 Taken::Compared { journal, first, difference }
@@ -234,7 +239,7 @@ impl Round {
     }
 
     /// A journal differs at the first look.
-    pub(super) fn doubt(&mut self, journal: JournalId, difference: Difference) {
+    pub(super) fn doubt(&mut self, journal: JournalId, difference: Box<Difference>) {
         if self.doubtful.len() < DOUBTFUL_MAX {
             self.doubtful.insert(journal, difference);
         }

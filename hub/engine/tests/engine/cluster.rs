@@ -62,7 +62,10 @@ fn frame(words: &[&str]) -> PeerFrame {
         "clash" => PeerFrame::Clash(held(rest)),
         "gone" => PeerFrame::Gone(held(rest)),
         "lost" => PeerFrame::Lost(held(rest)),
-        "lacks" => PeerFrame::Lacks(Lacks { held: held(rest), bring: rest.contains(&"bring") }),
+        "lacks" => {
+            let Held { journal, ranges } = held(rest);
+            PeerFrame::Lacks(Lacks { journal, ranges, bring: rest.contains(&"bring") })
+        }
         "told" => PeerFrame::Told(Told { store: life(rest), version: number(rest, "version").unwrap_or(1) }),
         "offer" => {
             let node = NodeId(rest[0].parse().unwrap());

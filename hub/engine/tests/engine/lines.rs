@@ -64,11 +64,12 @@ pub(crate) fn command(command: &Command) -> String {
 }
 
 pub(crate) fn mend(mend: &Mend) -> String {
-    let Mend { journal: of, lost, fetched, left, .. } = mend;
+    let Mend { journal: of, lost, fetched, declared, left, .. } = mend;
+    let given_up = if *declared > 0 { format!(", {declared} declared lost") } else { String::new() };
     let sources: Vec<String> = mend.sources.iter().map(ToString::to_string).collect();
     let from = if sources.is_empty() { String::new() } else { format!(" from {}", sources.join(", ")) };
     let asked = mend.asked.map_or_else(String::new, |source| format!(", {source} is asked"));
-    format!("{} lost {lost}, fetched {fetched}{from}, {left} left{asked}", journal(*of))
+    format!("{} lost {lost}, fetched {fetched}{from}, {left} left{given_up}{asked}", journal(*of))
 }
 
 fn change(change: &Change) -> String {
@@ -170,7 +171,8 @@ fn peer(frame: &PeerFrame) -> String {
         PeerFrame::Lost(lost) => format!("Lost {}", held(lost)),
         PeerFrame::Gone(gone) => format!("Gone {}", held(gone)),
         PeerFrame::Lacks(lacks) => {
-            format!("Lacks {}{}", held(&lacks.held), if lacks.bring { ", bring them" } else { "" })
+            let bring = if lacks.bring { ", bring them" } else { "" };
+            format!("Lacks {} {}{bring}", journal(lacks.journal), lacks.ranges)
         }
         PeerFrame::Inquiry(inquiry) => format!("Inquiry {}: {:?}", inquiry.number, inquiry.question),
         PeerFrame::Reply(reply) => format!("Reply {}: {:?}", reply.number, reply.answer),
@@ -194,6 +196,7 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Peer { node, reason } => format!("peer {node}: {reason}"),
         Alarm::Regressed { node, records } => format!("regressed: {node} lost {records}"),
         Alarm::Damaged { journal: of, ranges } => format!("damaged: {} {ranges}", journal(*of)),
+        Alarm::Irreparable { journal: of, ranges } => format!("irreparable: {} {ranges}", journal(*of)),
         Alarm::Overdue { journal: of, records } => format!("overdue: {} lacks {records}", journal(*of)),
         Alarm::Full => "full".to_owned(),
         Alarm::Evicting => "evicting".to_owned(),

@@ -120,6 +120,7 @@ impl Store {
                 self.floors.insert(journal, through + 1);
                 Outcome::Dropped { journal, floor: through + 1, trimmed, evicted: 0 }
             }
+            Change::DeclareLost { .. } => Outcome::Done,
             other => panic!("a hub never asks for {other:?}"),
         }
     }

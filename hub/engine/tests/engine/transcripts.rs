@@ -49,4 +49,5 @@ millrace_sim::transcripts! { Script:
     a_device_brings_again_what_its_only_hub_lost
     a_hub_brings_what_another_lost_when_it_is_asked
     what_nobody_brings_is_an_alarm_after_a_while
+    what_nobody_has_any_more_is_declared_as_lost
 }

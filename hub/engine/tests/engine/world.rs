@@ -245,9 +245,11 @@ impl World {
                     assert!(fence > self.fence, "fences only grow");
                     self.fence = fence;
                 }
-                // The store is slow, and so are the agents: nobody waits for them for ever.
-                Command::Consult { .. } | Command::Compared(_) => {}
-                Command::Stored { .. } | Command::Alarm(_) => {}
+                // The store is slow with its answers, and so are the agents: nobody waits for them for ever.
+                Command::Stored { .. }
+                | Command::Alarm(_)
+                | Command::Consult { .. }
+                | Command::Compared(_) => {}
                 other => panic!("a hub alone never asks for {other:?}"),
             }
         }

@@ -191,7 +191,7 @@ impl World {
             Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } | Alarm::Peer { .. } => {
                 self.check(Err(Violation::new("protocol", format!("among honest agents: {alarm:?}"))));
             }
-            Alarm::Damaged { .. } | Alarm::Overdue { .. } => {
+            Alarm::Damaged { .. } | Alarm::Overdue { .. } | Alarm::Irreparable { .. } => {
                 self.check(Err(Violation::new("survival", format!("on a sound disk: {alarm:?}"))));
             }
             Alarm::Gap(..) | Alarm::Full | Alarm::Evicting | Alarm::Regressed { .. } => {}

@@ -14,9 +14,7 @@ mod rebuild;
 use millrace_merkle::question::NODES_MAX;
 use millrace_merkle::tree::Changes;
 use millrace_merkle::{LEVELS_MAX, Nodes, Place, Update};
-use millrace_model::NodeHash;
-use millrace_model::digest::Root;
-use millrace_model::{JournalId, SegmentName, Seq};
+use millrace_model::{JournalId, NodeHash, SegmentName, Seq};
 use rusqlite::Connection;
 
 pub(crate) use kept::Kept;
@@ -70,17 +68,22 @@ pub(crate) fn raise_floor(conn: &Connection, row: &mut JournalRow) -> Result<(),
             next.name.ordinal.saturating_sub(hole)
         })
     };
+    pass(row, first);
+    Ok(())
+}
+
+/// Notes that all segments with ordinals below `first` lie below the floor.
+pub(crate) fn pass(row: &mut JournalRow, first: u64) {
     if first > row.first_ordinal {
         row.first_ordinal = first;
         row.pending.trimmed = true;
     }
-    Ok(())
 }
 
 /// Notes hashes that a peer has for places below the floor; which of them are taken is decided when the commit is written.
 pub(crate) fn adopt(row: &mut JournalRow, nodes: &[(u8, u64, NodeHash)]) {
     let places = nodes.iter().map(|(level, index, hash)| (Place { level: *level, index: *index }, *hash));
-    let possible = |at: &Place| at.level < LEVELS_MAX && at.index <= u64::MAX >> (4 * at.level);
+    let possible = |at: &Place| at.level < LEVELS_MAX && !at.is_nowhere();
     row.pending.adopted.extend(places.filter(|(at, _)| possible(at)).take(NODES_MAX));
 }
 
@@ -116,24 +119,22 @@ fn apply(conn: &Connection, row: &mut JournalRow, pending: &Pending) -> Result<(
             update.set(&mut kept, *ordinal, *hash)?;
         }
         let changes = update.finish(&mut kept, row.root)?;
-        store(&kept, row, changes)?;
+        store(&kept, row, &changes)?;
     }
     let mut update = Update::default();
     for (at, hash) in &pending.adopted {
-        if is_vacant(&mut kept, row, *at)? {
+        if is_let_go(row, *at) {
             update.set_node(&mut kept, *at, Some(*hash))?;
         }
     }
     if !update.is_empty() {
-        // A tree without leaves has no top that anything stands under.
-        let root = if row.root.hash.is_some() { row.root } else { Root::default() };
-        let changes = update.finish(&mut kept, root)?;
-        store(&kept, row, changes)?;
+        let changes = update.finish(&mut kept, row.root)?;
+        store(&kept, row, &changes)?;
     }
     Ok(())
 }
 
-fn store(kept: &Kept<'_>, row: &mut JournalRow, changes: Changes) -> Result<(), Fault> {
+fn store(kept: &Kept<'_>, row: &mut JournalRow, changes: &Changes) -> Result<(), Fault> {
     for (at, node) in changes.nodes.iter().filter(|(at, _)| !at.is_below(row.first_ordinal)) {
         kept.write(*at, node)?;
     }
@@ -141,17 +142,10 @@ fn store(kept: &Kept<'_>, row: &mut JournalRow, changes: Changes) -> Result<(), 
     Ok(())
 }
 
-/// Whether a place lies wholly below the floor, directly under what is kept, and has no hash.
-fn is_vacant(kept: &mut Kept<'_>, row: &JournalRow, at: Place) -> Result<bool, Fault> {
+/// Whether a place lies wholly below the floor and directly under what is kept: its hash is all that there is of it, or could be.
+const fn is_let_go(row: &JournalRow, at: Place) -> bool {
     let floor = row.first_ordinal;
-    if !at.is_below(floor) {
-        return Ok(false);
-    }
-    if at.level >= row.root.level {
-        return Ok(at.index > 0 || row.root.hash.is_none());
-    }
-    let parent = at.parent();
-    Ok(!parent.is_below(floor) && kept.node(parent)?.child(at.slot()).is_none())
+    at.is_below(floor) && (at.level >= row.root.level || !at.parent().is_below(floor))
 }
 
 /// Whether the top of the tree is there and hashes to the root: as much of the digest as is looked at when a store is opened.

@@ -112,11 +112,11 @@ impl Walk<'_> {
             }
             Err(other) => return Err(other),
         };
-        self.spent += ROW_COST;
         let after = ScrubCursor::journal(id.saturating_add(1));
         let row = match read {
             Ok(row) => row,
             Err(fault) => {
+                self.spent += ROW_COST;
                 self.unreadable(id, fault)?;
                 return Ok(Some(after));
             }
@@ -198,6 +198,7 @@ impl Walk<'_> {
 
     /// Everything of the journal was read: do its claims fit, and its digest?
     fn end(&mut self, row: &JournalRow) -> Result<(), Fault> {
+        self.spent += ROW_COST;
         let Some(all) = everything(1) else { return Ok(()) };
         let compared = quarantine::compare(self.conn, row, all);
         if let Some(found) = self.note(row, all, compared)? {

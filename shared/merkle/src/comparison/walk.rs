@@ -38,8 +38,8 @@ pub(super) struct Walk {
     mine_from: u64,
     /// Everything below it was let go there.
     theirs_from: u64,
-    /// Nodes two levels below this one are few: both levels are asked for at once.
-    leap: Option<Place>,
+    /// The top, when the nodes two levels below it are few: both levels are asked for at once.
+    leap: Option<u8>,
     open: BTreeMap<(Look, u8), BTreeSet<u64>>,
     leaves: BTreeSet<u64>,
     look: Look,
@@ -52,7 +52,7 @@ impl Walk {
         let top = Place { level: mine.level.max(theirs.level).max(1), index: 0 };
         let (mine_from, theirs_from) = (outlines.mine.first_ordinal, outlines.theirs.first_ordinal);
         let few = top.level >= 2 && outlines.leaves() >> (4 * (top.level - 2)) < PLACES_FEW;
-        let leap = (few && mine_from.max(theirs_from) == 0).then_some(top);
+        let leap = (few && mine_from.max(theirs_from) == 0).then_some(top.level);
         let mut walk = Self {
             mine_from,
             theirs_from,
@@ -86,8 +86,7 @@ impl Walk {
         let Some(mut first) = self.open.first_entry() else { return Ok(None) };
         let (look, level) = *first.key();
         let width = if look == Look::Down { NARROW } else { WIDE };
-        let depth =
-            if look == Look::Down && self.leap.is_some_and(|leap| leap.level == level) { 2 } else { 1 };
+        let depth = if look == Look::Down && self.leap == Some(level) { 2 } else { 1 };
         let indexes = some(first.get_mut(), nodes_max(depth, width).min(left));
         if first.get().is_empty() {
             first.remove();

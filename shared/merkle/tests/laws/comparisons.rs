@@ -1,13 +1,13 @@
 //! Two holders of one journal that went through different things.
 
 use millrace_merkle::comparison::{Contested, Limits};
-use millrace_merkle::{Difference, Place};
+use millrace_merkle::{Comparison, Difference, Place};
 use millrace_model::{NodeHash, RangeSet, SegmentName, Seq, SeqRange};
 use proptest::prelude::{any, proptest};
 use proptest::test_runner::Config;
 
 use crate::holder::Holder;
-use crate::story::{Story, content, story};
+use crate::story::{Story, befall, content, mishap, story};
 
 /// What a comparison should find, told without trees.
 fn expected(mine: &Holder, theirs: &Holder) -> Difference {
@@ -166,6 +166,30 @@ proptest! {
             assert_eq!(found.figures.questions, 1);
         }
         assert_eq!(found.floor, floors.0.max(floors.1));
+    }
+
+    #[test]
+    fn holders_that_change_while_they_are_compared_do_not_contradict_themselves(
+        story in story(), changes in proptest::collection::vec((any::<bool>(), mishap(), any::<bool>()), 1..8), both in any::<bool>(),
+    ) {
+        let mut holders = story.holders(false);
+        let mut changes = changes.into_iter();
+        let mut comparison = Comparison::new(Limits { both, ..Limits::DEFAULT });
+        while let Some(about) = comparison.poll_question() {
+            let [one, other] = &mut holders;
+            comparison.answered(one.answer(&about), other.answer(&about)).unwrap();
+            if let Some((which, mishap, trims)) = changes.next() {
+                let holder = &mut holders[usize::from(which)];
+                let next = usize::try_from(holder.first_ordinal() + 7).unwrap();
+                if let Some(range) = holder.plan.get(next).filter(|_| trims) {
+                    holder.trim(range.first());
+                }
+                befall(holder, mishap, 0);
+            }
+        }
+        let [mut one, mut other] = holders;
+        settle(&mut one, &mut other, Limits::DEFAULT);
+        end_equal(&mut one, &mut other);
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn outline(present: &RangeSet, from: u64) -> Told {
 fn outlines_of_several_pages_are_put_together() {
     let holes =
         |step: u64, count: u64| (0..count).map(|at| SeqRange::only(at * step + 1)).collect::<RangeSet>();
-    let (mine, theirs) = (holes(2, 20_000), holes(3, 40_000));
+    let (mine, theirs) = (holes(2, 12_000), holes(3, 20_000));
     let (comparison, end) = drive(Limits::DEFAULT, |about| match about {
         About::Outline { from } => (outline(&mine, *from), outline(&theirs, *from)),
         other => panic!("{other:?}"),

@@ -24,7 +24,7 @@ pub enum Mishap {
     Behind(u64),
 }
 
-fn mishap() -> impl Strategy<Value = Mishap> {
+pub fn mishap() -> impl Strategy<Value = Mishap> {
     let at = any::<u64>;
     prop_oneof![
         3 => at().prop_map(Mishap::Lost),
@@ -124,7 +124,7 @@ fn pick<T: Copy>(from: impl Iterator<Item = T>, at: u64) -> Option<T> {
     all.get(usize::try_from(at).unwrap()).copied()
 }
 
-fn befall(holder: &mut Holder, mishap: Mishap, from: u64) {
+pub fn befall(holder: &mut Holder, mishap: Mishap, from: u64) {
     let segment = |at| pick(holder.segments.range(from..).map(|(ordinal, _)| *ordinal), at);
     let kept = holder.plan.get(usize::try_from(from).unwrap()).map_or(holder.head, |range| range.first());
     let row = |at| pick(holder.rows.range(kept..).map(|(seq, _)| *seq), at);
