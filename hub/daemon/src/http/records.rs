@@ -40,6 +40,9 @@ const ANSWER_BYTES_MAX: usize = 3 << 20;
 /// Where an answer to another hub says of which partitions it lacks something.
 const HURT: &str = "hurt";
 
+/// Another hub's page, and the partitions of which it lacks something itself.
+type Part = (Sheet, BTreeSet<Partition>);
+
 /// What another hub is asked.
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
@@ -124,7 +127,7 @@ async fn gathered(
     owners: &mut Owners,
 ) -> Result<Sheet, Problem> {
     let (order, limit) = (query.order, query.limit.max(1));
-    let mut asked: JoinSet<(NodeId, Result<(Sheet, BTreeSet<Partition>), String>)> = JoinSet::new();
+    let mut asked: JoinSet<(NodeId, Result<Part, String>)> = JoinSet::new();
     for (node, partitions) in &owners.elsewhere {
         let question = Question { pairs: pairs.clone(), partitions: to_text(partitions) };
         let (api, node) = (api.clone(), *node);
@@ -150,8 +153,7 @@ async fn gathered(
     Sheet::merged(sheets, order, limit).map_err(|error| Problem::internal(&error))
 }
 
-/// The other hub's page, and the partitions of which it lacks something itself.
-async fn ask(api: &Api, node: NodeId, question: &Question) -> Result<(Sheet, BTreeSet<Partition>), String> {
+async fn ask(api: &Api, node: NodeId, question: &Question) -> Result<Part, String> {
     let body = serde_json::to_vec(question).map_err(|error| error.to_string())?;
     let answer = api.0.peers.call(node, CallKind::Api, body.into(), OWNER_PATIENCE).await;
     let answer = answer.map_err(|error| error.to_string())?;

@@ -8,6 +8,9 @@ use millrace_demo::{Hub, PlantError};
 
 use super::scene::{Scene, journal, stopped};
 
+/// Damage to a stopped hub.
+type Hurt = fn(&Hub);
+
 /// How often systemd would have started it again by then.
 const STARTS_MAX: usize = 3;
 
@@ -114,7 +117,7 @@ async fn ends_equal(scene: &mut Scene) {
 async fn a_store_that_is_truncated_zeroed_or_gone_is_filled_again() {
     let mut scene = Scene::of(3, 3_000).await;
     let aside = |hub: &Hub| move_aside(&journal(hub));
-    let hurts: [(&str, fn(&Hub)); 4] = [
+    let hurts: [(&str, Hurt); 4] = [
         ("truncated", |hub| halve(&journal(hub))),
         ("zeroed", |hub| zero(&journal(hub))),
         ("gone", |hub| fs::remove_file(journal(hub)).unwrap()),
@@ -163,7 +166,9 @@ async fn decisions_that_are_damaged_are_said_and_the_hub_joins_again() {
             // What an orderly end has carried over has no log.
             let hurts = |hub: &Hub| {
                 let path = control(hub).join(name);
-                path.exists().then(|| hurt(&path)).unwrap_or_default();
+                if path.exists() {
+                    hurt(&path);
+                }
             };
             let cure = |hub: &Hub| {
                 let aside = hub.data().join("control.aside");

@@ -72,12 +72,12 @@ async fn bodies_that_are_swapped_or_another_valid_one_are_never_served_and_mende
     };
     let replace =
         |a, b| format!("UPDATE body SET bytes = (SELECT bytes FROM body WHERE id = {b}) WHERE id = {a};");
-    let scripts: [(&dyn Fn(u64, u64) -> String, usize); 2] = [(&swap, 2), (&replace, 1)];
-    for (script, hurt) in scripts {
+    for (replaces, hurt) in [(false, 2), (true, 1)] {
         stopped(&mut scene.hubs[2]).await;
         let all = segments(&scene.hubs[2]);
         let (a, b) = (all[all.len() / 2], all[all.len() / 2 - 1]);
-        sqlite3(&scene.hubs[2], &script(a.0, b.0));
+        let script = if replaces { replace(a.0, b.0) } else { swap(a.0, b.0) };
+        sqlite3(&scene.hubs[2], &script);
         let _ = std::fs::remove_file(scene.hubs[2].data().join("repairs.json"));
         scene.hubs[2].restart().await.unwrap();
         let hub = &scene.hubs[2];
