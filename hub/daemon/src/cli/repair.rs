@@ -137,7 +137,7 @@ mod tests {
             json!({ "partner": "hub-b", "differing": 1, "pulled": 1_024, "questions": 4, "bytes": 300 });
         assert_eq!(
             line(&other),
-            "hub-b: 1 journal differs: 1,024 records are lacking here; `millrace-hub repairs` follows the mending \
+            "hub-b: 1 journal differs: 1.02k records are lacking here; `millrace-hub repairs` follows the mending \
              (4 questions, 300 bytes)\n"
         );
         let dry = json!({

@@ -145,7 +145,7 @@ mod tests {
                 && page.contains("store    512 B of 1.00 KiB, FULL, the oldest records are dropped\n"),
             "{page}"
         );
-        assert!(page.contains("repair   1,024 records that were lost here"), "{page}");
+        assert!(page.contains("repair   1.02k records that were lost here"), "{page}");
         assert!(page.contains("cert     7d 23h left, until 2026-12-01T00:00:00Z\n"), "{page}");
         assert!(page.contains("x\\u{1b}[32m") && !page.contains('\u{1b}'), "{page}");
         assert!(page.contains("0 declared lost, 7 dropped by retention\n"), "{page}");
