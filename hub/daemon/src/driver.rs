@@ -31,7 +31,7 @@ use millrace_host::{Clock, Exit, Shutdown};
 use millrace_hub_engine::{Engine, Event, LinkId, Retained, Wanted};
 use millrace_journal::WriterHandle;
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, JournalId, Moment, NodeId, SeqRange};
+use millrace_model::{DeviceId, JournalId, Moment, NodeId, Partition, SeqRange};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 
@@ -162,6 +162,13 @@ impl DriverHandle {
     pub async fn snapshot(&self) -> Option<Snapshot> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.inputs.send(Input::Ask(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// The partitions of which something is being fetched that damage took; `None` when the driver has ended.
+    pub async fn hurt(&self) -> Option<BTreeSet<Partition>> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.inputs.send(Input::AskHurt(reply)).await.ok()?;
         answer.await.ok()
     }
 
@@ -387,6 +394,7 @@ impl Driver {
             Input::Reconfigure(config) => self.feed(Event::Reconfigured(config)),
             // Whoever asked may have gone.
             Input::Ping(reply) => drop(reply.send(())),
+            Input::AskHurt(reply) => drop(reply.send(self.parts.engine.hurt())),
             Input::Ask(reply) => {
                 let snapshot = self.snapshot();
                 // Whoever asked may have gone.

@@ -53,6 +53,10 @@ const VERDICT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long callers and the journal's thread may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(6);
 
+/// What helps when the store is poisoned.
+const POISONED: &str = "the next start verifies the store; when this repeats, look at the disk, move journal.db and the files beside it \
+                        whose names begin so aside, and start: the other hubs fill the store again";
+
 /// A hub that runs.
 pub struct Hub {
     config: Config,
@@ -174,7 +178,8 @@ impl Hub {
         };
         if exit != Exit::Ok {
             self.pulse.failed(&ended.to_string());
-            tracing::error!(%ended, exit = exit.code(), "the hub ends");
+            let hint = matches!(ended, Ended::Poisoned(_)).then_some(POISONED);
+            tracing::error!(%ended, exit = exit.code(), hint, "the hub ends");
         }
         self.shutdown.trigger();
         self.schedules.shutdown().await;

@@ -11,6 +11,8 @@
 //!   seen.jsonl           when devices were last here
 //!   journal.db …         the records
 //!   retention.json       since when they are here
+//!   repairs.json         what was mended lately
+//!   scrub.json           how far the scrub has come
 //!   admin.sock           0600, while the hub runs
 //!   runtime.json         process and ports, while the hub runs
 //! ```

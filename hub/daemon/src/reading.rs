@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millrace_journal::{ReadError, Reader, WriterHandle};
+use millrace_journal::{CommitError, ReadError, Reader, WriterHandle};
 use millrace_model::{JournalId, SeqRange};
 use tokio::sync::Semaphore;
 
@@ -89,6 +89,7 @@ impl Pool {
         let damages = self.damages.clone();
         let moved = self.writer.quarantine(journal, range, move |moved| match moved {
             Ok(aside) => damages.tell(aside),
+            Err(error @ CommitError::Poisoned(_)) => damages.poisoned(error.to_string()),
             Err(error) => tracing::error!(%error, "damaged records could not be moved aside"),
         });
         if let Err(error) = moved {

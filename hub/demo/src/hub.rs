@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::kv::Kv;
 use crate::network::Machine;
 use crate::patience::{Look, until};
-use crate::process::run;
+use crate::process::{Said, run, tried};
 use crate::{Inventory, Plant, PlantError, Process, StoredRecord, address, http};
 
 /// Where hubs listen on machines of their own.
@@ -144,6 +144,15 @@ impl Hub {
     pub async fn command(&self, words: &[&str]) -> Result<String, PlantError> {
         let arguments = [words, &["--data", text(&self.data)?]].concat();
         run(&self.program, &arguments, &format!("millrace-hub {}", words.first().unwrap_or(&""))).await
+    }
+
+    /// The same, however the command ends.
+    ///
+    /// # Errors
+    /// When the command cannot be started, or does not end.
+    pub async fn tried(&self, words: &[&str]) -> Result<Said, PlantError> {
+        let arguments = [words, &["--data", text(&self.data)?]].concat();
+        tried(&self.program, &arguments, &format!("millrace-hub {}", words.first().unwrap_or(&""))).await
     }
 
     /// Starts all of `hubs`, which must not run, again: one alone might wait for the others before it is ready.
@@ -320,7 +329,7 @@ impl Hub {
 pub async fn newest(http: &str, device: &str) -> Result<Option<StoredRecord>, PlantError> {
     let query = format!("&order=desc&device={}", http::query_text(device));
     let page = Inventory::page(http, &query, 1, None).await?;
-    Ok(page.0.into_iter().next())
+    Ok(page.0.records.into_iter().next())
 }
 
 /// A command line on a machine: the program to start, and its arguments.

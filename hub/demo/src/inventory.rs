@@ -51,6 +51,10 @@ pub struct StoredRecord {
 struct Page {
     records: Vec<Row>,
     next: Option<String>,
+    #[serde(default)]
+    complete: bool,
+    #[serde(default)]
+    damages: u64,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +123,8 @@ type Journal<'a> = (&'a str, &'a str, &'a str);
 pub struct Inventory {
     /// In the order of the hub's answer.
     pub records: Vec<StoredRecord>,
+    /// Whether a page said that it may lack something, or met damage.
+    pub lacking: bool,
 }
 
 impl Inventory {
@@ -127,17 +133,18 @@ impl Inventory {
     /// # Errors
     /// When the hub does not answer, or not as agreed.
     pub async fn take(hub: &str, query: &str) -> Result<Self, PlantError> {
-        let (mut records, mut cursor) = (Vec::new(), None);
+        let (mut whole, mut cursor) = (Self::default(), None);
         let query = format!("&kind=all{query}");
         loop {
             let (page, next) = Self::page(hub, &query, PAGE, cursor.as_deref()).await?;
-            records.extend(page);
+            whole.records.extend(page.records);
+            whole.lacking |= page.lacking;
             match next {
                 Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
                 Some(next) => {
                     return Err(PlantError::answer(hub, &format!("the cursor {next} stands still")));
                 }
-                None => return Ok(Self { records }),
+                None => return Ok(whole),
             }
         }
     }
@@ -151,11 +158,11 @@ impl Inventory {
         query: &str,
         limit: u32,
         cursor: Option<&str>,
-    ) -> Result<(Vec<StoredRecord>, Option<String>), PlantError> {
+    ) -> Result<(Self, Option<String>), PlantError> {
         let cursor = cursor.map(|cursor| format!("&cursor={}", http::query_text(cursor))).unwrap_or_default();
         let page: Page = http::json(hub, &format!("/v1/records?limit={limit}{query}{cursor}")).await?;
         let records = page.records.into_iter().map(Row::record).collect::<Result<_, _>>()?;
-        Ok((records, page.next))
+        Ok((Self { records, lacking: !page.complete || page.damages > 0 }, page.next))
     }
 
     /// Readings, without what Millrace writes itself.
@@ -255,7 +262,7 @@ mod tests {
     #[test]
     fn a_hole_is_a_fault_until_a_gap_declares_it() {
         let row = |seq| record(seq, "data", &json!({"payload":{}}));
-        let mut inventory = Inventory { records: vec![row(1), row(4), row(4)] };
+        let mut inventory = Inventory { records: vec![row(1), row(4), row(4)], lacking: false };
         let faults = inventory.faults();
         assert_eq!(faults.len(), 2, "{faults:?}");
         let gap = json!({"payload":{"incarnation":"0000000000000009","lane":"normal","range":[2,3],"count":2,

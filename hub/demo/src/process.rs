@@ -260,23 +260,48 @@ impl Drop for Process {
     }
 }
 
+/// How a command ended, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub out: String,
+    /// What it wrote to stderr.
+    pub err: String,
+}
+
+/// Runs a command to its end, however it ends. `shown` is the command line for people.
+///
+/// # Errors
+/// When it cannot be started, or runs longer than [`START_LIMIT`].
+pub async fn tried(program: &Path, arguments: &[&str], shown: &str) -> Result<Said, PlantError> {
+    let endless = |_| PlantError::Command {
+        command: shown.to_owned(),
+        status: format!("no end within {START_LIMIT:?}"),
+        said: String::new(),
+    };
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(START_LIMIT, command.output())
+        .await
+        .map_err(endless)?
+        .map_err(|source| PlantError::Spawn { name: shown.to_owned(), source })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    Ok(Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
+}
+
 /// Runs a command to its end and returns what it wrote to stdout. `shown` is the command line for people.
 ///
 /// # Errors
 /// When it cannot be started, ends with an error, or runs longer than [`START_LIMIT`].
 pub async fn run(program: &Path, arguments: &[&str], shown: &str) -> Result<String, PlantError> {
-    let failed =
-        |status: String, said: String| PlantError::Command { command: shown.to_owned(), status, said };
-    let mut command = tokio::process::Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(START_LIMIT, command.output())
-        .await
-        .map_err(|_| failed(format!("no end within {START_LIMIT:?}"), String::new()))?
-        .map_err(|source| PlantError::Spawn { name: shown.to_owned(), source })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let said = tried(program, arguments, shown).await?;
+    if said.code == Some(0) {
+        return Ok(said.out);
     }
-    Err(failed(output.status.to_string(), String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    let status = said.code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+    Err(PlantError::Command { command: shown.to_owned(), status, said: said.err })
 }
 
 #[cfg(test)]

@@ -38,7 +38,13 @@ fn exhibit(records: Vec<StoredRecord>) -> Exhibit {
     tally.entries.insert(stamp(3, 1), entry(QoS::AtMostOnce, Fate::InFlight));
     let ledger = Ledger { ingested: 4, acked: 4, ..Ledger::default() };
     let status = AgentStatus { balanced: true, ledger, ..AgentStatus::default() };
-    Exhibit { name: "press".into(), tally, outstanding: 0, status, inventory: Inventory { records } }
+    Exhibit {
+        name: "press".into(),
+        tally,
+        outstanding: 0,
+        status,
+        inventory: Inventory { records, lacking: false },
+    }
 }
 
 fn whole() -> Vec<StoredRecord> {

@@ -11,7 +11,7 @@ use millrace_wire::{Frame, GoodbyeCode, Hello, Holding, JournalSummary, Lodging,
 use crate::credit::Account;
 use crate::link::{Greeting, Link, Stage};
 use crate::shelf::Shelf;
-use crate::{Alarm, Command, Engine, LinkId};
+use crate::{Alarm, Command, Engine, LinkId, Source};
 
 /// Ranges in one Welcome: as many as one set may have on the wire. Journals with more holes than that name the largest runs;
 /// what is left out is sent once more, and known.
@@ -222,7 +222,7 @@ impl Engine {
         let software = greeting.hello.software;
         self.commands.push_back(Command::SessionOpened { link: id, device, fence, software });
         self.raise_credit(id, now);
-        self.mending.hurry();
+        self.mending.returned(Source::Device, Some(device));
         self.repair_after_welcome(id, now);
     }
 

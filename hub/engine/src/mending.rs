@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_model::store::Change;
-use millrace_model::{DeviceId, JournalId, Moment, NodeId, RangeSet, SeqRange, Wall};
+use millrace_model::{DeviceId, JournalId, Moment, NodeId, Partition, RangeSet, SeqRange, Wall};
 use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
@@ -73,8 +73,8 @@ impl std::fmt::Display for Source {
 #[derive(Debug, Default)]
 pub struct Mending {
     work: BTreeMap<JournalId, Work>,
-    /// Who had nothing, and until when that is believed.
-    denied: BTreeMap<(JournalId, Source), Moment>,
+    /// Who had or brought nothing, and until when nobody asks again.
+    denied: BTreeMap<(JournalId, Source), Denial>,
     look_at: Option<Moment>,
     /// What is being declared as lost, by the number of the change.
     declaring: BTreeMap<u64, (JournalId, RangeSet)>,
@@ -84,7 +84,6 @@ pub struct Mending {
 #[derive(Debug)]
 struct Work {
     began: Moment,
-    at: Wall,
     lost: u64,
     fetched: u64,
     declared: u64,
@@ -92,6 +91,16 @@ struct Work {
     sources: BTreeSet<Source>,
     errand: Option<Errand>,
     overdue: bool,
+}
+
+/// Why a source is not asked now.
+#[derive(Clone, Debug, Default)]
+struct Denial {
+    until: Moment,
+    /// What it said itself that it has not got.
+    said: RangeSet,
+    /// It brought nothing for too long. It may well have what it was asked for.
+    tired: bool,
 }
 
 /// What was asked of one source.
@@ -133,6 +142,29 @@ impl Mending {
         if !self.work.is_empty() {
             self.look_at = Some(Moment(0));
         }
+    }
+
+    /// What of `ranges` a source has not said to lack.
+    fn without_denied(&self, journal: JournalId, from: Source, mut ranges: RangeSet) -> RangeSet {
+        if let Some(denial) = self.denied.get(&(journal, from)) {
+            denial.said.iter().for_each(|range| ranges.remove(range));
+        }
+        ranges
+    }
+
+    /// What of `ranges` a source can be asked for now.
+    fn askable(&self, journal: JournalId, from: Source, ranges: RangeSet) -> RangeSet {
+        match self.denied.get(&(journal, from)) {
+            Some(denial) if denial.tired => RangeSet::new(),
+            _ => self.without_denied(journal, from, ranges),
+        }
+    }
+
+    /// Somebody is back: it may have got what it had not, or be reached by a better road.
+    pub(crate) fn returned(&mut self, from: Source, device: Option<DeviceId>) {
+        let theirs = |journal: &JournalId| device.is_none_or(|device| device == journal.device);
+        self.denied.retain(|(journal, denied), _| *denied != from || !theirs(journal));
+        self.hurry();
     }
 }
 
@@ -177,10 +209,8 @@ impl Engine {
 
     fn take_up(&mut self, journal: JournalId, now: Moment) {
         let left = self.shelves.get(&journal).map_or(0, |shelf| shelf.lost.count());
-        let at = self.wall(now);
         let fresh = || Work {
             began: now,
-            at,
             lost: 0,
             fetched: 0,
             declared: 0,
@@ -216,7 +246,7 @@ impl Engine {
             self.mending.look_at = None;
             return;
         }
-        self.mending.denied.retain(|_, until| *until > now);
+        self.mending.denied.retain(|_, denial| denial.until > now);
         let journals: Vec<JournalId> = self.mending.work.keys().copied().collect();
         for journal in journals {
             self.finish_if_mended(journal, now);
@@ -252,9 +282,9 @@ impl Engine {
 
     fn ask_hub(&mut self, journal: JournalId, lost: &RangeSet) -> Option<(Source, RangeSet)> {
         let (guest, node, has) = self.guests.iter().find_map(|(id, guest)| {
-            let denied = self.mending.denied.contains_key(&(journal, Source::Hub(guest.node)));
             let has = self.replication.holds_of(guest.node, journal, lost);
-            (guest.greeted && !denied && !has.is_empty()).then_some((*id, guest.node, has))
+            let has = self.mending.askable(journal, Source::Hub(guest.node), has);
+            (guest.greeted && !has.is_empty()).then_some((*id, guest.node, has))
         })?;
         let ranges = self.batch(journal, &has);
         let lacks = Lacks { journal, ranges: ranges.clone(), bring: true };
@@ -263,11 +293,9 @@ impl Engine {
     }
 
     fn ask_device(&mut self, journal: JournalId, lost: &RangeSet) -> Option<(Source, RangeSet)> {
-        if self.mending.denied.contains_key(&(journal, Source::Device)) {
-            return None;
-        }
-        let link = self.writer_of(journal)?;
-        let ranges = self.batch(journal, lost);
+        let may_have = self.mending.askable(journal, Source::Device, lost.clone());
+        let link = self.writer_of(journal).filter(|_| !may_have.is_empty())?;
+        let ranges = self.batch(journal, &may_have);
         self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges: ranges.clone() }));
         Some((Source::Device, ranges))
     }
@@ -324,7 +352,9 @@ impl Engine {
         if errand.ranges.is_empty() {
             work.errand = None;
         }
-        self.mending.denied.insert((journal, from), now + DENIED_FOR);
+        let denial = self.mending.denied.entry((journal, from)).or_default();
+        denial.until = now + DENIED_FOR;
+        denial.said.extend(ranges);
         self.mending.hurry();
     }
 
@@ -346,7 +376,8 @@ impl Engine {
     fn give_up_errand(&mut self, journal: JournalId, now: Moment) {
         let Some(work) = self.mending.work.get_mut(&journal) else { return };
         let Some(errand) = work.errand.take_if(|errand| errand.until <= now) else { return };
-        self.mending.denied.insert((journal, errand.from), now + DENIED_FOR);
+        let denial = self.mending.denied.entry((journal, errand.from)).or_default();
+        (denial.until, denial.tired) = (now + DENIED_FOR, true);
     }
 
     /// Declares as lost what nobody has any more: every replica said so, and the device, which is here or will never be.
@@ -363,16 +394,15 @@ impl Engine {
     }
 
     fn nobody_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
-        let denied = |source| self.mending.denied.contains_key(&(journal, source));
         let hubs = self.replication.recipients(journal).into_iter().all(|node| {
             let answers = self.guests.values().any(|guest| guest.node == node && guest.greeted);
-            let has_none = self.replication.holds_of(node, journal, lost).is_empty();
-            answers
-                && self.replication.standing(node) == Some(true)
-                && (has_none || denied(Source::Hub(node)))
+            let has = self.replication.holds_of(node, journal, lost);
+            let has_none = self.mending.without_denied(journal, Source::Hub(node), has).is_empty();
+            answers && self.replication.standing(node) == Some(true) && has_none
         });
         let known = !self.config.clustered || self.replication.placed.is_some();
-        known && hubs && (denied(Source::Device) || self.has_moved_on(journal))
+        let of_device = self.mending.without_denied(journal, Source::Device, lost.clone());
+        known && hubs && (of_device.is_empty() || self.has_moved_on(journal))
     }
 
     /// Whether the directory that wrote a journal is gone: its device was revoked, or writes to another one.
@@ -419,9 +449,15 @@ impl Engine {
         }
         if let Some(work) = self.mending.work.remove(&journal) {
             self.mending.denied.retain(|(denied, _), _| *denied != journal);
-            let mend = work.told(journal, 0, now);
+            let mend = work.told(journal, 0, (now, self.wall(now)));
             self.commands.push_back(Command::Mended(mend));
         }
+    }
+
+    /// Partitions of which something is being fetched: what is here of them is not everything.
+    #[must_use]
+    pub fn hurt(&self) -> BTreeSet<Partition> {
+        self.mending.work.keys().map(|journal| Partition::of(&journal.device)).collect()
     }
 
     /// What is being fetched.
@@ -429,25 +465,70 @@ impl Engine {
     pub fn mending(&self, now: Moment) -> Vec<Mend> {
         let told = self.mending.work.iter().map(|(journal, work)| {
             let left = self.shelves.get(journal).map_or(0, |shelf| shelf.lost.count());
-            work.told(*journal, left, now)
+            work.told(*journal, left, (now, self.wall(now)))
         });
         told.collect()
     }
 }
 
 impl Work {
-    fn told(&self, journal: JournalId, left: u64, now: Moment) -> Mend {
+    /// What a start finds lost begins before the engine has heard of the wall clock: the wall is reckoned back from now.
+    fn told(&self, journal: JournalId, left: u64, (now, wall): (Moment, Wall)) -> Mend {
+        let took = now.since(self.began);
+        let took_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         Mend {
             journal,
-            at: self.at,
+            at: Wall(wall.0.saturating_sub(took_us)),
             lost: self.lost,
             fetched: self.fetched,
             declared: self.declared,
             bytes: self.bytes,
             left,
-            took: now.since(self.began),
+            took,
             asked: self.errand.as_ref().map(|errand| errand.from),
             sources: self.sources.iter().copied().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_model::{Incarnation, Lane};
+
+    use super::*;
+
+    #[test]
+    fn whoever_comes_back_is_asked_again() {
+        let journal = |device| JournalId {
+            device: DeviceId::from_bytes([device; 16]),
+            incarnation: Incarnation::new(1),
+            lane: Lane::Normal,
+        };
+        let (mine, other, hub) = (journal(1), journal(2), Source::Hub(NodeId(2)));
+        let all = [(mine, Source::Device), (mine, hub), (other, Source::Device), (other, hub)];
+        let denial = || Denial { until: Moment(9), ..Denial::default() };
+        let mut mending = Mending { denied: all.map(|one| (one, denial())).into(), ..Mending::default() };
+        mending.returned(Source::Device, Some(mine.device));
+        assert_eq!(mending.denied.into_keys().collect::<BTreeSet<_>>(), [all[1], all[2], all[3]].into());
+        mending.denied = all.map(|one| (one, denial())).into();
+        mending.returned(hub, None);
+        assert_eq!(mending.denied.into_keys().collect::<BTreeSet<_>>(), [all[0], all[2]].into());
+    }
+
+    #[test]
+    fn whoever_lacks_a_part_is_asked_for_the_rest_and_whoever_is_slow_has_denied_nothing() {
+        let range = |first, last| RangeSet::from(SeqRange::new(first, last).unwrap());
+        let journal = JournalId {
+            device: DeviceId::from_bytes([1; 16]),
+            incarnation: Incarnation::new(1),
+            lane: Lane::Normal,
+        };
+        let at = (journal, Source::Device);
+        let mut mending = Mending::default();
+        mending.denied.entry(at).or_default().said = range(1, 100);
+        assert_eq!(mending.askable(journal, Source::Device, range(1, 300)), range(101, 300));
+        mending.denied.entry(at).or_default().tired = true;
+        assert_eq!(mending.askable(journal, Source::Device, range(1, 300)), RangeSet::new());
+        assert_eq!(mending.without_denied(journal, Source::Device, range(1, 300)), range(101, 300));
     }
 }

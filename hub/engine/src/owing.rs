@@ -11,7 +11,7 @@ use millrace_wire::peer::{Held, Holds, Lacks, Offer, PeerRun, PeerSeal};
 use millrace_wire::{Ack, Conflict, Frame, PeerFrame, RunFrame, Seal};
 
 use crate::replication::Ranges;
-use crate::{Alarm, Command, Engine, LinkId, Placed};
+use crate::{Alarm, Command, Engine, LinkId, Placed, Source};
 
 /// Bytes asked for with one read.
 const LOAD_BYTES: usize = 1 << 20;
@@ -88,7 +88,7 @@ impl Engine {
                 });
                 self.tell_gone(node, heard.gone);
                 self.keep(self.awaited());
-                self.mending.hurry();
+                self.mending.returned(Source::Hub(node), None);
                 self.repair_after_greeting(node, now);
             }
             PeerFrame::Flushed(holds) if greeted => self.heard(node, &holds, true, now),

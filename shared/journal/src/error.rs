@@ -56,8 +56,8 @@ pub enum OpenError {
         /// Who opens it.
         asked: &'static str,
     },
-    /// Something that everything depends on is damaged.
-    #[error("{what}: move the data directory aside (do not delete it) and start again with an empty one")]
+    /// Something that everything depends on is damaged. Whoever opens it knows what helps.
+    #[error("the database is damaged: {what}")]
     Damaged {
         /// What, in words.
         what: String,

@@ -84,7 +84,7 @@ pub(crate) fn reconcile(
     let lost = work.change(journal, |work, row| {
         let found = compare(work.conn, row, range)?;
         for first in &found.extra_segments {
-            move_segment(work.conn, row, *first, "a segment that the journal does not know")?;
+            move_segment(work.conn, row, *first, "a segment that the journal does not know", true)?;
         }
         for part in found.extra_rows.iter() {
             for seq in part.first()..=part.last() {
@@ -141,16 +141,27 @@ fn lenient(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> Resul
     }
 }
 
-fn move_segment(conn: &Connection, row: &mut JournalRow, first: Seq, what: &str) -> Result<(), Fault> {
+/// Moves a segment aside. A body that cannot be read stays where it is, named by nothing: pages that SQLite finds damaged while it
+/// writes would take the whole transaction with them.
+fn move_segment(
+    conn: &Connection,
+    row: &mut JournalRow,
+    first: Seq,
+    what: &str,
+    readable: bool,
+) -> Result<(), Fault> {
     let key = (row.id, signed(first), what);
+    let bytes = if readable { "coalesce((SELECT bytes FROM body WHERE id = body), x'')" } else { "x''" };
     let copy = format!(
-        "{QUARANTINE}SELECT journal, first_seq, count, ?3, hash, coalesce((SELECT bytes FROM body WHERE id = body), x'') \
+        "{QUARANTINE}SELECT journal, first_seq, count, ?3, hash, {bytes} \
          FROM segment WHERE journal = ?1 AND first_seq = ?2"
     );
     lenient(conn, &copy, key)?;
-    let of_body =
-        "DELETE FROM body WHERE id = (SELECT body FROM segment WHERE journal = ?1 AND first_seq = ?2)";
-    lenient(conn, of_body, (row.id, signed(first)))?;
+    if readable {
+        let of_body =
+            "DELETE FROM body WHERE id = (SELECT body FROM segment WHERE journal = ?1 AND first_seq = ?2)";
+        lenient(conn, of_body, (row.id, signed(first)))?;
+    }
     let size: i64 = conn
         .query_row(
             "SELECT size FROM segment WHERE journal = ? AND first_seq = ?",
@@ -172,46 +183,70 @@ fn move_row(conn: &Connection, row: &JournalRow, seq: Seq, what: &str) -> Result
     Ok(())
 }
 
-/// Moves everything in `range` that does not verify aside; returns the walls of what went, where they are known.
-fn isolate(work: &Work<'_>, row: &mut JournalRow, range: SeqRange) -> Result<Option<(Wall, Wall)>, Fault> {
-    let reach = range.first().saturating_sub(SEGMENT_RECORDS_MAX as u64);
-    let firsts: Vec<i64> = {
-        let sql = "SELECT first_seq FROM segment WHERE journal = ? AND first_seq BETWEEN ? AND ?";
-        let mut statement = work.conn.prepare_cached(sql)?;
-        let rows =
-            statement.query_map((row.id, signed(reach), signed(range.last())), |found| found.get(0))?;
-        rows.collect::<Result<_, _>>()?
-    };
-    let mut walls: Option<(Wall, Wall)> = None;
-    for first in firsts.into_iter().map(unsigned) {
-        let held = segment::at(work.conn, row, first);
-        let known =
-            held.as_ref().ok().and_then(|held| held.as_ref()).map(|held| (held.min_wall, held.max_wall));
-        let verified = held.and_then(|held| match held {
-            Some(held) => held.records(work.conn, &row.journal).map(|_| ()),
-            None => Ok(()),
-        });
-        if let Some(what) = damage(verified)? {
-            move_segment(work.conn, row, first, &what)?;
+/// What does not verify, found by reading alone: no transaction is open that damaged pages could spoil.
+#[derive(Default)]
+struct Unsound {
+    segments: Vec<UnsoundSegment>,
+    rows: Vec<(Seq, String)>,
+    /// The walls of the segments, where they are known.
+    walls: Option<(Wall, Wall)>,
+}
+
+struct UnsoundSegment {
+    first: Seq,
+    what: String,
+    /// Whether its body can be read and moved.
+    readable: bool,
+}
+
+impl Unsound {
+    fn find(conn: &Connection, row: &JournalRow, range: SeqRange) -> Result<Self, Fault> {
+        let mut found = Self::default();
+        let reach = range.first().saturating_sub(SEGMENT_RECORDS_MAX as u64);
+        let firsts: Vec<i64> = {
+            let sql = "SELECT first_seq FROM segment WHERE journal = ? AND first_seq BETWEEN ? AND ?";
+            let mut statement = conn.prepare_cached(sql)?;
+            let rows =
+                statement.query_map((row.id, signed(reach), signed(range.last())), |found| found.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        for first in firsts.into_iter().map(unsigned) {
+            let held = segment::at(conn, row, first);
+            let known =
+                held.as_ref().ok().and_then(|held| held.as_ref()).map(|held| (held.min_wall, held.max_wall));
+            let verified = held.and_then(|held| match held {
+                Some(held) => held.records(conn, &row.journal).map(|_| ()),
+                None => Ok(()),
+            });
+            let Some(what) = damage(verified)? else { continue };
+            let readable = segment::body_is_readable(conn, row, first)?;
+            found.segments.push(UnsoundSegment { first, what, readable });
             if let Some((low, high)) = known {
-                let (from, to) = walls.unwrap_or((low, high));
-                walls = Some((from.min(low), to.max(high)));
+                let (from, to) = found.walls.unwrap_or((low, high));
+                found.walls = Some((from.min(low), to.max(high)));
             }
         }
+        let checker = RecordChecker::new(&row.journal);
+        tail::scan(conn, row.id, range, false, |raw| {
+            let seq = raw.seq;
+            if let Some(what) = damage(tail::verify(&row.journal, &checker, &raw).map(|_| ()))? {
+                found.rows.push((seq, what));
+            }
+            Ok(true)
+        })?;
+        Ok(found)
     }
-    let checker = RecordChecker::new(&row.journal);
-    let mut bad = Vec::new();
-    tail::scan(work.conn, row.id, range, false, |raw| {
-        let seq = raw.seq;
-        if let Some(what) = damage(tail::verify(&row.journal, &checker, &raw).map(|_| ()))? {
-            bad.push((seq, what));
+
+    /// Moves all of it into quarantine.
+    fn isolate(&self, conn: &Connection, row: &mut JournalRow) -> Result<(), Fault> {
+        for UnsoundSegment { first, what, readable } in &self.segments {
+            move_segment(conn, row, *first, what, *readable)?;
         }
-        Ok(true)
-    })?;
-    for (seq, what) in bad {
-        move_row(work.conn, row, seq, &what)?;
+        for (seq, what) in &self.rows {
+            move_row(conn, row, *seq, what)?;
+        }
+        Ok(())
     }
-    Ok(walls)
 }
 
 /// What is damaged, if that is what went wrong.
@@ -242,20 +277,23 @@ impl Store {
         range: SeqRange,
         changes: &[Change],
     ) -> Result<Quarantined, CommitError> {
+        let found = self.journals.get(journal).map(|row| Unsound::find(&self.conn, row, range));
+        let found = found.transpose().map(Option::unwrap_or_default);
         self.transact(|work| {
+            let found = found?;
             for change in changes {
                 if let Change::Acknowledge { journal, ranges } = change {
                     work.acknowledge(journal, ranges)?;
                 }
             }
-            let walls = work.change(journal, |work, row| isolate(work, row, range))?.flatten();
+            work.change(journal, |work, row| found.isolate(work.conn, row))?;
             // A bad segment may reach beyond the range that was asked for, by less than a segment on either side.
             let reach = SEGMENT_RECORDS_MAX as u64;
             let wide = SeqRange::new(
                 range.first().saturating_sub(reach).max(1),
                 range.last().saturating_add(reach).min(crate::append::SEQ_MAX),
             );
-            reconcile(work, journal, wide.unwrap_or(range), walls)
+            reconcile(work, journal, wide.unwrap_or(range), found.walls)
         })
     }
 

@@ -138,6 +138,19 @@ impl SegmentRow {
     }
 }
 
+/// Whether the pages of a segment's body can be read, whatever stands in them.
+pub(crate) fn body_is_readable(conn: &Connection, row: &JournalRow, first: Seq) -> Result<bool, Fault> {
+    let sql =
+        "SELECT bytes FROM body WHERE id = (SELECT body FROM segment WHERE journal = ? AND first_seq = ?)";
+    let mut statement = conn.prepare_cached(sql)?;
+    let read = statement.query_row((row.id, signed(first)), |found| found.get::<_, Vec<u8>>(0)).optional();
+    match read {
+        Ok(_) => Ok(true),
+        Err(error) if is_corrupt(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Stores a segment and counts its bytes; the caller keeps the sets.
 pub(crate) fn insert(conn: &Connection, row: &mut JournalRow, new: &NewSegment<'_>) -> Result<(), Fault> {
     let body = conn.prepare_cached("INSERT INTO body (bytes) VALUES (?)")?.insert([new.body])?;

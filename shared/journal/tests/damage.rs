@@ -181,6 +181,37 @@ fn a_damaged_segment_at_a_replica_is_fetched_again() {
 }
 
 #[test]
+fn a_body_on_a_page_of_noise_is_given_up_without_poisoning_the_store() {
+    let mut source = Store::in_memory(&author()).unwrap();
+    append(&mut source, NORMAL, readings(1, 8 * 1_024));
+    let runs = source.load(&journal(NORMAL), all(), usize::MAX).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let mut hub = Store::open(&path, &replica()).unwrap();
+    runs.iter().for_each(|run| drop(receive(&mut hub, run.clone())));
+    drop(hub);
+    let page = find(&path, &runs[3].body[..32]) / 4_096 * 4_096;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[page..page + 4_096].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+
+    let mut hub = Store::open(&path, &replica()).unwrap();
+    let mut lost = RangeSet::new();
+    while let Err(error) = hub.load(&journal(NORMAL), all(), usize::MAX) {
+        let ReadError::Damaged { range, .. } = error else { panic!("{error}") };
+        let gone = hub.quarantine(&journal(NORMAL), range).unwrap();
+        assert_eq!(gone.ranges, range.into());
+        lost.insert(range);
+    }
+    assert!(lost.covers(range(3_073, 4_096)), "{lost}");
+    let left: RangeSet = hub.journal(&journal(NORMAL)).unwrap().present;
+    assert_eq!((left.count() + lost.count(), left.intersection(&lost).count()), (8 * 1_024, 0));
+    commit(&mut hub, Change::Remember { name: "after", value: vec![1] });
+    drop(hub);
+    assert_eq!(Store::open(&path, &replica()).unwrap().opened().missing, []);
+}
+
+#[test]
 fn valid_bodies_in_each_others_place_are_noticed() {
     let (_dir, path) = closed();
     tamper(&path, "UPDATE body SET id = -id; UPDATE body SET id = 3 + id");

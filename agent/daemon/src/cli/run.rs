@@ -58,7 +58,10 @@ impl Run {
             let (shutdown, _reload) = Shutdown::install()?;
             daemon::run(config, shutdown).await
         });
-        ended.map_err(|error| Failure::new(exit_of(&error), told(&error)))
+        ended.map_err(|error| {
+            let failure = Failure::new(exit_of(&error), told(&error));
+            if failure.exit == Exit::Data { failure.hint(BEGIN_ANEW) } else { failure }
+        })
     }
 
     fn config(&self) -> Result<Config, ConfigError> {
@@ -73,6 +76,10 @@ impl Run {
         Ok(config)
     }
 }
+
+/// What helps when the store is damaged as a whole.
+const BEGIN_ANEW: &str = "move journal.db and the files beside it whose names begin so aside (do not delete them) and start: the device \
+                          begins a new incarnation; what no hub had yet is only in the files that were moved aside";
 
 /// The directory of a machine that never enrolled.
 fn strange(places: &Places) -> Failure {

@@ -43,19 +43,13 @@ pub enum OpenError {
     #[error(transparent)]
     State(#[from] StateOpenError),
     /// Log and state do not fit together: a part of the log is gone. A node that votes with it can undo what was decided.
-    #[error(
-        "the decision log does not fit the state: {what}; this node must not vote with it: remove the node from the \
-         cluster, move its data directory aside, and let it join again"
-    )]
+    #[error("the decision log does not fit the state: {what}; this node must not vote with it")]
     Shortened {
         /// What does not fit.
         what: String,
     },
     /// The state lags behind the log and no snapshot fills the gap.
-    #[error(
-        "the decision state lags behind the purged log and no snapshot fills the gap: remove the node from the \
-         cluster, move its data directory aside, and let it join again"
-    )]
+    #[error("the decision state lags behind the purged log and no snapshot fills the gap")]
     Behind,
     /// The directory belongs to another incarnation of this node than the cluster committed.
     #[error(

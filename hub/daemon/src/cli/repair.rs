@@ -89,23 +89,33 @@ impl Repair {
 
 /// One report in a sentence.
 fn line(report: &Value) -> String {
-    let partner = shown(report, "partner");
+    let name = shown(report, "name");
+    let partner = if name.is_empty() { shown(report, "partner") } else { format!("device {name}") };
     if let Some(why) = report.get("ended").and_then(Value::as_str) {
         return format!("{partner}: ended early: {why}\n");
     }
     let (questions, bytes) = (number(report, "questions"), number(report, "bytes"));
-    let cost = format!("{questions} questions, {bytes} bytes");
+    let plural = if questions == 1 { "" } else { "s" };
+    let cost = format!("{} question{plural}, {} bytes", count(questions), count(bytes));
     if number(report, "differing") == 0 {
         return format!("{partner}: equal ({cost})\n");
     }
-    format!(
-        "{partner}: {} journals differ: {} records are lacking here, {} there, {} segments are to be sealed, {} are contested ({cost})\n",
-        count(number(report, "differing")),
-        count(number(report, "pulled")),
-        count(number(report, "pushed")),
-        count(number(report, "sealed")),
-        count(number(report, "contested")),
-    )
+    let journals = match number(report, "differing") {
+        1 => "1 journal differs".to_owned(),
+        several => format!("{} journals differ", count(several)),
+    };
+    let found = [
+        ("pulled", "records are lacking here"),
+        ("pushed", "records are lacking there"),
+        ("sealed", "segments are to be sealed here"),
+        ("contested", "segments or records are different at both"),
+    ];
+    let found = found.into_iter().filter(|(key, _)| number(report, key) > 0);
+    let found: Vec<String> =
+        found.map(|(key, what)| format!("{} {what}", count(number(report, key)))).collect();
+    let dry = report.get("dry_run") == Some(&Value::Bool(true));
+    let done = if dry { "nothing was done" } else { "`millrace-hub repairs` follows the mending" };
+    format!("{partner}: {journals}: {}; {done} ({cost})\n", found.join(", "))
 }
 
 /// How far it is, on a terminal.
@@ -121,14 +131,25 @@ mod tests {
 
     #[test]
     fn a_report_is_one_sentence() {
-        let equal = json!({ "partner": "hub n2", "differing": 0, "questions": 1, "bytes": 90 });
-        assert_eq!(line(&equal), "hub n2: equal (1 questions, 90 bytes)\n");
+        let equal = json!({ "partner": "hub-b", "differing": 0, "questions": 1, "bytes": 90 });
+        assert_eq!(line(&equal), "hub-b: equal (1 question, 90 bytes)\n");
         let other =
-            json!({ "partner": "hub n2", "differing": 1, "pulled": 1_024, "questions": 4, "bytes": 300 });
-        assert!(
-            line(&other).starts_with("hub n2: 1 journals differ: 1,024 records are lacking here, 0 there")
+            json!({ "partner": "hub-b", "differing": 1, "pulled": 1_024, "questions": 4, "bytes": 300 });
+        assert_eq!(
+            line(&other),
+            "hub-b: 1 journal differs: 1.02k records are lacking here; `millrace-hub repairs` follows the mending \
+             (4 questions, 300 bytes)\n"
         );
-        let ended = json!({ "partner": "hub n2", "ended": "it lies" });
-        assert_eq!(line(&ended), "hub n2: ended early: it lies\n");
+        let dry = json!({
+            "partner": "device 07", "name": "press-7", "differing": 2, "pulled": 1, "pushed": 9, "dry_run": true,
+            "questions": 4, "bytes": 300,
+        });
+        assert_eq!(
+            line(&dry),
+            "device press-7: 2 journals differ: 1 records are lacking here, 9 records are lacking there; nothing was \
+             done (4 questions, 300 bytes)\n"
+        );
+        let ended = json!({ "partner": "hub-b", "ended": "it lies" });
+        assert_eq!(line(&ended), "hub-b: ended early: it lies\n");
     }
 }

@@ -1,7 +1,9 @@
 //! `millrace-hub repairs`: what is being mended, and what was.
 
+use std::time::Duration;
+
 use clap::Args;
-use millrace_host::terminal::{Align, Table, bytes, count, note, say, say_json};
+use millrace_host::terminal::{Align, Table, bytes, count, duration, note, say, say_json, visible};
 use millrace_host::{Exit, Failure};
 use serde_json::Value;
 
@@ -75,9 +77,15 @@ fn table(reports: &[Value]) -> Table {
             ("mended".to_owned(), journal(report), lost, fetched, sources.join(", "))
         } else {
             let found = if report.get("equal") == Some(&Value::Bool(true)) { "equal" } else { "differs" };
-            let journals = format!("{} journals", number(report, "differing"));
+            let journals = match number(report, "differing") {
+                0 => "everything".to_owned(),
+                1 => "1 journal".to_owned(),
+                several => format!("{} journals", count(several)),
+            };
             let pulled = count(number(report, "pulled"));
-            (found.to_owned(), journals, pulled, String::new(), text(report, "partner").to_owned())
+            let partner = Some(text(report, "name")).filter(|name| !name.is_empty());
+            let partner = partner.unwrap_or_else(|| text(report, "partner")).to_owned();
+            (found.to_owned(), journals, pulled, String::new(), partner)
         };
         table.row([
             text(report, "at").to_owned(),
@@ -87,14 +95,21 @@ fn table(reports: &[Value]) -> Table {
             lacked,
             fetched,
             bytes(number(report, "bytes")),
-            format!("{} ms", number(report, "took_ms")),
+            took(number(report, "took_ms")),
             with,
         ]);
     }
     table
 }
 
+fn took(ms: u64) -> String {
+    if ms < 1_000 { format!("{ms} ms") } else { duration(Duration::from_millis(ms)) }
+}
+
+/// A journal, with its device by name where it has one.
 fn journal(of: &Value) -> String {
     let journal = of.get("journal").cloned().unwrap_or_default();
-    format!("{}/{}/{}", text(&journal, "device"), text(&journal, "incarnation"), text(&journal, "lane"))
+    let device = Some(text(of, "name")).filter(|name| !name.is_empty());
+    let device = device.unwrap_or_else(|| text(&journal, "device"));
+    visible(&format!("{device}/{}/{}", text(&journal, "incarnation"), text(&journal, "lane"))).into_owned()
 }

@@ -21,12 +21,14 @@ const BLOCKING_MAX: usize = 160;
 const THREADS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the names of its files begin with, apart from those of CA and identity, which have a stricter guard.
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "journal.db",
     "cluster.json",
     "seen.jsonl",
     "registry.jsonl",
     "retention.json",
+    "repairs.json",
+    "scrub.json",
     "about.json",
     "runtime.json",
 ];

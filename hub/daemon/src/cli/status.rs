@@ -100,6 +100,13 @@ fn page(status: &Value, colours: bool) -> String {
         if store.get("full") == Some(&Value::Bool(true)) { ", FULL" } else { "" },
         if evicting { ", the oldest records are dropped" } else { "" },
     ));
+    let mending = number(status, "mending");
+    if mending > 0 {
+        out.push_str(&format!(
+            "repair   {} records that were lost here are being fetched again: `millrace-hub repairs`\n",
+            count(mending)
+        ));
+    }
     let certificate = part("certificate");
     if let Some(left) = certificate.get("left_s").and_then(Value::as_i64) {
         out.push_str(&format!("cert     {}, until {}\n", remaining(left), shown(certificate, "not_after")));
@@ -129,7 +136,7 @@ mod tests {
     fn a_page_says_what_is_wrong() {
         let status = json!({"name": "hub-1", "region": "north", "working": false, "problem": "the disk is full",
             "devices": {"enrolled": 3}, "sessions": 2, "store": {"used_bytes": 512, "budget_bytes": 1024, "full": true},
-            "dropped": 7, "retention": {"evicting": true},
+            "dropped": 7, "mending": 1_024, "retention": {"evicting": true},
             "certificate": {"not_after": "2026-12-01T00:00:00Z", "left_s": 690_000},
             "alarms": [{"kind": "full", "severity": "error", "name": "x\u{1b}[32m", "hint": "make room"}]});
         let page = page(&status, false);
@@ -138,6 +145,7 @@ mod tests {
                 && page.contains("store    512 B of 1.00 KiB, FULL, the oldest records are dropped\n"),
             "{page}"
         );
+        assert!(page.contains("repair   1.02k records that were lost here"), "{page}");
         assert!(page.contains("cert     7d 23h left, until 2026-12-01T00:00:00Z\n"), "{page}");
         assert!(page.contains("x\\u{1b}[32m") && !page.contains('\u{1b}'), "{page}");
         assert!(page.contains("0 declared lost, 7 dropped by retention\n"), "{page}");

@@ -85,7 +85,12 @@ pub(crate) fn fresh_incarnation() -> Result<Incarnation, Failure> {
 /// # Errors
 /// When there is none, or it cannot be read.
 pub fn known(places: &Places) -> Result<SeatFile, Failure> {
-    let unreadable = |error: &std::io::Error| Failure::io("cluster.json cannot be read", error);
+    let unreadable = |error: &std::io::Error| {
+        Failure::io("cluster.json cannot be read", error).hint(
+        "put it back from a backup; without one move the data directory aside and join again with a token of \
+         `millrace-hub token create --hub --replace NAME`",
+    )
+    };
     if let Some(seat) = places.read_seat().map_err(|error| unreadable(&error))? {
         return Ok(seat);
     }
@@ -261,6 +266,10 @@ pub(crate) fn control_failure(error: &ControlError) -> Failure {
     Failure::new(exit, error.to_string())
 }
 
+/// What helps when the decisions' files are damaged, wherever that is noticed.
+const JOIN_AGAIN: &str = "move control/ in the data directory aside (do not delete it) and start: a hub that is one of several joins again \
+                          by itself; one that is alone is restored from a backup";
+
 fn open_failure(error: &OpenError) -> Failure {
     let exit = match error {
         OpenError::Io(error) => Exit::from_io(error),
@@ -275,5 +284,6 @@ fn open_failure(error: &OpenError) -> Failure {
         }
         _ => Exit::Data,
     };
-    Failure::new(exit, error.to_string())
+    let failure = Failure::new(exit, error.to_string());
+    if exit == Exit::Data { failure.hint(JOIN_AGAIN) } else { failure }
 }

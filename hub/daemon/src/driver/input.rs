@@ -1,12 +1,14 @@
 //! What the driver is told, and what it tells.
 
+use std::collections::BTreeSet;
+
 use millrace_hub_engine::{
     Asker, Config, Debt, DeviceSummary, Event, Fullness, LinkId, Measure, Mend, Retained, RoundReport,
 };
 use millrace_link::{Connection, KeyHash};
 use millrace_merkle::{About, Told};
 use millrace_model::store::{Quarantined, Usage};
-use millrace_model::{DeviceId, JournalId, NodeId, RangeSet, RecordCheck, Run, Seq, SeqRange};
+use millrace_model::{DeviceId, JournalId, NodeId, Partition, RangeSet, RecordCheck, Run, Seq, SeqRange};
 use millrace_wire::{Frame, GoodbyeCode};
 use tokio::sync::{mpsc, oneshot};
 
@@ -59,6 +61,8 @@ pub enum Input {
     Ping(oneshot::Sender<()>),
     /// How do things stand?
     Ask(oneshot::Sender<Snapshot>),
+    /// Of which partitions is something being fetched that damage took?
+    AskHurt(oneshot::Sender<BTreeSet<Partition>>),
 }
 
 /// The driver's way to one connection.
@@ -192,6 +196,11 @@ impl Damages {
     pub fn tell(&self, aside: Quarantined) {
         // Fails only when the driver has ended.
         let _ = self.0.blocking_send(Answer::Damaged(aside));
+    }
+
+    /// Tells that they could not be, because nobody can say any more what is on disk. Called as [`Self::tell`].
+    pub fn poisoned(&self, why: String) {
+        let _ = self.0.blocking_send(Answer::Poisoned(why));
     }
 }
 

@@ -81,7 +81,8 @@ impl Driver {
     }
 
     pub(super) fn dismiss(&self, guest: LinkId, reason: &str) {
-        tracing::error!(guest, reason, "replication from another hub is cut off");
+        // Where the other hub is at fault, an alarm says so; a hub that stops is none.
+        tracing::info!(guest, reason, "replication from another hub is cut off");
         if let Some(way) = self.guests.get(&guest) {
             way.end(reason);
         }

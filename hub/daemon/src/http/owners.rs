@@ -1,6 +1,6 @@
 //! Owners: which hub is asked about which partitions, so that every hub can answer every query.
 //!
-//! This hub answers for what it keeps itself, when its store is full; for the rest the nearest hub is asked that keeps it. What
+//! This hub answers for what it keeps itself, when its store is full and damage took nothing of it; for the rest the nearest hub is asked that keeps it. What
 //! nobody who can be reached keeps whole is answered from what is here, and named: such an answer may be incomplete. A hub that has not
 //! heard yet who keeps what, or whose store is not the one that the table calls full, keeps nothing whole.
 //!
@@ -26,6 +26,17 @@ pub(super) struct Owners {
     pub(super) missing: BTreeSet<Partition>,
 }
 
+/// This hub, as one that keeps records.
+#[derive(Clone, Copy)]
+pub(super) struct Keeper<'a> {
+    /// Its number.
+    pub(super) me: NodeId,
+    /// Whether its own store is known to be full.
+    pub(super) whole: bool,
+    /// Partitions of which it is fetching what damage took.
+    pub(super) hurt: &'a BTreeSet<Partition>,
+}
+
 /// The partitions that a query is about: those of its devices, or all.
 pub(super) fn asked(devices: Option<&[DeviceId]>) -> BTreeSet<Partition> {
     match devices {
@@ -35,12 +46,11 @@ pub(super) fn asked(devices: Option<&[DeviceId]>) -> BTreeSet<Partition> {
 }
 
 impl Owners {
-    /// Who answers for `asked`, as `me` knows the table. `whole`: whether its own store is known to be full. `reachable` says which other
-    /// hubs can be asked now, and how far they are.
+    /// Who answers for `asked`, as this hub knows the table. `reachable` says which other hubs can be asked now, and how far they are.
     pub(super) fn of(
         asked: &BTreeSet<Partition>,
         table: &Table,
-        (me, whole): (NodeId, bool),
+        Keeper { me, whole, hurt }: Keeper<'_>,
         reachable: &BTreeMap<NodeId, Duration>,
     ) -> Self {
         let full = |node: &NodeId| match *node {
@@ -56,7 +66,7 @@ impl Owners {
                 let far = |node: &NodeId| Some((*reachable.get(node)?, *node));
                 whole.iter().filter_map(far).min().map(|(_, node)| node)
             };
-            if whole.contains(&me) {
+            if whole.contains(&me) && !hurt.contains(partition) {
                 owners.here.insert(*partition);
             } else if let Some(node) = nearest() {
                 owners.elsewhere.entry(node).or_default().insert(*partition);
@@ -114,6 +124,10 @@ mod tests {
     use crate::cluster::Dated;
     use crate::cluster::record::{HubRecord, HubState, StoreRecord};
 
+    static NOTHING: BTreeSet<Partition> = BTreeSet::new();
+
+    const ME: Keeper<'static> = Keeper { me: NodeId(1), whole: true, hurt: &NOTHING };
+
     fn table(full: &[u64]) -> Table {
         let mut table = Table::default();
         for number in 1..=4 {
@@ -146,7 +160,7 @@ mod tests {
     fn every_partition_is_answered_by_this_hub_or_the_nearest_that_keeps_it() {
         let table = table(&[1, 2, 3, 4]);
         let all = asked(None);
-        let owners = Owners::of(&all, &table, (NodeId(1), true), &near(&[(2, 9), (3, 1), (4, 5)]));
+        let owners = Owners::of(&all, &table, ME, &near(&[(2, 9), (3, 1), (4, 5)]));
         let elsewhere: BTreeSet<Partition> = owners.elsewhere.values().flatten().copied().collect();
         assert_eq!(owners.here.union(&elsewhere).copied().collect::<BTreeSet<_>>(), all);
         assert!(owners.here.is_disjoint(&elsewhere) && owners.missing.is_empty());
@@ -161,34 +175,49 @@ mod tests {
 
     #[test]
     fn what_nobody_keeps_whole_is_answered_from_here_and_named() {
-        let owners =
-            Owners::of(&asked(None), &table(&[1]), (NodeId(1), true), &near(&[(2, 1), (3, 1), (4, 1)]));
+        let owners = Owners::of(&asked(None), &table(&[1]), ME, &near(&[(2, 1), (3, 1), (4, 1)]));
         assert!(owners.elsewhere.is_empty() && owners.here.len() == PARTITIONS);
         assert!(!owners.missing.is_empty() && owners.missing.len() < PARTITIONS);
-        let mut owners = Owners::of(
-            &asked(None),
-            &table(&[1, 2, 3, 4]),
-            (NodeId(1), true),
-            &near(&[(2, 1), (3, 1), (4, 1)]),
-        );
+        let mut owners =
+            Owners::of(&asked(None), &table(&[1, 2, 3, 4]), ME, &near(&[(2, 1), (3, 1), (4, 1)]));
         let lost = owners.elsewhere[&NodeId(3)].clone();
         owners.failed(NodeId(3));
         assert_eq!(owners.missing, lost);
     }
 
     #[test]
+    fn what_damage_took_here_is_answered_by_others_and_named_when_they_are_away() {
+        let table = table(&[1, 2, 3, 4]);
+        let kept = Owners::of(&asked(None), &table, ME, &BTreeMap::new()).here;
+        let mine = kept.iter().find(|partition| {
+            table.placement.value.of(**partition).is_some_and(|of| of.replicas.contains(&NodeId(1)))
+        });
+        let hurt = BTreeSet::from([*mine.unwrap()]);
+        let me = Keeper { hurt: &hurt, ..ME };
+        let owners = Owners::of(&hurt, &table, me, &near(&[(2, 1), (3, 1), (4, 1)]));
+        assert!(owners.here.is_empty() && owners.missing.is_empty() && owners.elsewhere.len() == 1);
+        let alone = Owners::of(&hurt, &table, me, &BTreeMap::new());
+        assert_eq!((&alone.here, &alone.missing), (&hurt, &hurt));
+    }
+
+    #[test]
     fn a_hub_that_knows_of_no_placement_or_lost_its_store_answers_for_nothing() {
-        let new = Owners::of(&asked(None), &Table::default(), (NodeId(5), false), &BTreeMap::new());
+        let new = Owners::of(
+            &asked(None),
+            &Table::default(),
+            Keeper { me: NodeId(5), whole: false, ..ME },
+            &BTreeMap::new(),
+        );
         assert_eq!((new.here.len(), new.missing.len()), (PARTITIONS, PARTITIONS));
         let all = table(&[1, 2, 3, 4]);
-        let cut_off = Owners::of(&asked(None), &all, (NodeId(1), false), &BTreeMap::new());
+        let cut_off = Owners::of(&asked(None), &all, Keeper { whole: false, ..ME }, &BTreeMap::new());
         assert_eq!(
             cut_off.missing.len(),
             PARTITIONS,
             "the table calls a store full that is not here any more"
         );
         let others = near(&[(2, 1), (3, 1), (4, 1)]);
-        let lost = Owners::of(&asked(None), &all, (NodeId(1), false), &others);
+        let lost = Owners::of(&asked(None), &all, Keeper { whole: false, ..ME }, &others);
         assert!(lost.here.is_empty() && lost.missing.is_empty(), "others are asked");
     }
 

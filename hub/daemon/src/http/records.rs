@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::gathering::Sheet;
-use super::owners::{Owners, asked, from_text, to_text};
+use super::owners::{Keeper, Owners, asked, from_text, to_text};
 use super::{Answer, Api, devices, parameters, repairs, stopping};
 use crate::reading::ReadingError;
 
@@ -36,6 +36,12 @@ const OWNER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer to another hub: it must fit into one call. A page that is larger ends earlier, with a cursor.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
+
+/// Where an answer to another hub says of which partitions it lacks something.
+const HURT: &str = "hurt";
+
+/// Another hub's page, and the partitions of which it lacks something itself.
+type Part = (Sheet, BTreeSet<Partition>);
 
 /// What another hub is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,17 +60,24 @@ pub(super) async fn page(
     let query = parameters::query(&pairs, &api.0.registry, api.0.clock.wall())?;
     let begun = api.0.clock.moment();
     let cluster = api.0.registry.cluster();
-    let me = (cluster.me(), api.store().is_some_and(|store| store.full));
-    let mut owners = Owners::of(&asked(query.devices.as_deref()), &cluster.table(), me, &api.reachable());
+    let whole = api.store().is_some_and(|store| store.full);
+    let hurt = api.0.driver.hurt().await.ok_or_else(stopping)?;
+    let asked = asked(query.devices.as_deref());
+    let keeper = Keeper { me: cluster.me(), whole, hurt: &hurt };
+    let mut owners = Owners::of(&asked, &cluster.table(), keeper, &api.reachable());
     if here_only {
         // What others keep is left out on purpose.
-        owners = Owners::default();
+        let missing = asked.intersection(&hurt).copied().collect();
+        owners = Owners { here: asked, missing, ..Owners::default() };
     }
     let sheet = if owners.elsewhere.is_empty() {
         local(&api, query, None).await?
     } else {
         gathered(&api, query, pairs, &mut owners).await?
     };
+    // What was moved aside meanwhile may be what this page lacks.
+    let hurt = api.0.driver.hurt().await.ok_or_else(stopping)?;
+    owners.missing.extend(owners.here.intersection(&hurt).copied().collect::<Vec<_>>());
     let took = api.0.clock.moment().since(begun);
     api.0.meters.query_seconds.observe(took.as_secs_f64());
     let mut answer = sheet.shown();
@@ -94,8 +107,15 @@ pub(crate) async fn for_peer(api: &Api, body: &[u8]) -> Result<Bytes, String> {
     let query = parameters::query(&question.pairs, &api.0.registry, api.0.clock.wall());
     let query = query.map_err(|problem| problem.to_string())?;
     let order = query.order;
+    let ended = || "the hub is stopping".to_owned();
+    let mut hurt = api.0.driver.hurt().await.ok_or_else(ended)?;
     let sheet = local(api, query, Some(&partitions)).await.map_err(|problem| problem.to_string())?;
-    let answer = sheet.within(ANSWER_BYTES_MAX, order)?.shown();
+    hurt.extend(api.0.driver.hurt().await.ok_or_else(ended)?);
+    let mut answer = sheet.within(ANSWER_BYTES_MAX, order)?.shown();
+    let hurt: BTreeSet<Partition> = partitions.intersection(&hurt).copied().collect();
+    if let (Value::Object(answer), false) = (&mut answer, hurt.is_empty()) {
+        answer.insert(HURT.to_owned(), json!(to_text(&hurt)));
+    }
     serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| error.to_string())
 }
 
@@ -107,7 +127,7 @@ async fn gathered(
     owners: &mut Owners,
 ) -> Result<Sheet, Problem> {
     let (order, limit) = (query.order, query.limit.max(1));
-    let mut asked: JoinSet<(NodeId, Result<Sheet, String>)> = JoinSet::new();
+    let mut asked: JoinSet<(NodeId, Result<Part, String>)> = JoinSet::new();
     for (node, partitions) in &owners.elsewhere {
         let question = Question { pairs: pairs.clone(), partitions: to_text(partitions) };
         let (api, node) = (api.clone(), *node);
@@ -116,7 +136,10 @@ async fn gathered(
     let mut sheets = Vec::new();
     while let Some(answered) = asked.join_next().await {
         match answered {
-            Ok((_, Ok(sheet))) => sheets.push(sheet),
+            Ok((_, Ok((sheet, hurt)))) => {
+                sheets.push(sheet);
+                owners.missing.extend(hurt);
+            }
             Ok((node, Err(why))) => {
                 tracing::warn!(%node, why, "a hub did not answer its part of a query");
                 owners.failed(node);
@@ -130,12 +153,13 @@ async fn gathered(
     Sheet::merged(sheets, order, limit).map_err(|error| Problem::internal(&error))
 }
 
-async fn ask(api: &Api, node: NodeId, question: &Question) -> Result<Sheet, String> {
+async fn ask(api: &Api, node: NodeId, question: &Question) -> Result<Part, String> {
     let body = serde_json::to_vec(question).map_err(|error| error.to_string())?;
     let answer = api.0.peers.call(node, CallKind::Api, body.into(), OWNER_PATIENCE).await;
     let answer = answer.map_err(|error| error.to_string())?;
     let answer: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
-    Sheet::read(&answer)
+    let hurt = answer.get(HURT).and_then(Value::as_str).and_then(from_text).unwrap_or_default();
+    Ok((Sheet::read(&answer)?, hurt))
 }
 
 /// A page from this hub's own store: of everything, or of some partitions.

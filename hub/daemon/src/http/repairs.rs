@@ -70,11 +70,12 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
     let mine = (api.0.endpoint.name.clone(), here(&api).await.ok_or_else(stopping)?);
     let (theirs, unheard) = others::ask::<Repairs>(&api, QUESTION).await;
     let demanded = mine.1.demanded;
+    let of_hub = |hub: &str, one: Value| named(&api, of_hub(hub, one));
     let (mut running, mut comparing, mut reports) = (Vec::new(), Vec::new(), Vec::new());
     for (hub, repairs) in std::iter::once(mine).chain(theirs) {
-        running.extend(repairs.running.iter().map(|one| of_hub(&hub, one)));
-        comparing.extend(repairs.comparing.iter().map(|one| of_hub(&hub, one)));
-        reports.extend(repairs.reports.iter().map(|one| (one.at().to_owned(), of_hub(&hub, one))));
+        running.extend(repairs.running.iter().map(|one| of_hub(&hub, json!(one))));
+        comparing.extend(repairs.comparing.iter().map(|one| of_hub(&hub, json!(one))));
+        reports.extend(repairs.reports.iter().map(|one| (one.at().to_owned(), of_hub(&hub, json!(one)))));
     }
     reports.sort_by(|(a, _), (b, _)| b.cmp(a));
     let reports: Vec<Value> = reports.into_iter().map(|(_, report)| report).collect();
@@ -92,8 +93,37 @@ async fn here(api: &Api) -> Option<Repairs> {
     Some(Repairs { running, comparing, demanded, reports })
 }
 
-fn of_hub<T: Serialize>(hub: &str, one: &T) -> Value {
-    let mut shown = json!(one);
+/// Hubs and devices by the names that people gave them.
+fn named(api: &Api, mut shown: Value) -> Value {
+    let cluster = api.0.registry.cluster();
+    let table = cluster.table();
+    let hub = |text: &str| {
+        let node = NodeId(text.strip_prefix("hub n")?.parse().ok()?);
+        table.hub(node).map(|record| json!(record.name))
+    };
+    let device = |text: &str| api.0.registry.name_of(&text.parse().ok()?);
+    let Some(fields) = shown.as_object_mut() else { return shown };
+    for key in ["partner", "asked", "sources"] {
+        let texts: Vec<&mut Value> = match fields.get_mut(key) {
+            Some(Value::Array(several)) => several.iter_mut().collect(),
+            Some(one) => vec![one],
+            None => Vec::new(),
+        };
+        for text in texts {
+            if let Some(name) = text.as_str().and_then(hub) {
+                *text = name;
+            }
+        }
+    }
+    let of = fields.get("device").and_then(Value::as_str);
+    let of = of.or_else(|| fields.get("partner")?.as_str()?.strip_prefix("device "));
+    if let Some(name) = of.and_then(device) {
+        fields.insert("name".to_owned(), json!(name));
+    }
+    shown
+}
+
+fn of_hub(hub: &str, mut shown: Value) -> Value {
     if let Some(fields) = shown.as_object_mut() {
         fields.insert("hub".to_owned(), json!(hub));
         let device = fields.get("journal").and_then(|journal| journal.get("device")).cloned();

@@ -50,4 +50,5 @@ millrace_sim::transcripts! { Script:
     a_hub_brings_what_another_lost_when_it_is_asked
     what_nobody_brings_is_an_alarm_after_a_while
     what_nobody_has_any_more_is_declared_as_lost
+    a_slow_device_is_not_taken_for_one_that_has_nothing
 }

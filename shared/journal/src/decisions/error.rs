@@ -8,10 +8,7 @@ use crate::error::OpenError;
 #[derive(Debug, thiserror::Error)]
 pub enum LogOpenError {
     /// The log is not the one that was flushed. A node that votes with it can undo what the cluster decided.
-    #[error(
-        "the decision log is damaged: {what}; this node must not vote with it: remove the node from the cluster, \
-         move its data directory aside, and let it join again"
-    )]
+    #[error("the decision log is damaged: {what}; this node must not vote with it")]
     Damaged {
         /// What does not fit, in words.
         what: String,

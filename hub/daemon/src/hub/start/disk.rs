@@ -41,11 +41,18 @@ pub(super) struct Opened {
 const LOCK_LOOKS: usize = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
+/// What helps when the store is damaged as a whole.
+const FILL_AGAIN: &str = "move journal.db and the files beside it whose names begin so aside (do not delete them) and start: \
+                                     the other hubs fill the store again, and devices send what they still keep";
+
 pub(super) fn open(config: &Config, clock: &Clock) -> Result<Opened, Failure> {
     let places = &config.places;
     let about = places.read_about().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => identity::missing(places),
-        _ => Failure::io("about.json in the data directory cannot be read", &error),
+        _ => Failure::io("about.json in the data directory cannot be read", &error).hint(
+            "put it back from a backup, or write it anew: \
+             {\"name\": \"hub-a\", \"region\": \"eu-1\", \"addresses\": [\"hub-a.example:7443\"]}",
+        ),
     })?;
     let now = clock.wall();
     // Locked first: whoever holds it is the only process on this directory.
@@ -121,5 +128,6 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
         ) => Exit::Config,
         _ => Exit::Io,
     };
-    Failure::new(exit, error.to_string())
+    let failure = Failure::new(exit, error.to_string());
+    if exit == Exit::Data { failure.hint(FILL_AGAIN) } else { failure }
 }

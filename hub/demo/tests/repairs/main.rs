@@ -1,0 +1,16 @@
+//! Repair: what is deleted, damaged or swapped on a hub's disk comes back by itself, or the hub says what to do. It is never
+//! served, and never lost.
+//!
+//! | room | what goes wrong |
+//! |---|---|
+//! | [`deleted`] | rows are gone |
+//! | [`flipped`] | bodies of segments are not what they were |
+//! | [`files`] | whole files are |
+//! | [`commands`] | nothing, or little: what `repair` and `repairs` say |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod commands;
+mod deleted;
+mod files;
+mod flipped;
+mod scene;
