@@ -19,7 +19,7 @@ pub const FRAME_MAX: usize = HEADER_BYTES + RUN_BODY_MAX;
 
 /// Journals that one device may name in its Hello: three lanes of 64 incarnations. A device that was restored or
 /// cloned more often is refused until its old journals have been emptied or an operator looked.
-pub const JOURNALS_MAX: usize = 192;
+pub const JOURNALS_MAX: usize = millrace_model::limits::RECEIPT_JOURNALS_MAX;
 
 /// Records that one Compare may ask about; its body stays under 33 KiB.
 pub const COMPARE_RECORDS_MAX: usize = 4_096;
