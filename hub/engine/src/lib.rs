@@ -31,6 +31,7 @@
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
 //! | [`mending`] | how what damage took is fetched again |
+//! | [`attesting`] | whether a journal is the same as its device states |
 //! | [`repair`] | rounds of comparison with other holders, and what is done about what differs |
 //! | [`placed`] | what the cluster has committed about its hubs |
 //! | [`placement`] | which hubs keep which partition |
@@ -42,6 +43,7 @@
 //! | [`directory`] | which hubs agents are told of |
 //! | [`draining`] | how agents are moved away before the hub stops |
 
+pub mod attesting;
 pub mod bucket;
 pub mod clones;
 pub mod command;
