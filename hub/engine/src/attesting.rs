@@ -209,7 +209,7 @@ mod tests {
             let told = device.tell(about)?;
             Ok::<_, Infallible>(match told {
                 // The second look of each pair finds a new root, and the next first one the old again.
-                Told::Outline(mut outline) if looks % 3 == 0 => {
+                Told::Outline(mut outline) if looks.is_multiple_of(3) => {
                     outline.summary.root.hash = None;
                     Told::Outline(outline)
                 }

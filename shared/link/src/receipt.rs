@@ -20,6 +20,8 @@ mod file;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
 use millrace_model::Wall;
 use millrace_model::receipt::{Party, Statement, StatementError};
 use rustls::{CertificateError as Judged, Error};
@@ -52,6 +54,14 @@ pub struct Receipt {
 /// Why a receipt does not hold, or was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Unread {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
     /// Over its limit: not even looked at.
     #[error("it has more than {RECEIPT_BYTES_MAX} bytes: no receipt is so long")]
     TooLong,

@@ -1,7 +1,8 @@
 //! What the driver is told, and what it tells.
 
 use millrace_hub_engine::{
-    Asker, Config, Debt, DeviceSummary, Event, Fullness, LinkId, Measure, Mend, Retained, RoundReport,
+    Asker, Config, Debt, DeviceSummary, Event, Fullness, Holdings, LinkId, Measure, Mend, Retained,
+    RoundReport,
 };
 use millrace_link::{Connection, KeyHash};
 use millrace_merkle::{About, Told};
@@ -59,6 +60,8 @@ pub enum Input {
     Ping(oneshot::Sender<()>),
     /// How do things stand?
     Ask(oneshot::Sender<Snapshot>),
+    /// What is here of all that this hub and another one both keep?
+    Weigh(NodeId, oneshot::Sender<Holdings>),
 }
 
 /// The driver's way to one connection.

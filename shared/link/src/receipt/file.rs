@@ -3,6 +3,10 @@
 //! Promise: nothing is parsed that is longer than a receipt can be; nothing stands in the file that is not signed, except
 //! certificates and signatures themselves: what is not known is refused.
 
+use std::fs::File as Disk;
+use std::io::Read;
+use std::path::Path;
+
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +66,19 @@ impl Receipt {
         if text.len() > RECEIPT_BYTES_MAX { Err(ReceiptError::TooLong) } else { Ok(text + "\n") }
     }
 
-    /// The receipt in this file. Whether it holds, [`Receipt::check`] says.
+    /// Reads the file at `path`, no further than a receipt can be long.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`], and [`ReceiptError::Unread`].
+    pub fn load(path: &Path) -> Result<Self, ReceiptError> {
+        let unread = |error: std::io::Error| ReceiptError::Unread { path: path.to_owned(), error };
+        let mut bytes = Vec::new();
+        let most = RECEIPT_BYTES_MAX as u64 + 3;
+        Disk::open(path).map_err(unread)?.take(most).read_to_end(&mut bytes).map_err(unread)?;
+        Self::from_json(&bytes)
+    }
+
+    /// The receipt in this text. Whether it holds, [`Receipt::check`] says.
     ///
     /// # Errors
     /// When it is longer than a receipt may be, or none.
