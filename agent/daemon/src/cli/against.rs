@@ -84,7 +84,7 @@ impl Against {
                 (Some(path), Some(_)) => note(&format!("the receipt is in {}", path.display())),
                 (Some(_), None) => note("nothing is equal, so there is no receipt"),
                 (None, Some(_)) => {
-                    note("keep the receipt with -o FILE; `millrace-agent verify-receipt FILE` checks it")
+                    note("keep the receipt with -o FILE; `millrace-agent verify-receipt FILE` checks it");
                 }
                 (None, None) => {}
             }

@@ -65,17 +65,17 @@ impl WithPeer {
                 (Some(path), Some(_)) => note(&format!("the receipt is in {}", path.display())),
                 (Some(_), None) => note("nothing is equal, so there is no receipt"),
                 (None, Some(_)) => {
-                    note("keep the receipt with -o FILE; `millrace-hub verify-receipt FILE` checks it")
+                    note("keep the receipt with -o FILE; `millrace-hub verify-receipt FILE` checks it");
                 }
                 (None, None) => {}
             }
         }
         match exit {
             Exit::Temporary => {
-                note("records are still on their way between the two hubs; that is no difference")
+                note("records are still on their way between the two hubs; that is no difference");
             }
             Exit::Data => {
-                note(&format!("which journals differ: `millrace-hub repair --hub {peer} --dry-run`"))
+                note(&format!("which journals differ: `millrace-hub repair --hub {peer} --dry-run`"));
             }
             _ => {}
         }

@@ -182,3 +182,13 @@ fn two_hubs_sign_for_their_partitions() {
     let parts = [cluster.identity(HUB), cluster.identity(other)].map(|who| who.sign(&said).unwrap());
     assert!(Receipt::new(said, parts).check(cluster.ca()).is_ok());
 }
+
+/// A receipt that real daemons made. Nobody has the keys any more: it holds, or the format has changed.
+#[test]
+fn a_receipt_of_version_1_holds_for_ever() {
+    let file = include_bytes!("../../tests/golden/receipt-v1.json");
+    let receipt = Receipt::from_json(file).unwrap();
+    let [device, hub] = receipt.check(include_str!("../../tests/golden/receipt-v1-ca.pem")).unwrap();
+    assert_eq!((device.name.as_str(), hub.name.as_str()), ("press-7", "hub-a"));
+    assert_eq!(receipt.to_json().unwrap().as_bytes(), file);
+}

@@ -68,7 +68,6 @@ impl Uplink {
         Ok(Met { hub, name, answer })
     }
 
-    #[expect(clippy::type_complexity, reason = "taken apart at once")]
     fn ask_aside(
         &self,
         number: u64,
