@@ -32,10 +32,12 @@
 //! | [`allowance`] | how many bytes may go: credit and bandwidth |
 //! | [`recovery`] | what happens after a rollback or a clone |
 //! | [`repairing`] | what the hub asks when copies are compared, or when it lost records |
+//! | [`attesting`] | what is stated when somebody asks whether the hub has the same |
 //! | [`retention`] | what is trimmed and evicted |
 //! | [`status`] | what `status` shows |
 
 pub mod allowance;
+pub mod attesting;
 pub mod command;
 pub mod committing;
 pub mod config;

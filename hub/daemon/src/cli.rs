@@ -25,6 +25,8 @@ mod status;
 mod tail;
 mod token;
 mod verify;
+mod verify_peer;
+mod verify_receipt;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +78,7 @@ enum Command {
     Lock(lock::Lock),
     Elect(lock::Elect),
     Verify(verify::Verify),
+    VerifyReceipt(verify_receipt::VerifyReceipt),
     Repair(repair::Repair),
     Repairs(repairs::Repairs),
     Backup(backup::Backup),
@@ -188,6 +191,7 @@ impl Command {
             Self::Config(config) => config.perform(),
             Self::Restore(restore) => restore.perform(),
             Self::ForceNewCluster(force) => force.perform(),
+            Self::VerifyReceipt(receipt) => receipt.perform(),
             Self::Backup(backup) => wait_for(backup.perform()),
             Self::Repair(repair) => wait_for(repair.perform()),
             Self::Repairs(repairs) => wait_for(repairs.perform()),

@@ -225,6 +225,7 @@ async fn refusal(response: Response<Incoming>) -> Failure {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::INSUFFICIENT_STORAGE => {
             Exit::Temporary
         }
+        StatusCode::BAD_GATEWAY => Exit::Unavailable,
         status if status.is_client_error() => Exit::Usage,
         _ => Exit::Internal,
     };

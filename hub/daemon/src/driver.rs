@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use millrace_host::systemd::Progress;
 use millrace_host::{Clock, Exit, Shutdown};
-use millrace_hub_engine::{Engine, Event, LinkId, Retained, Wanted};
+use millrace_hub_engine::{Engine, Event, Holdings, LinkId, Retained, Wanted};
 use millrace_journal::WriterHandle;
 use millrace_model::store::Change;
 use millrace_model::{DeviceId, JournalId, Moment, NodeId, Partition, SeqRange};
@@ -169,6 +169,13 @@ impl DriverHandle {
     pub async fn hurt(&self) -> Option<BTreeSet<Partition>> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.inputs.send(Input::AskHurt(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// What is here of all that this hub and another one both keep; `None` when the driver has ended.
+    pub async fn holdings(&self, node: NodeId) -> Option<Holdings> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.inputs.send(Input::Weigh(node, reply)).await.ok()?;
         answer.await.ok()
     }
 
@@ -400,6 +407,8 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = reply.send(snapshot);
             }
+            // Whoever asked may have gone.
+            Input::Weigh(node, reply) => drop(reply.send(self.parts.engine.holdings(node))),
         }
     }
 

@@ -5,6 +5,7 @@
 //! Absent: the server and its limits (`millrace-host`), logins: the API is for this machine, or behind a proxy.
 
 mod admin;
+mod attest;
 mod devices;
 mod dump;
 mod feed;
@@ -43,6 +44,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::alarms::AlarmBoard;
+use crate::attesting::Attesting;
 use crate::cluster::record::StoreRecord;
 use crate::cluster::upkeep::Own;
 use crate::driver::DriverHandle;
@@ -99,6 +101,8 @@ pub struct ApiParts {
     pub registrar: Arc<Registrar>,
     /// Connections that read.
     pub reading: Reading,
+    /// Who says over this hub's signature what it has.
+    pub attesting: Attesting,
     /// The engine's task.
     pub driver: DriverHandle,
     /// The latest alarms.
@@ -126,6 +130,7 @@ pub struct ApiParts {
 pub struct Api(Arc<ApiParts>);
 
 pub(crate) use admin::{TokenRequest, shown as shown_token};
+pub(crate) use attest::AttestRequest;
 pub(crate) use devices::merged as merged_devices;
 pub(crate) use records::for_peer as records_for_peer;
 pub(crate) use repairs::RepairRequest;
@@ -220,6 +225,7 @@ impl Api {
             .route("/v1/dump", get(dump::show))
             .route("/v1/drain", post(route::drain))
             .route("/v1/repair", post(repairs::begin))
+            .route("/v1/attest", post(attest::compare))
             .route("/v1/devices/{device}/revoke", post(admin::revoke))
             .route("/v1/members/{name}/remove", post(members::remove))
             .route("/v1/settings", put(members::set))

@@ -15,6 +15,7 @@
 //! | [`peers`] | the other hubs: calls, replication, gossip |
 //! | [`registry`], [`registrar`] | who is enrolled; who gets a certificate |
 //! | [`opening`], [`reading`], [`scrub`] | the store: at start, and beside the writer |
+//! | [`attesting`] | what this hub says over its signature of what it has |
 //! | [`hubs`] | what agents and clients are told of the hubs |
 //! | [`http`] | the API |
 //! | [`alarms`], [`repairs`], [`meters`], [`pulse`] | what people and machines see of it |
@@ -24,6 +25,7 @@
 //! | [`cli`], [`client`] | the command line, and how it talks to the running hub |
 
 pub mod alarms;
+pub mod attesting;
 pub mod backup;
 pub mod cli;
 pub mod client;

@@ -7,7 +7,8 @@
 //!
 //! Promise: a frame is checked against its limits before the engine sees it; what is none ends the connection with a
 //! reason. A reader holds one frame at most, and waits while the driver has enough. An idle connection holds no buffer.
-//! Absent: what frames mean, except for certificate renewals, which the registrar answers.
+//! Absent: what frames mean, except for certificate renewals, which the registrar answers, and questions whether this hub has the same
+//! records, which [`crate::attesting`] does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::attesting::Attesting;
 use crate::driver::DriverHandle;
 use crate::driver::input::{Input, Line, Outgoing};
 use crate::meters::Meters;
@@ -45,6 +47,8 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(20);
 pub struct Sessions {
     /// The engine's task.
     pub driver: DriverHandle,
+    /// Who says over this hub's signature what it has.
+    pub attesting: Attesting,
     /// Who renews certificates.
     pub registrar: Arc<Registrar>,
     /// Where figures go.
@@ -195,6 +199,14 @@ impl Session {
                     let reason = format!("a connection may ask for {RENEWALS_MAX} certificates");
                     Input::Violation { link: self.link, reason }
                 }
+                Ok(Frame::Attest(attest)) => match self.shared.attesting.answer(self.device, attest).await {
+                    Ok(answer) => {
+                        // Fails only when the session is over.
+                        let _ = self.outbox.send(Outgoing::Frame(Frame::Attested(Box::new(answer)))).await;
+                        continue;
+                    }
+                    Err(reason) => Input::Violation { link: self.link, reason },
+                },
                 Ok(frame) => Input::Event(Event::Received { link: self.link, frame }),
                 Err(reason) => Input::Violation { link: self.link, reason },
             };

@@ -31,6 +31,8 @@
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
 //! | [`mending`] | how what damage took is fetched again |
+//! | [`holdings`] | what is here of what another hub keeps too |
+//! | [`attesting`] | whether a journal is the same as its device states |
 //! | [`repair`] | rounds of comparison with other holders, and what is done about what differs |
 //! | [`placed`] | what the cluster has committed about its hubs |
 //! | [`placement`] | which hubs keep which partition |
@@ -42,6 +44,7 @@
 //! | [`directory`] | which hubs agents are told of |
 //! | [`draining`] | how agents are moved away before the hub stops |
 
+pub mod attesting;
 pub mod bucket;
 pub mod clones;
 pub mod command;
@@ -54,6 +57,7 @@ pub mod engine;
 pub mod event;
 pub mod greeting;
 pub mod guests;
+pub mod holdings;
 pub mod link;
 pub mod membership;
 pub mod mending;
@@ -71,6 +75,7 @@ pub use command::{Alarm, Command};
 pub use config::Config;
 pub use engine::{DeviceSummary, Engine};
 pub use event::{Event, LinkId, Measure, WakeReason};
+pub use holdings::Holdings;
 pub use mending::{Mend, Source};
 pub use placed::{Fullness, HubStanding, Placed};
 pub use repair::answering::Asker;

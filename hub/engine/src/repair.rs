@@ -293,7 +293,7 @@ impl Engine {
     }
 
     /// The partitions that this hub and another one both keep.
-    fn shared_with(&self, node: NodeId) -> PartitionSet {
+    pub(crate) fn shared_with(&self, node: NodeId) -> PartitionSet {
         let Some(placed) = &self.replication.placed else { return PartitionSet::default() };
         let both = placed.placement.assignments().filter(|(_, assignment)| {
             assignment.replicas.contains(&placed.me) && assignment.replicas.contains(&node)

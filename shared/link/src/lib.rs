@@ -15,6 +15,7 @@
 //! | [`ca`], [`request`], [`identity`] | who issues certificates, who asks for one, who has one |
 //! | [`peer`], [`fingerprint`] | what a certificate says, and how a key is named |
 //! | [`admission`], [`renewal`] | who is let in, and when certificates are renewed |
+//! | [`receipt`] | what two holders sign when they have the same records |
 //! | [`token`], [`enrolment`] | how a new machine comes by its certificate |
 //! | `tls`, `chain`, `base32`, [`vault`], `entropy`, [`clock`] | TLS, PEM, text, key files, secrets, time |
 //! | [`underlay`] | what carries the packets, when it is not the operating system |
@@ -41,6 +42,7 @@ pub mod listener;
 pub mod outlet;
 pub mod peer;
 mod pending;
+pub mod receipt;
 pub mod renewal;
 pub mod request;
 pub mod road;
@@ -65,6 +67,7 @@ pub use inlet::{Inlet, ReceiveError};
 pub use listener::{Accepted, BindError, Listener, ServerOptions};
 pub use outlet::{Outlet, SendError};
 pub use peer::{CertificateError, HUB_NAME, PeerIdentity, Role, Serial};
+pub use receipt::{Receipt, ReceiptError, Signed};
 pub use renewal::Standing;
 pub use request::{CertificateRequest, RequestError};
 pub use road::{Road, RoadError};

@@ -112,6 +112,15 @@ pub const ACCEPT_QUEUE_MAX: usize = 64;
 /// before allocation.
 pub const ENROLMENT_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
+/// Bytes of a receipt's file. One with the most journals that a device may have is below 100 KiB.
+pub const RECEIPT_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of a certificate in it, DER. Ours have about 500.
+pub const RECEIPT_CERTIFICATE_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes of a signature, DER: two numbers of 33 bytes, and what surrounds them, are 72.
+pub const SIGNATURE_BYTES_MAX: usize = 80;
+
 /// A certificate signing request (DER). Ours have about 250 bytes. When reached: refused before parsing.
 pub const CSR_BYTES_MAX: usize = 4 << 10;
 

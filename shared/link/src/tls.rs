@@ -9,10 +9,11 @@ mod listening;
 
 use std::sync::Arc;
 
-use rustls::RootCertStore;
+use millrace_model::Wall;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::CertificateDer;
+use rustls::{Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::PeerIdentity;
 use crate::clock::unix_time;
@@ -50,7 +51,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls::Error> {
+fn roots(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, Error> {
     let mut roots = RootCertStore::empty();
     roots.add(ca.clone())?;
     Ok(Arc::new(roots))
@@ -63,11 +64,37 @@ pub(crate) fn issued_by(
     ca: &CertificateDer<'static>,
     own: &PeerIdentity,
 ) -> bool {
-    let verifier = roots(ca)
-        .ok()
-        .and_then(|roots| WebPkiClientVerifier::builder_with_provider(roots, provider()).build().ok());
-    let verified = |verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>| {
-        verifier.verify_client_cert(certificate, &[], unix_time(own.not_after)).is_ok()
-    };
-    verifier.is_some_and(verified)
+    issued_at(certificate, ca, own.not_after).is_ok()
+}
+
+/// Whether `ca` issued `certificate` for dialing, and it was valid at `at`.
+pub(crate) fn issued_at(
+    certificate: &CertificateDer<'static>,
+    ca: &CertificateDer<'static>,
+    at: Wall,
+) -> Result<(), Error> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(ca)?, provider()).build();
+    let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
+    verifier.verify_client_cert(certificate, &[], unix_time(at)).map(|_| ())
+}
+
+/// How identities sign: their keys are ECDSA P-256 ([`crate::ca`]).
+const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+
+/// The signature of `key` over `message`. What TLS signs begins otherwise: [`crate::receipt`].
+pub(crate) fn signature(key: &PrivateKeyDer<'static>, message: &[u8]) -> Result<Vec<u8>, Error> {
+    let key = provider().key_provider.load_private_key(key.clone_key())?;
+    let signer = key.choose_scheme(&[SCHEME]);
+    signer.ok_or_else(|| Error::General("it is no key for ECDSA P-256".to_owned()))?.sign(message)
+}
+
+/// Whether the key of `certificate` made `signature` over `message`.
+pub(crate) fn is_signed(certificate: &CertificateDer<'_>, message: &[u8], signature: &[u8]) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+    let key = &certificate.public_key().subject_public_key.data;
+    let known = provider().signature_verification_algorithms.mapping;
+    let fitting =
+        known.iter().filter(|(scheme, _)| *scheme == SCHEME).flat_map(|(_, algorithms)| *algorithms);
+    // The others for this scheme are for longer keys, and refuse this one.
+    fitting.into_iter().any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok())
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::SegmentHash;
-use crate::id::FixedBytes;
+use crate::id::{FixedBytes, unhex};
 
 /// Bytes of a node's hash. 128 bits: two holders of one journal are no adversaries, and a device that makes two segments collide
 /// deceives nobody but those who keep its own readings.
@@ -48,6 +48,10 @@ impl Serialize for NodeHash {
 
 impl<'de> Deserialize<'de> for NodeHash {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            let wrong = || serde::de::Error::custom("a hash has 32 hexadecimal digits");
+            return unhex(&String::deserialize(from)?).map(Self).ok_or_else(wrong);
+        }
         Ok(Self(<FixedBytes<HASH_BYTES>>::deserialize(from)?.0))
     }
 }

@@ -12,6 +12,7 @@
 //! | [`canon`], [`block`], [`varint`] | their canonical bytes: one record, a run of records, and the numbers in both |
 //! | [`hash`] | what is hashed, and how a run is bound to its place |
 //! | [`digest`] | what a holder says of one journal in a few bytes |
+//! | [`receipt`] | what two holders sign when they have the same records |
 //! | [`partition`] | which hubs keep which devices' readings |
 //! | [`toll`] | what it costs a device to turn to a hub |
 //! | [`ranges`], [`coverage`] | sets of sequence numbers, and what several have in common |
@@ -32,6 +33,7 @@ pub mod limits;
 pub mod notice;
 pub mod partition;
 pub mod ranges;
+pub mod receipt;
 pub mod record;
 pub mod run;
 pub mod store;

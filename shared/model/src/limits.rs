@@ -25,4 +25,7 @@ pub const RANGES_MAX: usize = 4_096;
 /// Characters of a device's, hub's or site's name.
 pub const NAME_CHARS_MAX: usize = 64;
 
+/// Journals of one receipt: as many as a device may name in its Hello.
+pub const RECEIPT_JOURNALS_MAX: usize = 192;
+
 const _: () = assert!(PAYLOAD_BYTES_MAX + TOPIC_BYTES_MAX + 256 <= SEGMENT_BYTES_MAX);

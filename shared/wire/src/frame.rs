@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 
 use crate::limits::{
     ACKS_MAX, BODY_MAX, CERTIFICATE_BYTES_MAX, HEADER_BYTES, HUBS_MAX, JOURNALS_MAX, RUN_BODY_MAX,
-    TEXT_CHARS_MAX, VERSION,
+    SIGNATURE_BYTES_MAX, TEXT_CHARS_MAX, VERSION,
 };
 use crate::strict::{self, FormError};
 use crate::{
-    Acks, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, Hubs, Inquiry, Records, RenewalGrant,
-    RenewalRequest, Reply, RunFrame, Seal, Welcome, peer,
+    Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, Hubs, Inquiry,
+    Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal, Welcome, peer,
 };
 
 /// Everything that an agent and a hub can say to each other.
@@ -57,6 +57,10 @@ pub enum Frame {
     Absent(Records),
     /// Hub → agent: look whether these are sound.
     Doubt(Records),
+    /// Agent → hub: do you have the very same as I state?
+    Attest(Attest),
+    /// Hub → agent: this I do, and sign it.
+    Attested(Box<Attested>),
 }
 
 /// Why bytes are not a frame. Always the sender's fault, or the road's.
@@ -165,6 +169,8 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         17 => ("Wanted", BODY_MAX),
         18 => ("Absent", BODY_MAX),
         19 => ("Doubt", BODY_MAX),
+        20 => ("Attest", BODY_MAX),
+        21 => ("Attested", BODY_MAX),
         _ => return peer::kind_of(kind),
     })
 }
@@ -191,6 +197,8 @@ impl Frame {
             Self::Wanted(_) => 17,
             Self::Absent(_) => 18,
             Self::Doubt(_) => 19,
+            Self::Attest(_) => 20,
+            Self::Attested(_) => 21,
         }
     }
 
@@ -227,6 +235,8 @@ pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
         Frame::Inquiry(body) => pack(frame.name(), body),
         Frame::Reply(body) => pack(frame.name(), body),
         Frame::Wanted(body) | Frame::Absent(body) | Frame::Doubt(body) => pack(frame.name(), body),
+        Frame::Attest(body) => pack(frame.name(), body),
+        Frame::Attested(body) => pack(frame.name(), body.as_ref()),
     }?;
     framed(frame.kind(), &body)
 }
@@ -282,6 +292,8 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
         17 => Frame::Wanted(unpack(kind, body)?),
         18 => Frame::Absent(unpack(kind, body)?),
         19 => Frame::Doubt(unpack(kind, body)?),
+        20 => Frame::Attest(unpack(kind, body)?),
+        21 => Frame::Attested(Box::new(unpack(kind, body)?)),
         // A kind that only hubs say to each other.
         other => return Err(FrameError::Kind(other)),
     };
@@ -318,6 +330,13 @@ fn within_limits(frame: &Frame, kind: &'static str) -> Result<(), FrameError> {
         }
         Frame::RenewalGrant(grant) => &[("bytes of chain", grant.chain.len(), CERTIFICATE_BYTES_MAX)],
         Frame::Hubs(hubs) => &[("hubs", hubs.hubs.len(), HUBS_MAX)],
+        Frame::Attest(attest) => &[("journals", attest.stated.len(), JOURNALS_MAX)],
+        Frame::Attested(attested) => &[
+            ("findings", attested.findings.len(), JOURNALS_MAX),
+            ("bytes of signature", attested.signature.len(), SIGNATURE_BYTES_MAX),
+            ("bytes of certificate", attested.certificate.len(), CERTIFICATE_BYTES_MAX),
+            ("characters of refusal", attested.refused.len(), TEXT_CHARS_MAX),
+        ],
         _ => &[],
     };
     counted(kind, counts)

@@ -16,6 +16,7 @@
 //! | [`shipping`] | runs, seals, acks, credit: how records travel |
 //! | [`comparing`] | how two holders find out which records are the same |
 //! | [`repairing`] | how two holders find out what differs, and what is wanted back |
+//! | [`attesting`] | how a device and its hub say over their signatures that they have the same |
 //! | [`renewal`] | how a certificate is renewed inside a session |
 //! | [`peer`] | what hubs say to each other about records |
 //! | [`calling`] | what hubs ask each other |
@@ -23,6 +24,7 @@
 //! | [`strict`] | the form check of CBOR |
 //! | [`limits`] | every limit of the protocol, in one place |
 
+pub mod attesting;
 pub mod calling;
 pub mod comparing;
 pub mod frame;
@@ -35,6 +37,7 @@ pub mod repairing;
 pub mod shipping;
 pub mod strict;
 
+pub use attesting::{Attest, Attested, Finding, Stated};
 pub use calling::CallKind;
 pub use comparing::{Compare, Compared};
 pub use frame::{Frame, FrameError, Header, decode, encode};

@@ -19,10 +19,19 @@ pub const FRAME_MAX: usize = HEADER_BYTES + RUN_BODY_MAX;
 
 /// Journals that one device may name in its Hello: three lanes of 64 incarnations. A device that was restored or
 /// cloned more often is refused until its old journals have been emptied or an operator looked.
-pub const JOURNALS_MAX: usize = 192;
+pub const JOURNALS_MAX: usize = millrace_model::limits::RECEIPT_JOURNALS_MAX;
 
 /// Records that one Compare may ask about; its body stays under 33 KiB.
 pub const COMPARE_RECORDS_MAX: usize = 4_096;
+
+/// Ranges of what lacks in one finding of an Attested frame; the others are counted. A frame about [`JOURNALS_MAX`] journals fits.
+pub const ATTESTED_RANGES_MAX: usize = 16;
+
+/// Bytes of what is present in one Attest frame, all journals together; whoever has more holes leaves journals out.
+pub const ATTEST_SPANS_BYTES_MAX: usize = 192 * 1024;
+
+/// Bytes of a signature: ECDSA over P-256, DER, has 72.
+pub const SIGNATURE_BYTES_MAX: usize = 80;
 
 /// Entries of one Acks frame.
 pub const ACKS_MAX: usize = 256;

@@ -4,14 +4,15 @@
 use bytes::Bytes;
 use millrace_merkle::{About, Told};
 use millrace_model::{
-    AckLevel, Encoding, HubId, Incarnation, Lane, RangeSet, RecordCheck, SegmentHash, SegmentName, SeqRange,
-    Wall,
+    AckLevel, Encoding, HubId, Incarnation, Lane, NodeHash, RangeSet, RecordCheck, SegmentHash, SegmentName,
+    SeqRange, Wall,
 };
+use millrace_wire::attesting::Portion;
 use millrace_wire::limits::{ACKS_MAX, HEADER_BYTES, RUN_BODY_MAX};
 use millrace_wire::{
-    Ack, Acks, Compare, Compared, Conflict, Credit, Decline, Frame, FrameError, Goodbye, GoodbyeCode, Header,
-    Hello, Holding, HubEndpoint, Hubs, Inquiry, JournalSummary, Lodging, Records, RenewalGrant,
-    RenewalRequest, Reply, RunFrame, Seal, Verdict, Welcome, decode, encode,
+    Ack, Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Finding, Frame, FrameError,
+    Goodbye, GoodbyeCode, Header, Hello, Holding, HubEndpoint, Hubs, Inquiry, JournalSummary, Lodging,
+    Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal, Stated, Verdict, Welcome, decode, encode,
 };
 use proptest::prelude::{any, proptest};
 
@@ -95,6 +96,33 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Wanted(Records { journal: HERE, ranges: ranges() }),
         Frame::Absent(Records { journal: HERE, ranges: ranges() }),
         Frame::Doubt(Records { journal: HERE, ranges: ranges() }),
+        Frame::Attest(Attest {
+            number: 4,
+            at: Wall(1_790_000_000_000_000),
+            stated: vec![Stated {
+                journal: HERE,
+                floor: 3,
+                head: 4_000,
+                root: Some(NodeHash([7; 16])),
+                tail: u64::MAX,
+                present: Bytes::from_static(&[0, 9]),
+            }],
+            left_out: 1,
+        }),
+        Frame::Attested(Box::new(Attested {
+            number: 4,
+            at: Wall(1_790_000_000_000_001),
+            findings: vec![
+                Finding::Equal(3_998),
+                Finding::Floor(9),
+                Finding::Differs { hub_lacks: Portion::of(&ranges()), device_lacks: Portion::default() },
+                Finding::Unknown,
+                Finding::Unreadable,
+            ],
+            signature: Bytes::from_static(b"signature"),
+            certificate: Bytes::from_static(b"certificate"),
+            refused: String::new(),
+        })),
     ]
 }
 
@@ -166,7 +194,7 @@ fn a_compare_that_is_not_whole_names_no_range() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_decoder_panic(kind in 0_u8..16, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_decoder_panic(kind in 0_u8..22, body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = u32::try_from(body.len() + 2).unwrap().to_be_bytes().to_vec();
         bytes.extend([1, kind]);
         bytes.extend(body);

@@ -7,10 +7,12 @@
 //! | [`enroll`] | `enroll` |
 //! | [`status`] | `status` |
 //! | [`routes`] | `routes` |
-//! | [`verify`] | `verify` |
+//! | [`verify`], [`against`] | `verify`, `verify --against-hub` |
+//! | [`verify_receipt`] | `verify-receipt` |
 //! | [`config`] | `config check`, `config example` |
 //! | [`query`] | `query` |
 
+mod against;
 mod asking;
 pub mod config;
 pub mod enroll;
@@ -19,6 +21,7 @@ pub mod routes;
 pub mod run;
 pub mod status;
 pub mod verify;
+pub mod verify_receipt;
 
 use std::path::PathBuf;
 
@@ -59,8 +62,10 @@ enum Command {
     Routes(routes::RoutesCommand),
     /// Show the records that this device still keeps
     Query(query::QueryCommand),
-    /// Re-read every stored record against its checks
+    /// Re-read every stored record against its checks, or compare them with the hub
     Verify(verify::Verify),
+    /// Check a receipt that two holders have the same records
+    VerifyReceipt(verify_receipt::VerifyReceipt),
     /// Check a configuration file, or print a complete one
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -100,6 +105,7 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Query(query) => query.run(),
         Command::Verify(verify) => verify.run(),
+        Command::VerifyReceipt(receipt) => receipt.run(),
         Command::Config(config) => config.run(),
         Command::Completions { shell } => {
             let name = "millrace-agent";

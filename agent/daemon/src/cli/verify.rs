@@ -1,4 +1,5 @@
-//! `verify`: re-reads every stored record against its checks. Never writes; the agent may run meanwhile.
+//! `verify`: re-reads every stored record against its checks. Never writes; the agent may run meanwhile. With `--against-hub` the running
+//! agent compares with its hub instead ([`super::against`]).
 
 use std::io::IsTerminal;
 
@@ -8,21 +9,26 @@ use millrace_journal::{Options, Reader};
 use millrace_model::SeqRange;
 use serde_json::json;
 
+use super::against::Against;
 use super::{DataArgument, journal};
 
 const EXAMPLES: &str = "\
 Examples:
   millrace-agent verify
   millrace-agent verify --data ./press-7 --json
+  millrace-agent verify --against-hub -o receipt.json
 
-Ends with exit code 65 when anything is damaged.";
+Ends with exit code 65 when anything is damaged. With --against-hub: 0 when both have the same records, 65 when not, 69 when
+there is no session with a hub, 75 when records are still on their way.";
 
-/// Re-read every stored record against its checks.
+/// Re-read every stored record against its checks, or compare all records with the hub.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Verify {
     #[command(flatten)]
     data: DataArgument,
+    #[command(flatten)]
+    against: Against,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,8 +41,11 @@ impl Verify {
     /// Verifies and prints.
     ///
     /// # Errors
-    /// When there is nothing to read, or anything is damaged.
+    /// When there is nothing to read or nobody to compare with, or anything is damaged or different.
     pub fn run(self) -> Result<(), Failure> {
+        if self.against.against_hub {
+            return self.against.run(&self.data, self.json);
+        }
         let path = journal(&self.data)?;
         let failed = |error: String| {
             let what = format!("{} cannot be verified: {error}", path.display());

@@ -1,10 +1,10 @@
-//! Local HTTP: `/status` and `/routes` beside the routes of every daemon.
+//! Local HTTP: `/status`, `/routes` and `/attest` beside the routes of every daemon.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_agent_engine::Status;
 use millrace_host::http::{Health, Problem, host_routes};
@@ -15,6 +15,7 @@ use millrace_host::terminal;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::attesting::Attesting;
 use super::backlog::{Backlog, Gauging};
 use super::uplink::{CertificateFigures, LinkFigures, Uplink};
 use crate::mqtt::{MqttStatus, StatusHandle};
@@ -36,6 +37,8 @@ pub struct Subject {
     pub uplink: Arc<Uplink>,
     /// Measures what waits for a hub.
     pub gauging: Gauging,
+    /// Asks the hub whether it has the same.
+    pub attesting: Arc<Attesting>,
     /// Bandwidth windows.
     pub schedules: Schedules,
 }
@@ -67,8 +70,18 @@ pub fn routes(subject: Subject, health: Arc<Fitness>, metrics: Metrics) -> Route
     Router::new()
         .route("/status", get(status))
         .route("/routes", get(hubs))
+        .route("/attest", post(attest))
         .with_state(subject)
         .merge(host_routes(health, metrics))
+}
+
+/// One exchange with the present hub. It changes nothing, here or there, but it uses the road and both keys: so no page that merely
+/// links here begins one.
+async fn attest(State(subject): State<Subject>) -> Response {
+    match subject.attesting.attest().await {
+        Ok(found) => Json(found).into_response(),
+        Err(problem) => problem.into_response(),
+    }
 }
 
 async fn hubs(State(subject): State<Subject>) -> Response {

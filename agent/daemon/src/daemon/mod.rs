@@ -7,9 +7,11 @@
 //! | [`uplink`] | QUIC to a hub |
 //! | [`sources`] | MQTT |
 //! | [`windows`] | bandwidth by hour |
+//! | [`attesting`] | receipts that a hub has the same records |
 //! | [`backlog`] | how much waits for a hub |
 //! | [`http`], [`gauges`], [`scrape`] | what is shown |
 
+pub mod attesting;
 pub mod backlog;
 pub mod disk;
 pub mod driver;
@@ -36,6 +38,7 @@ use millrace_model::store::Change;
 use millrace_model::{DeviceId, Incarnation, Lane, Record};
 use tokio::sync::mpsc;
 
+use self::attesting::Attesting;
 use self::backlog::Gauging;
 use self::disk::Disk;
 use self::driver::{Driver, Ears, Stages};
@@ -100,6 +103,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let (metered, seed) = (config.uplink.metered, entropy::seed_u64()?);
     let uplink = Uplink::new(identity, places.clone(), clock.clone(), &config.hub, metered, seed);
     let uplink = Arc::new(uplink);
+    let (journal, ours) = (places.journal(), Arc::clone(&uplink));
+    let attesting = Arc::new(Attesting::open(&journal, &options, device, ours, clock.clone())?);
     let schedules = windows::start(config.uplink.clone(), clock.clone(), events.clone()).await?;
 
     let watchdog = Watchdog::new(clock.clone());
@@ -125,6 +130,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         mqtt: mqtt.clone(),
         uplink: Arc::clone(&uplink),
         gauging: gauging.clone(),
+        attesting,
         schedules: schedules.clone(),
     };
     let probing = tokio::spawn(Arc::clone(&uplink).probe(shutdown.clone()));

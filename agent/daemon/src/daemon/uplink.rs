@@ -14,11 +14,13 @@
 //! | [`probing`] | measuring the others, and keeping what is known |
 //! | [`figures`], [`page`] | what is shown |
 //! | [`renewal`], [`streams`] | certificates; a session's outgoing streams |
+//! | [`attesting`] | asking the hub whether it has the same records |
 //!
 //! Promise: one session at a time; its end is told exactly once, by `Disconnected`. A hub is left for another only when a
 //! connection to that other one stands. Certificates renew themselves here.
 //! Absent: what frames mean, when to dial again.
 
+mod attesting;
 mod dialling;
 mod figures;
 mod hubs;
@@ -39,11 +41,13 @@ use millrace_wire::limits::FRAME_MAX;
 use millrace_wire::{Frame, HubEndpoint};
 use tokio::sync::{Notify, mpsc, watch as watching};
 
+pub use self::attesting::{Met, Unmet};
 pub use self::figures::{CertificateFigures, LinkFigures};
 pub use self::page::{HubRow, RoutesPage, SeedRow, offline};
 
+use self::attesting::Aside;
 use self::dialling::Way;
-use self::figures::Met;
+use self::figures::Ended;
 use self::hubs::{Hubs, Target};
 use self::streams::{write, write_control};
 use crate::config::HubSettings;
@@ -77,7 +81,9 @@ pub struct Uplink {
     news: Notify,
     figures: Mutex<Option<Connection>>,
     before: Mutex<(u64, u64)>,
-    met: Mutex<Option<Met>>,
+    met: Mutex<Option<Ended>>,
+    /// The present hub's, for what the uplink itself asks.
+    aside: Mutex<Option<Aside>>,
 }
 
 /// The hub of the running session.
@@ -87,6 +93,8 @@ struct Present {
     hub: Option<HubId>,
     /// Whether it took us in.
     welcomed: bool,
+    /// Whether it keeps all that it should of this device's readings.
+    complete: bool,
     /// Why it said goodbye, if it did.
     goodbye: Option<String>,
 }
@@ -163,6 +171,7 @@ impl Uplink {
             figures: Mutex::default(),
             before: Mutex::default(),
             met: Mutex::default(),
+            aside: Mutex::default(),
         }
     }
 
@@ -225,7 +234,7 @@ impl Uplink {
                 return end;
             }
         };
-        let present = Present { target, hub, welcomed: false, goodbye: None };
+        let present = Present { target, hub, welcomed: false, complete: false, goodbye: None };
         *self.present() = Some(present.clone());
         self.keep_figures(Some(connection.clone()));
         let mut end = self.converse(&connection, events, outboxes, ended).await;
@@ -270,7 +279,9 @@ impl Uplink {
             Ok(streams) => streams,
             Err(reason) => return End::of(reason.to_string()),
         };
+        // What the uplink itself says: requests for a certificate, and questions whether the hub has the same records.
         let (renewals, renewals_out) = mpsc::channel(1);
+        self.keep_aside(Some((connection, &renewals)));
         let mut farewell = tokio::spawn(write_control(control, control_out, renewals_out));
         let live = tokio::spawn(write(live, Channel::Live, live_out, events.clone()));
         let backlog = tokio::spawn(write(backlog, Channel::Backlog, backlog_out, events.clone()));
@@ -286,10 +297,12 @@ impl Uplink {
             reason = asked_to_end(&mut ended) => {
                 // The driver has let go of its outboxes: the writers end when they are empty.
                 drop(renewals);
+                self.keep_aside(None);
                 let _late = tokio::time::timeout(FAREWELL, &mut farewell).await;
                 End::of(reason).by(Whose::Engines)
             }
         };
+        self.keep_aside(None);
         // What the hub said counts more than what we made of it, and has to be asked before our own close hides it.
         let theirs = connection.close_reason().filter(|close| close.by_peer);
         let code = if end.elsewhere.is_some() { CloseCode::Moved } else { CloseCode::Shutdown };
@@ -332,6 +345,7 @@ impl Uplink {
                     }
                     None => tracing::warn!("the hub renewed a certificate that nobody asked for"),
                 },
+                Ok(Frame::Attested(answer)) => self.attested(*answer),
                 Ok(frame) => {
                     self.overhear(&frame);
                     if events.send(Event::Received(frame)).await.is_err() {
@@ -353,7 +367,7 @@ impl Uplink {
         let Some(present) = present.as_mut() else { return };
         match frame {
             Frame::Welcome(welcome) => {
-                present.welcomed = true;
+                (present.welcomed, present.complete) = (true, welcome.complete);
                 // Whoever looks for a complete hub goes on with the round when this one is left.
                 if welcome.complete {
                     self.hubs().welcomed();

@@ -1,4 +1,5 @@
-//! `millrace-hub verify`: reads everything that is stored against its hashes.
+//! `millrace-hub verify`: reads everything that is stored against its hashes. With `--peer` two running hubs compare instead
+//! ([`super::verify_peer`]).
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use super::DATA_DEFAULT;
 use super::offline::Look;
+use super::verify_peer::WithPeer;
 use crate::config::defaults;
 use crate::places::Places;
 use crate::{hub, opening};
@@ -20,17 +22,20 @@ use millrace_host::Failure;
 /// The progress line is written anew after this many bytes.
 const PROGRESS_BYTES: u64 = 16 << 20;
 
-/// Read everything that a stopped hub has stored against its checks and hashes. Changes nothing.
+/// Read everything that a stopped hub has stored against its checks and hashes, or compare a running one with another. Changes nothing.
 ///
-/// Exit code 0 when all is well, 65 when something is damaged.
+/// Exit code 0 when all is well, 65 when something is damaged. With --peer: 0 when both have the same records, 65 when not, 69 when the
+/// other hub does not answer, 75 when records are still on their way.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  systemctl stop millrace-hub && millrace-hub verify --data /var/lib/millrace-hub\n  millrace-hub verify --data ./hub --json"
+    after_help = "Examples:\n  systemctl stop millrace-hub && millrace-hub verify --data /var/lib/millrace-hub\n  millrace-hub verify --data ./hub --json\n  millrace-hub verify --peer hub-b -o receipt.json"
 )]
 pub(super) struct Verify {
     /// The data directory.
     #[arg(long, value_name = "DIR", env = "MILLRACE_HUB_DATA", default_value = DATA_DEFAULT)]
     data: PathBuf,
+    #[command(flatten)]
+    with: WithPeer,
     /// Answer in JSON.
     #[arg(long)]
     json: bool,
@@ -39,6 +44,9 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
         let places = Places::new(&self.data);
+        if let Some(peer) = &self.with.peer {
+            return self.with.perform(peer, &places, self.json).await;
+        }
         if places.read_about().is_err() || !places.journal().exists() {
             return Err(hub::identity::missing(&places));
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use millrace_hub_engine::{
-    Asker, Config, Debt, DeviceSummary, Event, Fullness, LinkId, Measure, Mend, Retained, RoundReport,
+    Asker, Config, Debt, DeviceSummary, Event, Fullness, Holdings, LinkId, Measure, Mend, Retained,
+    RoundReport,
 };
 use millrace_link::{Connection, KeyHash};
 use millrace_merkle::{About, Told};
@@ -63,6 +64,8 @@ pub enum Input {
     Ask(oneshot::Sender<Snapshot>),
     /// Of which partitions is something being fetched that damage took?
     AskHurt(oneshot::Sender<BTreeSet<Partition>>),
+    /// What is here of all that this hub and another one both keep?
+    Weigh(NodeId, oneshot::Sender<Holdings>),
 }
 
 /// The driver's way to one connection.

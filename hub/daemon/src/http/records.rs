@@ -25,7 +25,8 @@ use tokio::task::JoinSet;
 
 use super::gathering::Sheet;
 use super::owners::{Keeper, Owners, asked, from_text, to_text};
-use super::{Answer, Api, devices, parameters, repairs, stopping};
+use super::{Answer, Api, attest, devices, parameters, repairs, stopping};
+use crate::peers::Caller;
 use crate::reading::ReadingError;
 
 /// Damaged places that one page hands to the writer; the next page finds the rest. The writer's queue is for agents.
@@ -92,12 +93,15 @@ pub(super) async fn page(
 }
 
 /// What another hub asks this one for.
-pub(crate) async fn for_peer(api: &Api, body: &[u8]) -> Result<Bytes, String> {
+pub(crate) async fn for_peer(api: &Api, from: &Caller, body: &[u8]) -> Result<Bytes, String> {
     if devices::is_asked(body) {
         return devices::for_peer(api).await;
     }
     if repairs::is_asked(body) {
         return repairs::for_peer(api).await;
+    }
+    if let Some(asked) = attest::asked(body) {
+        return attest::for_peer(api, from, asked).await;
     }
     let question: Question = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let partitions = from_text(&question.partitions).ok_or("the partitions cannot be read")?;

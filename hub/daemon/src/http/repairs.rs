@@ -162,7 +162,7 @@ pub(super) async fn begin(State(api): State<Api>, Json(asked): Json<RepairReques
     Ok(Json(json!({ "hub": api.0.endpoint.name, "began": began })))
 }
 
-fn node_of(api: &Api, name: &str) -> Result<NodeId, Problem> {
+pub(super) fn node_of(api: &Api, name: &str) -> Result<NodeId, Problem> {
     let cluster = api.0.registry.cluster();
     let table = cluster.table();
     let others = table.others(cluster.me());

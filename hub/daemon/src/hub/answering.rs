@@ -50,7 +50,7 @@ impl Answer for Answering {
                     .map_err(|error| error.to_string()),
                 CallKind::Api => match self.api.get().and_then(Api::upgrade) {
                     Some(_) if from.node.is_none() => Err("only hubs of the table may ask".to_owned()),
-                    Some(api) => crate::http::records_for_peer(&api, &body).await,
+                    Some(api) => crate::http::records_for_peer(&api, &from, &body).await,
                     None => Err("this hub is starting".to_owned()),
                 },
             }

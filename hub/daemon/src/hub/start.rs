@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use super::linking::{self, LinkingParts};
 use super::{Hub, Shows, identity, taking_part};
 use crate::alarms::AlarmBoard;
+use crate::attesting::Attesting;
 use crate::cluster::Cluster;
 use crate::cluster::seat::{self, Taking};
 use crate::cluster::upkeep::Own;
@@ -57,6 +58,7 @@ impl Hub {
         let opened = opening.await.map_err(|error| Failure::internal(&error))??;
         let hub = opened.identity.own().hub().ok_or_else(|| identity::missing(&config.places))?;
         let (showing, shown) = watch::channel(opened.identity.clone());
+        let signing = shown.clone();
         let road = linking::road(config.preset);
         let peers = taking_part::peers(&opened.identity, shown, &clock, road, &shutdown)?;
         taking_part::join_again(&config.places, &opened.about, &peers).await?;
@@ -155,6 +157,7 @@ impl Hub {
             clock: clock.clone(),
             shutdown: shutdown.clone(),
         })?;
+        let attesting = Attesting::new(reading.clone(), signing, clock.clone());
         let api = Api::new(ApiParts {
             endpoint,
             hubs: hubs.clone(),
@@ -170,6 +173,7 @@ impl Hub {
             registry,
             registrar: Arc::clone(&registrar),
             reading,
+            attesting: attesting.clone(),
             driver: handle.clone(),
             board,
             repairs,
@@ -195,6 +199,7 @@ impl Hub {
         };
         let sessions = Sessions {
             driver: handle.clone(),
+            attesting,
             registrar: Arc::clone(&registrar),
             meters,
             renewing: Arc::new(Semaphore::new(RENEWALS_AT_ONCE)),

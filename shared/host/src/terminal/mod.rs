@@ -8,18 +8,21 @@
 //! |---|---|
 //! | `answer` | [`say`], [`say_bytes`], [`say_json`], [`note`]: what goes to standard output, and what beside it |
 //! | `figures` | [`bytes`], [`rate`], [`count`], [`duration`], [`remaining`] |
+//! | `receipt` | [`receipt_page`]: a receipt that two holders have the same records |
 //! | `records` | [`record_table`], [`record_line`]: readings as people see them |
 //! | `table` | [`Table`] with aligned columns |
 //! | `visible` | [`visible`]: foreign text with nothing in it that a terminal would obey |
 
 mod answer;
 mod figures;
+mod receipt;
 mod records;
 mod table;
 mod visible;
 
 pub use answer::{note, say, say_bytes, say_json, say_json_line};
 pub use figures::{bytes, count, duration, rate, remaining};
+pub use receipt::receipt_page;
 pub use records::{Authors, record_line, record_table};
 pub use table::{Align, Table};
 pub use visible::{visible, visible_json, visible_lines};

@@ -40,7 +40,7 @@ pub struct CertificateFigures {
 }
 
 /// The end that was met last.
-pub(super) struct Met {
+pub(super) struct Ended {
     reason: String,
     at: Wall,
 }
@@ -86,7 +86,7 @@ impl Uplink {
     }
 
     pub(super) fn remember(&self, end: &End) {
-        let met = Met { reason: end.reason.clone(), at: self.clock.wall() };
+        let met = Ended { reason: end.reason.clone(), at: self.clock.wall() };
         *self.met.lock().unwrap_or_else(PoisonError::into_inner) = Some(met);
     }
 

@@ -1,0 +1,82 @@
+//! `verify-receipt`: checks a receipt, with nothing but the CA's certificate. No daemon and no network are needed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use millrace_host::terminal::{receipt_page, say, say_json};
+use millrace_host::{Exit, Failure};
+use millrace_link::ca::CA_FILE;
+use millrace_link::receipt::{Receipt, ReceiptError};
+use serde_json::json;
+
+use super::DataArgument;
+use crate::places::Places;
+
+const EXAMPLES: &str = "\
+Examples:
+  millrace-agent verify-receipt receipt.json
+  millrace-agent verify-receipt receipt.json --ca ca.pem --json
+
+Ends with exit code 0 when it holds, and 65 when it does not or is none.";
+
+/// Check a receipt that two holders have the same records: both signatures, both certificates, and their time.
+///
+/// What it proves and what not stands in docs/operations/receipts.md.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct VerifyReceipt {
+    /// The receipt
+    file: PathBuf,
+    #[command(flatten)]
+    data: DataArgument,
+    /// The CA's certificate, PEM; without it, the one in the data directory
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl VerifyReceipt {
+    /// Checks and prints.
+    ///
+    /// # Errors
+    /// When the receipt does not hold, or cannot be checked.
+    pub fn run(self) -> Result<(), Failure> {
+        let beside = || Places::new(&self.data.directory).identity().join(CA_FILE);
+        let ca = self.ca.clone().unwrap_or_else(beside);
+        let ca_pem = std::fs::read_to_string(&ca).map_err(|error| {
+            Failure::new(
+                Exit::Config,
+                format!("the CA's certificate {} cannot be read: {error}", ca.display()),
+            )
+            .hint("name it with --ca, or the data directory of an agent of that cluster with --data")
+        })?;
+        let checked = Receipt::load(&self.file).and_then(|receipt| Ok((receipt.check(&ca_pem)?, receipt)));
+        let ([one, other], receipt) = checked.map_err(|error| self.broken(&error))?;
+        if self.json {
+            return say_json(&json!({
+                "holds": true, "statement": receipt.statement, "names": [one.name, other.name],
+                "serials": [one.serial.to_string(), other.serial.to_string()],
+            }));
+        }
+        say(&format!("{}the receipt holds\n", receipt_page(&receipt.statement, [&one.name, &other.name])))
+    }
+
+    fn broken(&self, error: &ReceiptError) -> Failure {
+        let exit = match error {
+            ReceiptError::Unread { .. } => Exit::Io,
+            ReceiptError::Ca(_) => Exit::Config,
+            _ => Exit::Data,
+        };
+        if self.json && exit == Exit::Data {
+            // The answer is the same on standard error; when nobody reads this one, nothing is lost.
+            let _ = say_json(&json!({ "holds": false, "why": error.to_string() }));
+        }
+        let said = match exit {
+            Exit::Data => format!("the receipt does not hold: {error}"),
+            _ => error.to_string(),
+        };
+        Failure::new(exit, said)
+    }
+}

@@ -1,0 +1,127 @@
+//! A receipt as people see it: who, when, what; the same at an agent and at a hub.
+//!
+//! Absent: whether it holds (`millrace-link` says).
+
+use std::time::Duration;
+
+use millrace_model::receipt::{Holder, Party, Statement, Subject};
+
+use super::{Align, Table, duration, visible};
+use crate::times::rfc3339;
+
+/// Two clocks further apart than an exchange can take: worth a word.
+const APART: Duration = Duration::from_secs(60);
+
+/// What a statement says. `names` are its holders' names, as their certificates have them.
+#[must_use]
+pub fn receipt_page(statement: &Statement, [name, other_name]: [&str; 2]) -> String {
+    let [one, other] = statement.holders;
+    let (first, second) = (said(one, name), said(other, other_name));
+    let mut page = format!("{first}\n{second}\nhave the very same records:\n");
+    match &statement.about {
+        Subject::Journals(journals) => {
+            let mut table = Table::new(&[
+                ("lane", Align::Left),
+                ("incarnation", Align::Left),
+                ("from", Align::Right),
+                ("to", Align::Right),
+                ("records", Align::Right),
+                ("digest", Align::Left),
+                ("rows", Align::Left),
+            ]);
+            for standing in journals {
+                table.row([
+                    standing.journal.lane.to_string(),
+                    standing.journal.incarnation.to_string(),
+                    standing.floor.to_string(),
+                    standing.head.to_string(),
+                    standing.count.to_string(),
+                    standing.root.map_or_else(|| "–".to_owned(), |root| root.to_string()),
+                    format!("{:016x}", standing.tail),
+                ]);
+            }
+            page += &table.to_string();
+        }
+        Subject::Partitions(shared) => {
+            let partitions: u32 = shared.partitions.iter().map(|byte| byte.count_ones()).sum();
+            let [mine, theirs] = shared.counts;
+            page += &format!(
+                "{partitions} partitions, digest {}\n{} journals and {} records at the first, {} and {} at the second \
+                 (each above its own floors)\n",
+                shared.root, mine.journals, mine.records, theirs.journals, theirs.records
+            );
+        }
+    }
+    if statement.left_out > 0 {
+        let what = match statement.about {
+            Subject::Journals(_) => "journals of this device",
+            Subject::Partitions(_) => "partitions that both keep",
+        };
+        page += &format!("it says nothing of {} other {what}\n", statement.left_out);
+    }
+    let apart = Duration::from_micros(one.at_us.0.abs_diff(other.at_us.0));
+    if apart > APART {
+        page += &format!("their clocks are {} apart: at least one of them is wrong\n", duration(apart));
+    }
+    page
+}
+
+fn said(Holder { who, at_us }: Holder, name: &str) -> String {
+    let kind = match who {
+        Party::Device(_) => "device",
+        Party::Hub(_) => "hub",
+    };
+    let id = match who {
+        Party::Device(id) => id.to_string(),
+        Party::Hub(id) => id.to_string(),
+    };
+    format!("{kind} {} ({id}), at {} by its clock", visible(name), rfc3339(at_us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_model::receipt::{Count, Shared, Standing, Verdict};
+    use millrace_model::{DeviceId, HubId, Incarnation, JournalId, Lane, NodeHash, Wall};
+
+    #[test]
+    fn a_receipt_says_who_when_and_what_and_obeys_no_name() {
+        let device = DeviceId::from_bytes([7; 16]);
+        let journal = JournalId { device, incarnation: Incarnation::new(0xabc), lane: Lane::Normal };
+        let standing = Standing { journal, floor: 3, head: 9, count: 7, root: None, tail: 0xff };
+        let hub = |byte, at| Holder { who: Party::Hub(HubId::from_bytes([byte; 16])), at_us: Wall(at) };
+        let statement = Statement {
+            verdict: Verdict::Equal,
+            holders: [Holder { who: Party::Device(device), at_us: Wall(0) }, hub(1, 90_000_000)],
+            about: Subject::Journals(vec![standing]),
+            left_out: 2,
+        };
+        let page = receipt_page(&statement, ["press\u{1b}[2J", "hub-1"]);
+        assert!(!page.contains('\u{1b}'), "{page}");
+        for part in [
+            "device press\\u{1b}[2J (0707",
+            "hub hub-1 (0101",
+            "1970-01-01T00:01:30",
+            "normal",
+            "00000000000000ff",
+            "nothing of 2 other journals",
+            "1m 30s apart",
+        ] {
+            assert!(page.contains(part), "`{part}` is not in\n{page}");
+        }
+        let shared = Shared {
+            partitions: [1; 32],
+            root: NodeHash([5; 16]),
+            counts: [Count { journals: 2, records: 1_000 }, Count { journals: 2, records: 900 }],
+        };
+        let statement = Statement {
+            holders: [hub(1, 0), hub(2, 0)],
+            about: Subject::Partitions(shared),
+            left_out: 0,
+            ..statement
+        };
+        let page = receipt_page(&statement, ["hub-1", "hub-2"]);
+        assert!(page.contains("32 partitions") && page.contains("2 journals and 1000 records"), "{page}");
+        assert!(!page.contains("apart") && !page.contains("nothing of"), "{page}");
+    }
+}
