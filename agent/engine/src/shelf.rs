@@ -91,6 +91,7 @@ impl Shelf {
             JournalState {
                 journal,
                 retired: false,
+                restored: false,
                 floor: 1,
                 head: 0,
                 head_check: None,

@@ -12,8 +12,8 @@ use crate::limits::{
 };
 use crate::strict::{self, FormError};
 use crate::{
-    Acks, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, Hubs, Inquiry, Records, RenewalGrant,
-    RenewalRequest, Reply, RunFrame, Seal, Welcome, peer,
+    Acks, Compare, Compared, Conflict, Credit, Decline, Fetch, Fetched, Goodbye, Hello, Hubs, Inquiry,
+    Recall, Recalled, Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal, Welcome, peer,
 };
 
 /// Everything that an agent and a hub can say to each other.
@@ -57,6 +57,14 @@ pub enum Frame {
     Absent(Records),
     /// Hub → agent: look whether these are sound.
     Doubt(Records),
+    /// Agent → hub: what do you keep of my older incarnations?
+    Recall(Recall),
+    /// Hub → agent: this.
+    Recalled(Recalled),
+    /// Agent → hub: bring me the newest of these.
+    Fetch(Fetch),
+    /// Hub → agent: that was all for now.
+    Fetched(Fetched),
 }
 
 /// Why bytes are not a frame. Always the sender's fault, or the road's.
@@ -165,6 +173,10 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         17 => ("Wanted", BODY_MAX),
         18 => ("Absent", BODY_MAX),
         19 => ("Doubt", BODY_MAX),
+        22 => ("Recall", BODY_MAX),
+        23 => ("Recalled", BODY_MAX),
+        24 => ("Fetch", BODY_MAX),
+        25 => ("Fetched", BODY_MAX),
         _ => return peer::kind_of(kind),
     })
 }
@@ -191,6 +203,10 @@ impl Frame {
             Self::Wanted(_) => 17,
             Self::Absent(_) => 18,
             Self::Doubt(_) => 19,
+            Self::Recall(_) => 22,
+            Self::Recalled(_) => 23,
+            Self::Fetch(_) => 24,
+            Self::Fetched(_) => 25,
         }
     }
 
@@ -227,6 +243,10 @@ pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
         Frame::Inquiry(body) => pack(frame.name(), body),
         Frame::Reply(body) => pack(frame.name(), body),
         Frame::Wanted(body) | Frame::Absent(body) | Frame::Doubt(body) => pack(frame.name(), body),
+        Frame::Recall(body) => pack(frame.name(), body),
+        Frame::Recalled(body) => pack(frame.name(), body),
+        Frame::Fetch(body) => pack(frame.name(), body),
+        Frame::Fetched(body) => pack(frame.name(), body),
     }?;
     framed(frame.kind(), &body)
 }
@@ -282,6 +302,10 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
         17 => Frame::Wanted(unpack(kind, body)?),
         18 => Frame::Absent(unpack(kind, body)?),
         19 => Frame::Doubt(unpack(kind, body)?),
+        22 => Frame::Recall(unpack(kind, body)?),
+        23 => Frame::Recalled(unpack(kind, body)?),
+        24 => Frame::Fetch(unpack(kind, body)?),
+        25 => Frame::Fetched(unpack(kind, body)?),
         // A kind that only hubs say to each other.
         other => return Err(FrameError::Kind(other)),
     };
@@ -318,6 +342,7 @@ fn within_limits(frame: &Frame, kind: &'static str) -> Result<(), FrameError> {
         }
         Frame::RenewalGrant(grant) => &[("bytes of chain", grant.chain.len(), CERTIFICATE_BYTES_MAX)],
         Frame::Hubs(hubs) => &[("hubs", hubs.hubs.len(), HUBS_MAX)],
+        Frame::Recalled(recalled) => &[("journals", recalled.journals.len(), JOURNALS_MAX)],
         _ => &[],
     };
     counted(kind, counts)

@@ -16,6 +16,7 @@
 //! | [`shipping`] | runs, seals, acks, credit: how records travel |
 //! | [`comparing`] | how two holders find out which records are the same |
 //! | [`repairing`] | how two holders find out what differs, and what is wanted back |
+//! | [`recalling`] | how a device gets back what the hubs still have of it |
 //! | [`renewal`] | how a certificate is renewed inside a session |
 //! | [`peer`] | what hubs say to each other about records |
 //! | [`calling`] | what hubs ask each other |
@@ -30,6 +31,7 @@ pub mod gossip;
 pub mod greeting;
 pub mod limits;
 pub mod peer;
+pub mod recalling;
 pub mod renewal;
 pub mod repairing;
 pub mod shipping;
@@ -43,6 +45,7 @@ pub use greeting::{
     Goodbye, GoodbyeCode, Hello, Holding, HubEndpoint, Hubs, JournalSummary, Verdict, Welcome,
 };
 pub use peer::PeerFrame;
+pub use recalling::{Fetch, Fetched, Kept, Recall, Recalled};
 pub use renewal::{RenewalGrant, RenewalRequest};
 pub use repairing::{Inquiry, PeerInquiry, PeerReply, Records, Reply};
 pub use shipping::{Ack, Acks, Conflict, Credit, Decline, Lodging, RunFrame, Seal};

@@ -52,6 +52,7 @@ pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
                 hubs: Vec::new(),
                 epoch: 1,
                 complete: true,
+                recalls: false,
             }))
         }
     }
@@ -147,6 +148,7 @@ impl Hub {
             hubs: Vec::new(),
             epoch: 1,
             complete: true,
+            recalls: true,
         }
     }
 

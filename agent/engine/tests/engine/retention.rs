@@ -161,6 +161,7 @@ fn scene(text: &str) -> (Vec<SegmentInfo>, Vec<JournalState>) {
         states.push(JournalState {
             journal: journal(lane),
             retired: false,
+            restored: false,
             floor: 1,
             head: count * 100,
             head_check: None,

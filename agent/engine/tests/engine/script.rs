@@ -366,6 +366,7 @@ impl Script {
             hubs: Vec::new(),
             epoch: number(words, "epoch").unwrap_or(1),
             complete: !words.contains(&"incomplete"),
+            recalls: words.contains(&"recalls"),
         }
     }
 }

@@ -178,6 +178,7 @@ impl Store {
         let state = |(id, journal): (&JournalId, &Journal)| JournalState {
             journal: *id,
             retired: journal.retired,
+            restored: false,
             floor: journal.floor,
             head: journal.head,
             head_check: self.check(id, journal.head),
