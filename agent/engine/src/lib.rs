@@ -32,6 +32,7 @@
 //! | [`allowance`] | how many bytes may go: credit and bandwidth |
 //! | [`recovery`] | what happens after a rollback or a clone |
 //! | [`repairing`] | what the hub asks when copies are compared, or when it lost records |
+//! | [`restoring`] | what a new disk gets back from the hubs |
 //! | [`retention`] | what is trimmed and evicted |
 //! | [`status`] | what `status` shows |
 
@@ -45,6 +46,7 @@ pub mod event;
 pub mod intake;
 pub mod recovery;
 pub mod repairing;
+pub mod restoring;
 pub mod retention;
 pub mod routing;
 pub mod session;
@@ -57,4 +59,5 @@ pub use config::{Config, Policy};
 pub use engine::Engine;
 pub use epoch::EPOCH_NAME;
 pub use event::{Event, Ticket, WakeReason};
-pub use status::Status;
+pub use restoring::{RESTORE_NAME, wanted_anew};
+pub use status::{RestoreStatus, Status};

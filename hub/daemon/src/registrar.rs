@@ -16,7 +16,7 @@ use millrace_host::Clock;
 use millrace_hub_control::{ControlError, Level, Read};
 use millrace_link::{
     CaError, CertificateAuthority, CertificateError, EnrolmentRefusal, EnrolmentRequest, EntropyError,
-    JoinSecret, JoinToken, PeerIdentity, Role, TokenError,
+    JoinSecret, JoinToken, KeyHash, PeerIdentity, Role, TokenError,
 };
 use millrace_model::{DeviceId, HubId, Wall};
 use tokio::time::timeout;
@@ -65,6 +65,27 @@ pub enum TokenMakingError {
     /// There is no hub of this name whose place could be taken.
     #[error("there is no hub `{0}` whose place a new one could take: `millrace-hub members` lists them")]
     NoHub(String),
+    /// There is neither a hub nor a device of this name whose place could be taken.
+    #[error(
+        "there is neither a hub nor an enrolled device `{0}`: `millrace-hub members` and `millrace-hub devices` list them; \
+         the place of a device that is revoked cannot be taken"
+    )]
+    Nobody(String),
+    /// A hub and a device have this name.
+    #[error(
+        "there are a hub and a device `{name}`: say --hub for the hub, or name the device by its id, {device}"
+    )]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// The device that has it.
+        device: DeviceId,
+    },
+    /// Whoever takes a device's place takes its name and its labels, once.
+    #[error(
+        "whoever takes the place of `{0}` gets its name and its labels, and the token works once: leave out --name, --label and --uses"
+    )]
+    Fixed(String),
     /// There is no randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -94,10 +115,19 @@ pub struct TokenOrder {
     pub addresses: Vec<String>,
     /// Whether the machine becomes a hub.
     pub hub: bool,
-    /// The hub whose place it takes.
+    /// The hub, or the device, whose place it takes.
     pub replace: Option<String>,
     /// Whether the hub only votes: with this token a witness joins, and without only a hub that keeps readings.
     pub witness: bool,
+}
+
+/// A certificate for a machine that enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The certificate, in PEM.
+    pub pem: String,
+    /// Whether the machine took the place of another one.
+    pub replaced: bool,
 }
 
 /// Issues what the registry allows.
@@ -153,7 +183,7 @@ impl Registrar {
     ///
     /// # Errors
     /// What it is to be told.
-    pub async fn enrol(&self, request: &EnrolmentRequest, source: IpAddr) -> Result<String, Refused> {
+    pub async fn enrol(&self, request: &EnrolmentRequest, source: IpAddr) -> Result<Granted, Refused> {
         let now = self.clock.wall();
         if self.ca.is_none() {
             return Err(refused(EnrolmentRefusal::Unavailable, &RenewalError::Witness.to_string()));
@@ -165,7 +195,9 @@ impl Registrar {
         let token = self.token(&hex(&request.secret.fingerprint()), source).await?;
         if let Some((id, _)) = token.used_by.iter().find(|(_, key)| *key == request.public_key_hash) {
             // The same machine, which did not get the answer.
-            return self.again(*id, &token, request).await;
+            let replaced = token.device.is_some();
+            let again = self.again(*id, &token, request).await;
+            return again.map(|pem| Granted { pem, replaced });
         }
         if token.expires <= now {
             let text = "the join token has expired: make a new one with `millrace-hub token create`";
@@ -176,10 +208,12 @@ impl Registrar {
         }
         let decided = match self.fits(request, &token) {
             Ok(()) if token.hub => self.welcome_hub(request, &token, now).await,
+            Ok(()) if token.device.is_some() => self.welcome_in_place(request, &token, now).await,
             Ok(()) => self.welcome(request, &token, now).await,
             Err(refused) => Err(refused),
         };
-        decided.inspect_err(|refused| {
+        let replaced = token.device.is_some();
+        decided.map(|pem| Granted { pem, replaced }).inspect_err(|refused| {
             tracing::warn!(%source, why = ?refused.why, text = refused.text, "an enrolment was refused");
         })
     }
@@ -218,7 +252,7 @@ impl Registrar {
     /// A machine that asks for a name other than its token's is somebody's mistake: one of the two is wrong, and a device
     /// keeps its name.
     fn fits(&self, request: &EnrolmentRequest, token: &Token) -> Result<(), Refused> {
-        let not_permitted = |text| Err(refused(EnrolmentRefusal::NotPermitted, text));
+        let not_permitted = |text: &str| Err(refused(EnrolmentRefusal::NotPermitted, text));
         match (token.hub, request.labels.contains_key(HUB_LABEL)) {
             (true, false) => {
                 return not_permitted("this join token makes a hub: use it with `millrace-hub join`");
@@ -228,6 +262,22 @@ impl Registrar {
                     "this join token makes a device: use it with `millrace-agent enroll`, or make one with \
                      `millrace-hub token create --hub`",
                 );
+            }
+            _ => {}
+        }
+        match (&request.replace, &token.replace) {
+            (Some(wanted), None) => {
+                return not_permitted(&format!(
+                    "this join token enrols a new device: for the place of `{wanted}`, take one of \
+                     `millrace-hub token create --replace {wanted}`, or leave out --replace"
+                ));
+            }
+            (Some(wanted), Some(_)) if token.name.as_ref() != Some(wanted) => {
+                let named = token.name.as_deref().unwrap_or_default();
+                return not_permitted(&format!(
+                    "the join token is for the place of `{named}`, not of `{wanted}`: say --replace {named}, or take one of \
+                     `millrace-hub token create --replace {wanted}`"
+                ));
             }
             _ => {}
         }
@@ -261,10 +311,33 @@ impl Registrar {
             last_seen: None,
             software: String::new(),
             revoked: None,
+            replaced: None,
         };
         let enrolled = self.registry.enrol(device, &token.fingerprint).await;
         enrolled.map_err(|error| not_enrolled(&error))?;
         tracing::info!(device = %id, name, "a device is enrolled");
+        Ok(pem)
+    }
+
+    /// The machine takes the place of a device: it is the same device from now on, and the machine that was it is refused.
+    async fn welcome_in_place(
+        &self,
+        request: &EnrolmentRequest,
+        token: &Token,
+        now: Wall,
+    ) -> Result<String, Refused> {
+        let device = token.device.and_then(|id| self.registry.device(&id));
+        let Some(device) = device.filter(|device| device.revoked.is_none()) else {
+            let text =
+                "the device whose place the join token is for is revoked: enrol this machine as a new device";
+            return Err(refused(EnrolmentRefusal::NotPermitted, text));
+        };
+        let (id, name) = (device.id, device.name);
+        let issued = self.issue(&request.csr_der, Role::Device(id), &name);
+        let (pem, certificate) = issued.map_err(|error| not_issued(&error))?;
+        let replaced = self.registry.replace(id, &certificate, &token.fingerprint, now).await;
+        replaced.map_err(|error| not_enrolled(&error))?;
+        tracing::warn!(device = %id, name, "another machine took the place of a device: the one before is refused");
         Ok(pem)
     }
 
@@ -304,24 +377,24 @@ impl Registrar {
             let issued = self.issue(&request.csr_der, Role::Hub(hub), &name);
             return issued.map(|(pem, _)| pem).map_err(|error| not_issued(&error));
         }
-        self.renew(id, &request.csr_der).await.map_err(|error| match error {
+        self.renew(id, &request.public_key_hash, &request.csr_der).await.map_err(|error| match error {
             RenewalError::Registry(RegistryError::Unknown { .. }) => refused(
                 EnrolmentRefusal::NotPermitted,
-                "the device was enrolled with this token and is revoked",
+                "the device was enrolled with this token, and is revoked, or another machine took its place",
             ),
             error => unavailable(&error),
         })
     }
 
-    /// A new certificate for a known device, over the key in its request (PKCS #10, DER).
+    /// A new certificate for a known device, over the key in its request (PKCS #10, DER), asked for by somebody with the key `by`.
     ///
     /// # Errors
-    /// When the device is unknown or revoked, the request is not well formed, or nothing can be decided now.
-    pub async fn renew(&self, id: DeviceId, csr_der: &[u8]) -> Result<String, RenewalError> {
+    /// When the device is unknown or revoked, the key is not (or no longer) its own, the request is not well formed, or nothing can be decided now.
+    pub async fn renew(&self, id: DeviceId, by: &KeyHash, csr_der: &[u8]) -> Result<String, RenewalError> {
         let unknown = || RegistryError::Unknown { device: id.to_string() };
         let device = self.registry.device(&id).ok_or_else(unknown)?;
         let (pem, certificate) = self.issue(csr_der, Role::Device(id), &device.name)?;
-        self.registry.renewed(id, certificate).await?;
+        self.registry.renewed(id, certificate, by).await?;
         tracing::info!(device = %id, name = device.name, "a certificate is issued");
         Ok(pem)
     }
@@ -350,11 +423,12 @@ pub async fn make_token(
     order: TokenOrder,
     now: Wall,
 ) -> Result<JoinToken, TokenMakingError> {
-    if let Some(name) = &order.replace
-        && registry.cluster().table().named(name).is_none()
-    {
-        return Err(TokenMakingError::NoHub(name.clone()));
-    }
+    let place = place(registry, &order)?;
+    let order = match &place {
+        Place::Device(_, name) => TokenOrder { name: Some(name.clone()), uses: 1, ..order },
+        Place::Hub => TokenOrder { hub: true, ..order },
+        Place::New => order,
+    };
     let secret = JoinSecret::fresh()?;
     let token = JoinToken {
         ca: ca.key_hash(),
@@ -375,10 +449,43 @@ pub async fn make_token(
         used_by: Vec::new(),
         hub: order.hub,
         replace: order.replace,
+        device: if let Place::Device(id, _) = place { Some(id) } else { None },
         witness: order.hub.then_some(order.witness),
     };
     registry.add_token(remembered, now).await?;
     Ok(token)
+}
+
+/// Whose place a token is for.
+enum Place {
+    /// Nobody's.
+    New,
+    /// A hub's.
+    Hub,
+    /// A device's, which has this name.
+    Device(DeviceId, String),
+}
+
+/// Whose place an order means: a hub's, or an enrolled device's, whichever has the name.
+fn place(registry: &Registry, order: &TokenOrder) -> Result<Place, TokenMakingError> {
+    let Some(name) = &order.replace else { return Ok(Place::New) };
+    let hub = registry.cluster().table().named(name).is_some();
+    let device = registry.find(name).filter(|device| device.revoked.is_none());
+    match (hub, device) {
+        (true, Some(device)) if !order.hub => {
+            Err(TokenMakingError::Ambiguous { name: name.clone(), device: device.id })
+        }
+        (true, _) => Ok(Place::Hub),
+        (false, _) if order.hub => Err(TokenMakingError::NoHub(name.clone())),
+        (false, None) => Err(TokenMakingError::Nobody(name.clone())),
+        (false, Some(device)) => {
+            let renamed = order.name.as_ref().is_some_and(|named| *named != device.name);
+            if renamed || !order.labels.is_empty() || order.uses > 1 {
+                return Err(TokenMakingError::Fixed(device.name));
+            }
+            Ok(Place::Device(device.id, device.name))
+        }
+    }
 }
 
 fn refused(why: EnrolmentRefusal, text: &str) -> Refused {

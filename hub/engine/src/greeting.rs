@@ -30,6 +30,7 @@ impl Engine {
             credit_at: None,
             doubted_until: None,
             comparing: None,
+            recalling: None,
             level: AckLevel::Hub,
         };
         self.links.insert(link, fresh);
@@ -307,7 +308,7 @@ impl Engine {
 }
 
 /// The `count` largest ranges of `held`, all when there are no more.
-fn largest(held: RangeSet, count: usize) -> RangeSet {
+pub(crate) fn largest(held: RangeSet, count: usize) -> RangeSet {
     if held.iter().len() <= count {
         return held;
     }

@@ -58,7 +58,8 @@ impl RoutesCommand {
             let what = format!("{} is no data directory", places.root().display());
             return Err(Failure::new(Exit::Config, what).hint("name the agent's directory with --data"));
         }
-        let running = places.running().and_then(|running| asking::ask(running.http, "/routes"));
+        let running =
+            places.running().and_then(|running| asking::ask(running.http, asking::Verb::Get, "/routes"));
         let page = match running {
             Ok(page) => page,
             Err(_) => serde_json::to_value(uplink::offline(places.memory()))

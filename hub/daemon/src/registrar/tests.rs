@@ -45,7 +45,14 @@ fn request(secret: JoinSecret, key: u8) -> EnrolmentRequest {
     let csr_der = CertificateRequest::fresh().unwrap().csr_der().to_vec();
     let labels = BTreeMap::from([("site".to_owned(), "south".to_owned()), ("line".into(), "2".into())]);
     let public_key_hash = KeyHash::from_bytes([key; 32]);
-    EnrolmentRequest { secret, csr_der, public_key_hash, name: Some(format!("press-{key}")), labels }
+    EnrolmentRequest {
+        secret,
+        csr_der,
+        public_key_hash,
+        name: Some(format!("press-{key}")),
+        labels,
+        replace: None,
+    }
 }
 
 #[tokio::test]
@@ -86,8 +93,8 @@ async fn a_machine_that_lost_the_answer_may_ask_again_and_stays_one_device() {
     );
     request.csr_der = asked.csr_der().to_vec();
     request.public_key_hash = PeerIdentity::from_pem(&pem.unwrap()).unwrap().public_key_hash;
-    let first = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap()).unwrap();
-    let again = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap()).unwrap();
+    let first = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap().pem).unwrap();
+    let again = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap().pem).unwrap();
     assert_eq!(first.role, again.role);
     assert_eq!(world.registrar.registry.counts(), (1, 0));
 }
@@ -139,8 +146,8 @@ async fn a_hubs_token_makes_a_hub_and_no_device_and_a_devices_token_no_hub() {
     let device = world.registrar.make_token(order(1)).await.unwrap();
     let refused = world.registrar.enrol(&as_hub(device.secret), HERE).await.unwrap_err();
     assert!(refused.text.contains("--hub"), "{}", refused.text);
-    let pem = world.registrar.enrol(&as_hub(hub.secret), HERE).await.unwrap();
-    let peer = PeerIdentity::from_pem(&pem).unwrap();
+    let granted = world.registrar.enrol(&as_hub(hub.secret), HERE).await.unwrap();
+    let peer = PeerIdentity::from_pem(&granted.pem).unwrap();
     assert_eq!((peer.hub().is_some(), peer.name.as_str()), (true, "hub-2"));
     use millrace_link::{Admission, Verdict};
     assert_eq!(world.registrar.registry.admits(&peer), Verdict::Admitted, "it is about to join");
@@ -161,6 +168,7 @@ async fn decided_elsewhere(world: &World, uses: u32) -> JoinSecret {
         used_by: Vec::new(),
         hub: false,
         replace: None,
+        device: None,
         witness: None,
     };
     let txn = Txn { then: vec![put(keys::token(&token.fingerprint), &token).unwrap()], ..Txn::default() };

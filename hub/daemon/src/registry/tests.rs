@@ -55,6 +55,7 @@ fn device(number: u8, name: &str) -> Device {
         last_seen: None,
         software: String::new(),
         revoked: None,
+        replaced: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn token(fingerprint: &str, uses: u32) -> Token {
         used_by: Vec::new(),
         hub: false,
         replace: None,
+        device: None,
         witness: None,
     }
 }
@@ -188,7 +190,7 @@ async fn whoever_is_revoked_is_told_to_those_who_cut_sessions() {
     registry.enrol(device(1, "press-1"), "a").await.unwrap();
     registry.revoke("press-1", "stolen", NOW).await.unwrap();
     let told = registry.cluster().next_revoked().await;
-    assert_eq!(told, [(device(1, "").id, "stolen".to_owned())].into());
+    assert_eq!(told, [(device(1, "").id, Expelled::Revoked("stolen".to_owned()))].into());
     registry.cluster().close().await;
 }
 
