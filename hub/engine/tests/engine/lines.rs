@@ -47,6 +47,10 @@ pub(crate) fn command(command: &Command) -> String {
             }
         }
         Command::Relive { .. } => "relive".to_owned(),
+        Command::Recall { link, device: whose } => format!("recall for {link}: {}", device(*whose)),
+        Command::Fetch { link, journal: of, ranges, .. } => {
+            format!("fetch for {link}: {} {ranges}", journal(*of))
+        }
         Command::Consult { asker, number, journal: of, about } => {
             format!("consult {number} for {asker:?}: {} {about:?}", journal(*of))
         }
@@ -126,6 +130,17 @@ fn frame(frame: &Frame) -> String {
             let range = compared.range().unwrap();
             format!("Compared {} {range}, equal {}", lodging(compared.journal), compared.equal)
         }
+        Frame::Recalled(recalled) => {
+            let kept =
+                recalled.journals.iter().map(|kept| format!(" {} {}", lodging(kept.journal), kept.ranges));
+            let whole = if recalled.complete { "" } else { ", not all" };
+            format!("Recalled{}{whole}", kept.collect::<Vec<_>>().join(","))
+        }
+        Frame::Run(run) => {
+            let range = SeqRange::starting(run.first, run.count.into()).unwrap();
+            format!("Run {} {range}", lodging(run.journal))
+        }
+        Frame::Fetched(fetched) => format!("Fetched {}, absent {}", lodging(fetched.journal), fetched.absent),
         Frame::Hubs(hubs) => {
             let names = hubs
                 .hubs

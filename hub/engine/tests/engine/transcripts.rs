@@ -49,4 +49,5 @@ millrace_sim::transcripts! { Script:
     a_device_brings_again_what_its_only_hub_lost
     a_hub_brings_what_another_lost_when_it_is_asked
     what_nobody_brings_is_an_alarm_after_a_while
+    a_device_with_a_new_disk_gets_what_is_kept_of_its_older_life
 }

@@ -246,7 +246,10 @@ impl World {
                     self.fence = fence;
                 }
                 // The store is slow, and so are the agents: nobody waits for them for ever.
-                Command::Consult { .. } | Command::Compared(_) => {}
+                Command::Consult { .. }
+                | Command::Compared(_)
+                | Command::Recall { .. }
+                | Command::Fetch { .. } => {}
                 Command::Stored { .. } | Command::Alarm(_) => {}
                 other => panic!("a hub alone never asks for {other:?}"),
             }

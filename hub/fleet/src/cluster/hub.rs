@@ -279,6 +279,8 @@ impl ClusterWorld {
                 self.keep_up(node);
             }
             Command::Relive { reason } => self.relive(node, &reason),
+            // No device of the fleet asks for its history.
+            Command::Recall { .. } | Command::Fetch { .. } => {}
             Command::Consult { asker, number, journal, about } => {
                 let span = hub.disk.time_to_read();
                 self.hub_later(node, span, HubHappening::Consulted { asker, number, journal, about });

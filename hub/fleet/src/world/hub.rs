@@ -161,6 +161,8 @@ impl World {
                 self.check(hub_ack::says(&self.model, &journal, &ranges, false));
             }
             Command::Alarm(alarm) => self.hub_alarmed(&alarm),
+            // No device of the fleet asks for its history.
+            Command::Recall { .. } | Command::Fetch { .. } => {}
             Command::Consult { asker, number, journal, about } => {
                 let span = self.hub.disk.time_to_read();
                 self.hub_later(span, HubHappening::Consulted { asker, number, journal, about });
