@@ -116,40 +116,27 @@ fn newest_around(
 
 #[cfg(test)]
 mod tests {
-    use millrace_journal::{Options, Store, Writer};
-    use millrace_model::store::Change;
-    use millrace_model::{Encoding, Incarnation, Lane, Record, Topic, Wall, block};
+    use millrace_journal::{Options, Writer};
 
     use super::*;
     use crate::driver::input::Answers;
+    use crate::driver::replicating::tests::{journal, store};
 
     #[tokio::test]
     async fn damage_is_moved_aside_and_named_and_the_rest_comes() {
-        let device = DeviceId::from_bytes([7; 16]);
-        let journal = JournalId { device, incarnation: Incarnation::new(5), lane: Lane::Normal };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.db");
-        let mut store = Store::open(&path, &Options::hub()).unwrap();
-        for seq in 1..=5_u64 {
-            let record =
-                Record::data(Topic::new("a/b").unwrap(), bytes::Bytes::from(format!("{seq}")), Wall(1), 1);
-            let body = bytes::Bytes::from(block::encode(&[record]));
-            let run = Run { journal, first: seq, count: 1, encoding: Encoding::Plain, body, segment: None };
-            store.commit(seq, &[Change::Receive(run)]).unwrap();
-        }
-        let sql = rusqlite::Connection::open(&path).unwrap();
-        sql.execute("UPDATE tail SET checksum = checksum + 1 WHERE seq = 4", []).unwrap();
-        drop(sql);
+        let store = store(&path, &[4]);
         let reader = store.reader().unwrap();
         let writer = Writer::start(store, 4).unwrap();
         let reading = Reading::new(vec![reader], writer.handle(), Answers::new().damages());
-        let (runs, damaged) = newest(&reading, journal, SeqRange::new(1, 9).unwrap().into(), 1 << 20).await;
+        let (runs, damaged) = newest(&reading, journal(), SeqRange::new(1, 9).unwrap().into(), 1 << 20).await;
         let ranges: Vec<_> = runs.iter().filter_map(Run::range).collect();
         assert_eq!(ranges, [SeqRange::only(5), SeqRange::new(1, 3).unwrap()], "newest first");
         assert_eq!(damaged, SeqRange::only(4).into());
         let store = writer.stop().unwrap();
         assert_eq!(store.quarantined().unwrap(), 1);
-        let kept = Reader::open(&path, &Options::hub()).unwrap().kept(&device).unwrap();
+        let kept = Reader::open(&path, &Options::hub()).unwrap().kept(&journal().device).unwrap();
         assert_eq!(kept.len(), 1);
     }
 }

@@ -200,6 +200,7 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Cloned { device: of, incarnations } => {
             format!("cloned: {} incarnations of {} are online", incarnations.len(), device(*of))
         }
+        Alarm::Replaced { device: of } => format!("replaced: {}", device(*of)),
         Alarm::Gap(gap, of) => {
             format!("{} lost {} of {}: {}", device(*of), gap.count, gap.lane, gap.reason.name())
         }

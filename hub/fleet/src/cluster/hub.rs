@@ -279,8 +279,6 @@ impl ClusterWorld {
                 self.keep_up(node);
             }
             Command::Relive { reason } => self.relive(node, &reason),
-            // No device of the fleet asks for its history.
-            Command::Recall { .. } | Command::Fetch { .. } => {}
             Command::Consult { asker, number, journal, about } => {
                 let span = hub.disk.time_to_read();
                 self.hub_later(node, span, HubHappening::Consulted { asker, number, journal, about });
@@ -291,7 +289,11 @@ impl ClusterWorld {
             Command::Mended(mend) => {
                 self.transcript.note(now, format_args!("hub {node} mended: {mend:?}"));
             }
-            Command::SessionOpened { .. } | Command::Stored { .. } => {}
+            // No device of the fleet asks for its history.
+            Command::SessionOpened { .. }
+            | Command::Stored { .. }
+            | Command::Recall { .. }
+            | Command::Fetch { .. } => {}
             Command::Alarm(alarm) => self.hub_alarmed(node, &alarm),
         }
     }

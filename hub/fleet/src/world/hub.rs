@@ -161,8 +161,6 @@ impl World {
                 self.check(hub_ack::says(&self.model, &journal, &ranges, false));
             }
             Command::Alarm(alarm) => self.hub_alarmed(&alarm),
-            // No device of the fleet asks for its history.
-            Command::Recall { .. } | Command::Fetch { .. } => {}
             Command::Consult { asker, number, journal, about } => {
                 let span = self.hub.disk.time_to_read();
                 self.hub_later(span, HubHappening::Consulted { asker, number, journal, about });
@@ -177,6 +175,9 @@ impl World {
             | Command::Dismiss { .. }
             | Command::Synced { .. }
             | Command::Mended(_)
+            // No device of the fleet asks for its history.
+            | Command::Recall { .. }
+            | Command::Fetch { .. }
             | Command::Relive { .. } => {}
         }
     }
@@ -196,7 +197,11 @@ impl World {
             Alarm::Damaged { .. } | Alarm::Overdue { .. } => {
                 self.check(Err(Violation::new("survival", format!("on a sound disk: {alarm:?}"))));
             }
-            Alarm::Gap(..) | Alarm::Full | Alarm::Evicting | Alarm::Regressed { .. } => {}
+            Alarm::Gap(..)
+            | Alarm::Full
+            | Alarm::Evicting
+            | Alarm::Regressed { .. }
+            | Alarm::Replaced { .. } => {}
         }
     }
 

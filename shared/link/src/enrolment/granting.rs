@@ -63,7 +63,7 @@ pub enum EnrolmentError {
 pub struct EnrolmentConnection {
     quic: quinn::Connection,
     outlet: Outlet,
-    request: EnrolmentRequest,
+    request: Box<EnrolmentRequest>,
 }
 
 impl EnrolmentConnection {
@@ -75,7 +75,7 @@ impl EnrolmentConnection {
         let outlet = Outlet::new(send, Arc::clone(&farewell));
         let mut inlet = Inlet::new(receive, farewell);
         match ask(&mut inlet).await {
-            Ok(request) => Ok(Self { quic, outlet, request }),
+            Ok(request) => Ok(Self { quic, outlet, request: Box::new(request) }),
             Err(error) => {
                 let text = error.to_string();
                 quic.close(CloseCode::ProtocolError.varint(), crate::close::cut(&text).as_bytes());

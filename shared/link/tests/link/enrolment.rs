@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use millrace_link::{
-    Accepted, CertificateRequest, EnrollError, Enrolled, EnrolmentConnection, EnrolmentRefusal, Identity,
-    JoinSecret, JoinToken, KeyHash, Listener, Wishes,
+    Accepted, CertificateRequest, EnrollError, Enrolled, EnrolmentConnection, EnrolmentRefusal, JoinSecret,
+    JoinToken, KeyHash, Listener, Wishes,
 };
 
 use crate::world::{LIFE, World, device_role, hub_role, impostor, session_of, stranger};
@@ -125,7 +125,7 @@ async fn learned(impostor: &quinn::Endpoint) -> String {
     }
 }
 
-async fn enroll_at(impostor: &quinn::Endpoint, world: &World) -> (Result<Identity, EnrollError>, String) {
+async fn enroll_at(impostor: &quinn::Endpoint, world: &World) -> (Result<Enrolled, EnrollError>, String) {
     let to = impostor.local_addr().unwrap();
     let token = token(world.ca.key_hash(), to, world);
     let (dialer, request) = (world.dialer(), CertificateRequest::fresh().unwrap());
