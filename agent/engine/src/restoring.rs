@@ -31,8 +31,12 @@ use crate::{Alarm, Channel, Engine};
 /// Under which name the store remembers how far it has come.
 pub const RESTORE_NAME: &str = "restore";
 
-/// How long until the hubs are asked again for what they could not bring: one that fills its store needs minutes.
+/// How long until the hubs are asked again for what they could not bring: one that fills its store needs minutes. It doubles with each answer
+/// that brings nothing in a session, up to about an hour: a hub that does not keep this device's readings never has anything.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often it doubles.
+const DOUBLINGS_MAX: u32 = 6;
 
 /// Separate ranges that one Fetch names; the newest, so that the rest follows later.
 const FETCH_RANGES_MAX: usize = 256;
@@ -118,6 +122,8 @@ pub struct Restoring {
     lacking: VecDeque<Lacking>,
     /// What the hub said that lacks, about, when it was asked.
     expected: Tally,
+    /// Rests in this session since anything came.
+    rests: u32,
     /// Whether the hub may not have all of it, or lacked something that it had named.
     partial: bool,
     /// The next would be more than the configuration allows.
@@ -138,7 +144,15 @@ impl Restoring {
         self.lacking.clear();
         // It is asked for again.
         self.queue.clear();
+        self.rests = 0;
         self.full = false;
+    }
+
+    /// The hub can bring nothing now.
+    fn rest(&mut self, now: Moment) {
+        self.lacking.clear();
+        self.stage = Stage::Resting(now + ASK_AGAIN * 2_u32.pow(self.rests.min(DOUBLINGS_MAX)));
+        self.rests = self.rests.saturating_add(1);
     }
 
     const fn asks(&self) -> bool {
@@ -268,7 +282,7 @@ impl Engine {
     fn fetch(&mut self, now: Moment) {
         let Some(next) = self.restoring.lacking.front() else {
             if self.restoring.partial {
-                self.restoring.stage = Stage::Resting(now + ASK_AGAIN);
+                self.restoring.rest(now);
             } else {
                 self.restored_all();
             }
@@ -310,6 +324,7 @@ impl Engine {
         restoring.full |= total > self.config.history_max();
         if !restoring.full {
             restoring.queue.push_back(run);
+            restoring.rests = 0;
         }
         self.bucket.spend(cost as u64 + FRAME_OVERHEAD_BYTES, now);
     }
@@ -334,9 +349,7 @@ impl Engine {
         if restoring.full {
             restoring.lacking.clear();
         } else if !moved {
-            // It can bring nothing now.
-            restoring.lacking.clear();
-            restoring.stage = Stage::Resting(now + ASK_AGAIN);
+            restoring.rest(now);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A new disk in a device: its identity and its history come back, and the machine with the old disk is refused.
+//! A new disk: a device gets back its identity and its history, and the machine with the old disk is refused; a hub fills itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use millrace_demo::patience::{Look, until};
 use millrace_demo::sensors::{Line, LineKind};
-use millrace_demo::{Agent, AgentOptions, Hub, HubOptions, Plant, PlantError};
+use millrace_demo::{Agent, AgentOptions, Cluster, ClusterOptions, Hub, HubOptions, Plant, PlantError};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -219,4 +220,43 @@ async fn a_token_and_an_agent_that_do_not_mean_the_same_are_told_what_fits() {
     let enrolled: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&enrolled["replaced"], &enrolled["name"]), (&json!(true), &json!(NAME)));
     assert_eq!(enrolled["device"], json!(scene.agent.status().await.unwrap().device));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_is_killed_while_it_fills_a_new_disk_goes_on_and_has_everything() {
+    let plant = Plant::build().unwrap();
+    let mut hubs = Cluster::start(&plant, &ClusterOptions::default()).await.unwrap().hubs;
+    let roads: Vec<_> = hubs.iter().map(Hub::quic).collect();
+    let options = AgentOptions::among(NAME, &roads, "", "quorum");
+    let mut agent = Agent::start(&plant, &hubs[0], options).await.unwrap();
+    agent.online(LIMIT).await.unwrap();
+    let publisher = agent.publisher("presses");
+    let mut line = Line::new(NAME, LineKind::Presses, false, 9);
+    publisher.publish_from(&mut line, 5_000).await.unwrap();
+    publisher.drained(LIMIT).await.unwrap();
+    let device = agent.settled(LIMIT).await.unwrap().device;
+    let mut gone = hubs.pop().unwrap();
+    gone.process.kill().await.unwrap();
+    let other = &hubs[0];
+    until("a majority without it", LIMIT, || async {
+        match other.command(&["kv", "put", "test/decides", "yes"]).await {
+            Ok(_) => Ok(Look::Found(())),
+            Err(error) => Ok(Look::NotYet(error.to_string())),
+        }
+    })
+    .await
+    .unwrap();
+    gone.replace(other).await.unwrap();
+    let mut kills = 0;
+    while kills < 3 && gone.status().await.unwrap()["filled"] != "full" {
+        gone.process.kill().await.unwrap();
+        gone.restart().await.unwrap();
+        kills += 1;
+    }
+    assert!(kills > 0, "it was full before it could be killed");
+    gone.complete(3, LIMIT).await.unwrap();
+    let all = other.inventory_of(&device).await.unwrap().data().count();
+    assert_eq!(gone.kept_of(&device).await.unwrap().data().count(), all);
+    assert_eq!(all, 5_000);
+    gone.verify().await.unwrap();
 }

@@ -1,7 +1,9 @@
 //! The registrar against a real registry.
 
+use std::collections::BTreeMap;
+
 use millrace_hub_control::kv::{Command, Txn};
-use millrace_link::{CertificateRequest, KeyHash};
+use millrace_link::{CertificateRequest, JoinSecret, KeyHash};
 
 use super::guesses::WRONG_MAX;
 use super::*;
