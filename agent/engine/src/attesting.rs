@@ -81,6 +81,7 @@ mod tests {
         JournalState {
             journal: JournalId { device, incarnation: Incarnation::new(1), lane: Lane::Normal },
             retired: false,
+            restored: false,
             floor,
             head,
             head_check: None,

@@ -168,6 +168,20 @@ pub enum Alarm {
         /// The hub, and its epoch and the one that replaced it.
         reason: String,
     },
+    /// Everything that the hubs have of older incarnations, and that may come back, has come. Nothing to be alarmed about.
+    Restored {
+        /// Records that came.
+        records: u64,
+        /// Bytes of them, as they travelled.
+        bytes: u64,
+    },
+    /// Records that a hub brought back are not what their name says, or contradict what is here: they are left out.
+    Unrestorable {
+        /// Which journal.
+        journal: JournalId,
+        /// What is wrong.
+        reason: String,
+    },
     /// The hub says that this device's certificate is revoked.
     Revoked {
         /// The hub's words.

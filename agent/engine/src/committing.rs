@@ -29,13 +29,15 @@ pub enum Purpose {
     Reclaim,
     /// What follows from hubs that were made anew.
     Epoch,
+    /// Records that come back from the hubs.
+    Restore,
 }
 
 impl Purpose {
     /// Whether the change takes room. After a refusal those that take none go first, alone. (A rejection is a count,
     /// and may draw on the store's reserve.)
     const fn takes_room(self) -> bool {
-        matches!(self, Self::Append | Self::Reincarnate | Self::Reauthor | Self::Epoch)
+        matches!(self, Self::Append | Self::Reincarnate | Self::Reauthor | Self::Epoch | Self::Restore)
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Config {
     pub answer_timeout: Duration,
     /// How often to look for what may be trimmed.
     pub trim_interval: Duration,
+    /// Bytes of history that a new disk gets back from the hubs, as they travel; 0: none. At most half of the budget counts.
+    pub history_bytes: u64,
 }
 
 impl Config {
@@ -95,6 +97,7 @@ impl Config {
             greeting_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(60),
             trim_interval: Duration::from_secs(30),
+            history_bytes: 256 << 20,
         }
     }
 
@@ -115,6 +118,13 @@ impl Config {
         let most = self.disk_budget_bytes / RESERVE_SHARE;
         let reserve = if self.disk_reserve_bytes < most { self.disk_reserve_bytes } else { most };
         self.disk_budget_bytes - reserve
+    }
+
+    /// Bytes of history that may come back: what is written now always has the other half of the budget.
+    #[must_use]
+    pub const fn history_max(&self) -> u64 {
+        let most = self.disk_budget_bytes / 2;
+        if self.history_bytes < most { self.history_bytes } else { most }
     }
 
     /// Bytes of records that one commit may bring.

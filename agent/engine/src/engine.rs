@@ -12,6 +12,7 @@ use crate::committing::{Committing, Purpose};
 use crate::epoch::Epoch;
 use crate::intake::{Intake, Pressure};
 use crate::recovery::Recovery;
+use crate::restoring::Restoring;
 use crate::retention::Retention;
 use crate::session::Session;
 use crate::shelf::Shelf;
@@ -37,6 +38,7 @@ pub struct Engine {
     pub(crate) recovery: Recovery,
     pub(crate) epoch: Epoch,
     pub(crate) retention: Retention,
+    pub(crate) restoring: Restoring,
     pub(crate) bucket: Bucket,
     pub(crate) metered: bool,
     pub(crate) acks_due: Option<Moment>,
@@ -75,6 +77,7 @@ impl Engine {
             recovery: Recovery::default(),
             epoch: Epoch::default(),
             retention: Retention::new(now + config.trim_interval),
+            restoring: Restoring::default(),
             bucket: Bucket::new(None, now),
             metered: false,
             acks_due: None,
@@ -149,6 +152,7 @@ impl Engine {
                 self.bucket.adjust(rate, now);
                 self.metered = metered;
             }
+            Event::Restore => self.restore_again(),
             Event::Clocks { wall, mono } => self.clocks = (now, wall, mono),
             Event::Timer => {}
             Event::Shutdown => {
@@ -184,6 +188,7 @@ impl Engine {
             (self.linger_over(), WakeReason::Linger),
             (self.acks_due.filter(|_| idle(Purpose::Acknowledge)), WakeReason::WriteAcks),
             (self.gaps_due.filter(|_| idle(Purpose::DeclareGaps)), WakeReason::DeclareGaps),
+            (self.restore_due().filter(|_| idle(Purpose::Restore)), WakeReason::Restore),
             (self.retention.due().filter(|_| idle(Purpose::Drop)), WakeReason::Trim),
             (self.committing.retry_at(), WakeReason::RetryCommit),
         ]
@@ -241,6 +246,7 @@ impl Engine {
         self.declare_gaps_if_due(now);
         self.retain(now);
         self.recover();
+        self.restore(now);
         self.committing.forget_refusal(now);
         let room = self.room_bytes();
         self.intake.fill(&mut self.committing, room, &self.config);
@@ -262,7 +268,11 @@ impl Engine {
                 self.note_live(now);
             }
             Outcome::Dropped { journal, floor, evicted, .. } => {
-                self.shelf(journal, now).dropped(floor, evicted);
+                let shelf = self.shelf(journal, now);
+                shelf.dropped(floor, evicted);
+                if shelf.restored {
+                    self.restored_dropped();
+                }
                 if evicted > 0 {
                     self.expect_gap(now);
                 }
@@ -277,6 +287,7 @@ impl Engine {
             Outcome::Done if purpose == Purpose::Reject => self.expect_gap(now),
             // What was acked may go now: a lane that is held back does not wait for the next look.
             Outcome::Done if purpose == Purpose::Acknowledge => self.retention.acked(),
+            Outcome::Received { .. } if purpose == Purpose::Restore => self.restored(outcome, now),
             Outcome::Done | Outcome::Received { .. } | Outcome::Sealed { .. } | Outcome::Quarantined(_) => {}
         }
     }

@@ -97,7 +97,9 @@ impl Engine {
             return true;
         }
         // An agent of which the hubs never had anything can lose nothing with them.
-        if !welcome.complete && self.shelves.values().any(crate::shelf::Shelf::was_acked) {
+        // What came back from the hubs is not sent to them again, so it is none of this.
+        let written = |shelf: &crate::shelf::Shelf| !shelf.restored && shelf.was_acked();
+        if !welcome.complete && self.shelves.values().any(written) {
             self.epoch.until = Some(now + PATIENCE);
             return true;
         }
@@ -105,7 +107,7 @@ impl Engine {
             let lodging = Lodging::from(shelf.journal);
             welcome.holdings.iter().any(|h| h.incarnation == lodging.incarnation && h.lane == lodging.lane)
         };
-        let unnamed = self.shelves.values().any(|shelf| shelf.retired && shelf.was_acked() && !named(shelf));
+        let unnamed = self.shelves.values().any(|shelf| shelf.retired && written(shelf) && !named(shelf));
         if unnamed && !self.epoch.names_all {
             self.epoch.names_all = true;
             self.close("the hubs were made anew: all journals are to be named");
@@ -122,7 +124,9 @@ impl Engine {
         for holding in &welcome.holdings {
             let journal =
                 Lodging { incarnation: holding.incarnation, lane: holding.lane }.of(self.config.device);
-            let Some(shelf) = self.shelves.get_mut(&journal) else { continue };
+            let Some(shelf) = self.shelves.get_mut(&journal).filter(|shelf| !shelf.restored) else {
+                continue;
+            };
             let gone = shelf.vouched_and_gone().difference(&holding.held);
             let back = shelf.acked.difference(&holding.held);
             shelf.take_back(&back);

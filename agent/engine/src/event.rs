@@ -122,6 +122,8 @@ pub enum Event {
         /// Whether each byte costs money: then only live records and the urgent backlog go.
         metered: bool,
     },
+    /// Somebody wants the hubs asked again for what they have of older incarnations.
+    Restore,
     /// The device's clocks, together, now. Sent at start and every few seconds.
     Clocks {
         /// The wall clock.
@@ -154,6 +156,8 @@ pub enum WakeReason {
     WriteAcks,
     /// Gaps have waited long enough to be declared.
     DeclareGaps,
+    /// The hubs are asked again for history, or there are tokens for it.
+    Restore,
     /// A look at what may be trimmed is due.
     Trim,
     /// A full store is tried again.

@@ -33,6 +33,7 @@
 //! | [`recovery`] | what happens after a rollback or a clone |
 //! | [`repairing`] | what the hub asks when copies are compared, or when it lost records |
 //! | [`attesting`] | what is stated when somebody asks whether the hub has the same |
+//! | [`restoring`] | what a new disk gets back from the hubs |
 //! | [`retention`] | what is trimmed and evicted |
 //! | [`status`] | what `status` shows |
 
@@ -47,6 +48,7 @@ pub mod event;
 pub mod intake;
 pub mod recovery;
 pub mod repairing;
+pub mod restoring;
 pub mod retention;
 pub mod routing;
 pub mod session;
@@ -59,4 +61,5 @@ pub use config::{Config, Policy};
 pub use engine::Engine;
 pub use epoch::EPOCH_NAME;
 pub use event::{Event, Ticket, WakeReason};
-pub use status::Status;
+pub use restoring::{RESTORE_NAME, wanted_anew};
+pub use status::{RestoreStatus, Status};

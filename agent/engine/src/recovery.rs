@@ -226,7 +226,7 @@ impl Engine {
         if !self.session.is_open() || self.recovery.is_at_work() {
             return;
         }
-        let next = self.shelves.values().filter(|shelf| shelf.retired).find_map(|shelf| {
+        let next = self.shelves.values().filter(|shelf| shelf.retired && !shelf.restored).find_map(|shelf| {
             let first = shelf.unsent().iter().next()?;
             let last = first.last().min(first.first() + SEGMENT_RECORDS_MAX as u64 - 1);
             Some((shelf.journal, SeqRange::new(first.first(), last)?))

@@ -54,7 +54,8 @@ impl Engine {
     pub(crate) fn asked(&mut self, inquiry: Inquiry) {
         let Inquiry { number, journal, about } = inquiry;
         let journal: JournalId = journal.of(self.config.device);
-        if self.shelves.contains_key(&journal) {
+        // Of what came back only a part may be here: there is nothing in it to compare.
+        if self.shelves.get(&journal).is_some_and(|shelf| !shelf.restored) {
             let session = self.session.number;
             self.commands.push_back(Command::Consult { session, number, journal, about });
         } else {

@@ -3,6 +3,9 @@
 //! Acknowledged records go first, oldest first, whatever their lane. Then each lane's policy decides, `bulk` before
 //! `normal` before `urgent`. What is evicted is declared as a gap by the store, in the same commit.
 //!
+//! What came back from the hubs is history, and has no grace: no time trims it, for it was asked for. It goes when the budget needs the room, as
+//! everything acked does, oldest first; and before a lane begins to thin.
+//!
 //! Promise (P3): without need, nothing is trimmed before it is acked and its grace period is over, and nothing at all while it is not
 //! known what hubs that were made anew still hold ([`crate::epoch`]).
 //! Absent: deleting. The store drops whole segments.
@@ -98,6 +101,9 @@ impl Engine {
                 self.cut_tails(&mut cuts);
             }
         }
+        if self.pressure() == Pressure::High {
+            self.thin_history(&mut cuts, segments);
+        }
         if cuts.is_empty() && pressed && !self.retention.alarmed {
             self.retention.alarmed = true;
             self.retention.look_at = now + self.config.trim_interval.min(std::time::Duration::from_secs(1));
@@ -110,12 +116,27 @@ impl Engine {
         }
     }
 
+    /// History gives way before any lane thins.
+    fn thin_history(&self, cuts: &mut Cuts, segments: &[SegmentInfo]) {
+        if !self.config.policies.iter().any(|policy| matches!(policy, Policy::Thin(_))) {
+            return;
+        }
+        let restored =
+            |info: &&SegmentInfo| self.shelves.get(&info.journal).is_some_and(|shelf| shelf.restored);
+        let history: Vec<SegmentInfo> = segments.iter().filter(restored).copied().collect();
+        let mark = self.config.disk_budget_bytes / 100 * self.config.thin_at;
+        make_room(cuts, &history, self.usage.used_bytes.saturating_sub(mark), &self.config);
+    }
+
     /// The last resort when no segment may go: rows at the floor that are safe, though they never were sealed. Without it a
     /// small budget could be full of them, and a lane that blocks would never seal another segment.
     fn cut_tails(&self, cuts: &mut Cuts) {
         for shelf in self.shelves.values() {
             // Only what the store knows to be acked: else it would drop nothing, and be asked again at once.
-            if let Some(safe) = shelf.acked.difference(&shelf.unwritten).range_of(shelf.floor) {
+            let safe = shelf.acked.difference(&shelf.unwritten);
+            // What came back begins anywhere.
+            let floor = if shelf.restored { shelf.present.first().unwrap_or(0) } else { shelf.floor };
+            if let Some(safe) = safe.range_of(floor) {
                 cuts.insert(shelf.journal, (safe.last(), None));
             }
         }
@@ -129,7 +150,7 @@ impl Engine {
             let journal = segment.journal;
             let Some(range) = segment.name.range() else { continue };
             let Some(shelf) = self.shelves.get_mut(&journal) else { continue };
-            let ripe = segment.unacked == 0 && shelf.trimmable(now, grace).covers(range);
+            let ripe = !shelf.restored && segment.unacked == 0 && shelf.trimmable(now, grace).covers(range);
             if ripe && !stopped.contains(&journal) {
                 cuts.insert(journal, (range.last(), None));
             } else {

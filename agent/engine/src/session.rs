@@ -48,6 +48,8 @@ pub struct Session {
     pub(crate) fence: Fence,
     pub(crate) hub: String,
     pub(crate) region: String,
+    /// Whether the hub answers Recall.
+    pub(crate) recalls: bool,
     failures: u32,
     pause: Option<Duration>,
     /// Why there is no session; told to people.
@@ -67,6 +69,7 @@ impl Session {
             fence: 0,
             hub: String::new(),
             region: String::new(),
+            recalls: false,
             failures: 0,
             pause: None,
             trouble: None,
@@ -129,7 +132,9 @@ impl Engine {
         // Those that are written to come first: however many lives the device had, they are named.
         let current = self.shelves.values().filter(|shelf| !shelf.retired);
         let all = self.epoch.names_all;
-        let waits = |shelf: &&crate::shelf::Shelf| shelf.pending() > 0 || (all && shelf.was_acked());
+        let waits = |shelf: &&crate::shelf::Shelf| {
+            !shelf.restored && (shelf.pending() > 0 || (all && shelf.was_acked()))
+        };
         let retired = self.shelves.values().filter(|shelf| shelf.retired).filter(waits);
         let journals = current.chain(retired).map(|shelf| JournalSummary {
             incarnation: shelf.journal.incarnation,
@@ -170,6 +175,7 @@ impl Engine {
         self.session.state = State::Offline { dial_at: now + wait };
         self.shipping.session_ended();
         self.recovery.session_ended();
+        self.restoring.session_ended();
         self.shelves.values_mut().for_each(crate::shelf::Shelf::session_ended);
     }
 
@@ -217,6 +223,9 @@ impl Engine {
             (State::Open, Frame::Conflict(conflict)) => {
                 self.begin_incarnation(conflict.journal.of(self.config.device), Break::Forked, now);
             }
+            (State::Open, Frame::Recalled(recalled)) => self.recalled(recalled),
+            (State::Open, Frame::Run(run)) => self.brought(run, now),
+            (State::Open, Frame::Fetched(fetched)) => self.fetched(&fetched, now),
             (State::Open, Frame::Wanted(wanted)) => self.wanted(&wanted),
             (State::Open, Frame::Doubt(doubted)) => self.doubted(&doubted),
             (State::Open, Frame::Inquiry(inquiry)) => self.asked(inquiry),
@@ -274,6 +283,7 @@ impl Engine {
         self.session.fence = welcome.session;
         self.session.hub.clone_from(&welcome.name);
         self.session.region.clone_from(&welcome.region);
+        self.session.recalls = welcome.recalls;
         self.shipping.begin(self.session.number, Credit::new(welcome.credit));
         self.shelves.values_mut().for_each(crate::shelf::Shelf::go_live);
         // A journal that the hub has nothing of needs no proof that the hub's copy is a part of ours.

@@ -22,6 +22,8 @@ pub struct Shelf {
     pub journal: JournalId,
     /// Whether it takes no more records.
     pub retired: bool,
+    /// Whether it came back from the hubs: an older life wrote it, on a disk that is gone.
+    pub restored: bool,
     /// First record that is kept.
     pub floor: Seq,
     /// Last record that was written.
@@ -65,6 +67,7 @@ impl Shelf {
         Self {
             journal: state.journal,
             retired: state.retired,
+            restored: state.restored,
             floor: state.floor,
             head: state.head,
             head_check: state.head_check,
@@ -91,6 +94,7 @@ impl Shelf {
             JournalState {
                 journal,
                 retired: false,
+                restored: false,
                 floor: 1,
                 head: 0,
                 head_check: None,
@@ -115,6 +119,17 @@ impl Shelf {
         self.head_check = None;
         self.ledger.ingested += range.count();
         self.ledger.pending += range.count();
+    }
+
+    /// Records came back from the hubs, and are acked. What was here before and is gone was counted then.
+    pub fn came_back(&mut self, stored: &RangeSet) {
+        let news = stored.difference(&self.vouched).count();
+        self.present.extend(stored);
+        self.acked.extend(stored);
+        self.vouch(stored);
+        self.head = self.head.max(stored.last().unwrap_or(0));
+        self.ledger.ingested += news;
+        self.ledger.acked += news;
     }
 
     /// Records are safe at the hubs. Returns how many of them were not known to be.

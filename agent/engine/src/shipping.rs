@@ -39,7 +39,7 @@ const LIVE_WINDOW_BYTES: u64 = 64 << 10;
 const READ_BYTES: usize = 256 << 10;
 
 /// Rough cost of a frame beside its body: frame header, QUIC and UDP.
-const FRAME_OVERHEAD_BYTES: u64 = 96;
+pub(crate) const FRAME_OVERHEAD_BYTES: u64 = 96;
 
 /// What is under way in a session.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +123,11 @@ impl Shelf {
     fn ships(&self) -> bool {
         self.verified && !self.retired
     }
+
+    /// Whether records wait that were missed; when the hub's copy is not compared yet, all that wait may be.
+    fn is_behind(&self) -> bool {
+        !self.retired && if self.verified { self.next_backlog().is_some() } else { self.pending() > 0 }
+    }
 }
 
 impl Engine {
@@ -152,6 +157,11 @@ impl Engine {
                 self.load(Channel::Backlog, journal, range);
             }
         }
+    }
+
+    /// Whether anything waits to be sent behind what is live.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.shipping.backlog_is_free() || self.shelves.values().any(Shelf::is_behind)
     }
 
     fn live_may_go(&self, lane: Lane) -> bool {

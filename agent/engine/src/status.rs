@@ -37,12 +37,32 @@ pub struct Status {
     pub disk_written_bytes: u64,
     /// Whether publications of a lane are held back because the store is full.
     pub blocked: bool,
+    /// What a new disk gets back from the hubs.
+    pub restoring: RestoreStatus,
     /// Whether a new incarnation is being filled from an old one.
     pub recovering: bool,
     /// Credit left with the hub, bytes.
     pub credit_bytes: u64,
     /// Whether the backlog waits for bandwidth: a window, a metered road, or an empty bucket.
     pub paused: bool,
+}
+
+/// How far history has come back from the hubs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct RestoreStatus {
+    /// `none`: nothing is wanted, or was there; `waiting`: for a hub, or behind what goes first; `running`; `resting`: the hubs are asked
+    /// again later for what they could not bring; `done`.
+    pub state: &'static str,
+    /// Records that came.
+    pub records: u64,
+    /// Bytes of them, as they travelled.
+    pub bytes: u64,
+    /// Records that the hub has, and that have not come; more may lack elsewhere.
+    pub left_records: u64,
+    /// Bytes of those that still may come, about.
+    pub left_bytes: u64,
+    /// Bytes that may come in all.
+    pub limit_bytes: u64,
 }
 
 /// One lane.
@@ -92,6 +112,7 @@ impl Engine {
             disk_budget_bytes: self.config.disk_budget_bytes,
             disk_written_bytes: self.usage.written_bytes,
             blocked: self.intake.is_blocked(),
+            restoring: self.restore_status(),
             recovering: self.recovery.is_at_work(),
             credit_bytes: self.shipping.credit.left(),
             paused: self.metered || self.bucket.rate().is_some(),

@@ -1,13 +1,14 @@
 //! A hub with many connected, idle agents: real certificates, real sessions, one process for all of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use millrace_demo::{Hub, HubOptions, Plant};
 use millrace_host::Clock;
-use millrace_link::{CertificateRequest, ClientOptions, Connection, Dialer, Inlet, JoinToken, Outlet};
+use millrace_link::{
+    CertificateRequest, ClientOptions, Connection, Dialer, Inlet, JoinToken, Outlet, Wishes,
+};
 use millrace_model::{AckLevel, Encoding, Incarnation, JournalId, Lane, block};
 use millrace_wire::limits::FRAME_MAX;
 use millrace_wire::{Frame, Hello, RunFrame, decode, encode};
@@ -69,7 +70,7 @@ impl Guest {
     async fn arrive(hub: &Hub, dialer: &Dialer, number: usize) -> anyhow::Result<Self> {
         let token: JoinToken = hub.token(&format!("guest-{number}")).await?.trim().parse()?;
         let request = CertificateRequest::fresh()?;
-        let identity = dialer.enroll(hub.quic(), &token, &request, None, &BTreeMap::new()).await?;
+        let identity = dialer.enroll(hub.quic(), &token, &request, &Wishes::default()).await?.identity;
         let device = identity.own().device().context("an agent's certificate names a device")?;
         let connection = dialer.connect(hub.quic(), &identity).await?;
         let (mut outlet, mut inlet) = connection.open_bi(2).await?;

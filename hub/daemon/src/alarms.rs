@@ -112,6 +112,13 @@ fn telling(alarm: &Alarm) -> Telling {
             format!("{} machines with this identity are connected at once", incarnations.len()),
             "find the copy, revoke the device, and enrol each machine with a token of its own",
         ),
+        Alarm::Replaced { device } => (
+            "replaced",
+            false,
+            Some(*device),
+            "another machine was enrolled in the place of this device: the one before is refused".to_owned(),
+            "nothing, when you replaced its disk or the machine; otherwise revoke the device, and find out who had the token",
+        ),
         Alarm::Gap(gap, device) => (
             "gap",
             false,

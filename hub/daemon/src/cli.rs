@@ -8,6 +8,7 @@ mod beginning;
 mod config;
 mod devices;
 mod drain;
+mod filling;
 mod init;
 mod join;
 mod kv;

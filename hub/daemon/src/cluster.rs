@@ -43,6 +43,7 @@ use millrace_model::{DeviceId, Incarnation, NodeId};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::registry::Expelled;
 use crate::registry::book::Book;
 use knowledge::Knowledge;
 pub use table::{Dated, Table};
@@ -118,8 +119,8 @@ impl Cluster {
         self.0.knowledge.book()
     }
 
-    /// Waits for devices that are revoked, with the reason, each once.
-    pub async fn next_revoked(&self) -> BTreeMap<DeviceId, String> {
+    /// Waits for devices that are revoked, or whose place another machine takes, each once.
+    pub async fn next_revoked(&self) -> BTreeMap<DeviceId, Expelled> {
         self.0.knowledge.next_revoked().await
     }
 

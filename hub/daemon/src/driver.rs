@@ -16,6 +16,7 @@
 mod carrying;
 pub mod input;
 mod keeping;
+mod recalling;
 mod replicating;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use millrace_host::systemd::Progress;
 use millrace_host::{Clock, Exit, Shutdown};
-use millrace_hub_engine::{Engine, Event, Holdings, LinkId, Retained, Wanted};
+use millrace_hub_engine::{Alarm, Engine, Event, Holdings, LinkId, Retained, Wanted};
 use millrace_journal::WriterHandle;
 use millrace_model::store::Change;
 use millrace_model::{DeviceId, JournalId, Moment, NodeId, Partition, SeqRange};
@@ -56,6 +57,8 @@ pub const CHECKS_RUNNING_MAX: usize = 2;
 const CHECKS_WAITING_MAX: usize = 4_096;
 /// Loads for other hubs that run at once, over connections of their own: neither sessions nor queries wait for them.
 pub const LOADS_RUNNING_MAX: usize = 2;
+/// Reads for devices that get their history back that run at once, over the connections for loads: replication has the other one.
+pub const RECALLS_RUNNING_MAX: usize = 1;
 /// Loads that wait; the engine has one under way for each other hub. When there are more, no input is taken until some are answered.
 const LOADS_WAITING_MAX: usize = 1_024;
 /// Batches of new records that a follower may lag behind before it is told that it missed some.
@@ -208,6 +211,8 @@ pub struct Driver {
     guests: BTreeMap<LinkId, Way>,
     loads: VecDeque<Load>,
     loading: usize,
+    recalls: VecDeque<recalling::Recall>,
+    recalling: usize,
     consultations: VecDeque<Consultation>,
     consulting: usize,
     commit_asked: Moment,
@@ -254,6 +259,8 @@ impl Driver {
             guests: BTreeMap::new(),
             loads: VecDeque::new(),
             loading: 0,
+            recalls: VecDeque::new(),
+            recalling: 0,
             consultations: VecDeque::new(),
             consulting: 0,
             commit_asked: Moment(0),
@@ -369,12 +376,14 @@ impl Driver {
                 self.exile(link);
             }
             Input::Opened { link, line } => {
-                let device = line.device;
+                let (device, key) = (line.device, line.key);
                 self.lines.insert(link, line);
                 self.feed(Event::Opened { link, device });
                 // The handshake asked the registry before; a revocation may have come between.
                 if let Some(revoked) = self.parts.registry.revocation(&device) {
                     self.feed(Event::Revoked { device, reason: revoked.reason });
+                } else if self.parts.registry.is_former(&device, &key) {
+                    self.feed(Event::Replaced { links: vec![link] });
                 }
             }
             Input::Event(Event::Closed { link }) => {
@@ -397,6 +406,7 @@ impl Driver {
                 self.exiled = why;
                 self.lines.keys().for_each(|link| self.exile(*link));
             }
+            Input::Replaced(device) => self.replaced(device),
             Input::Violation { link, reason } => self.violated(link, &reason),
             Input::Reconfigure(config) => self.feed(Event::Reconfigured(config)),
             // Whoever asked may have gone.
@@ -410,6 +420,15 @@ impl Driver {
             // Whoever asked may have gone.
             Input::Weigh(node, reply) => drop(reply.send(self.parts.engine.holdings(node))),
         }
+    }
+
+    /// Another machine took the place of a device: whoever has a key of the former one is cut off.
+    fn replaced(&mut self, device: DeviceId) {
+        self.alarm(&Alarm::Replaced { device });
+        let registry = &self.parts.registry;
+        let former = |line: &Line| line.device == device && registry.is_former(&device, &line.key);
+        let links = self.lines.iter().filter(|(_, line)| former(line)).map(|(link, _)| *link).collect();
+        self.feed(Event::Replaced { links });
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::meters::ByOutcome;
 use crate::peers::Peers;
+use crate::registrar::Granted;
 use crate::session::Sessions;
 
 /// Enrolments at once. Each waits for a decision of the cluster; further machines are told to try again.
@@ -79,7 +80,10 @@ async fn enrol(connection: EnrolmentConnection, sessions: Sessions, places: Arc<
         }
     };
     let (outcome, answered) = match decided {
-        Ok(pem) => ("granted", connection.grant(&pem, sessions.registrar.ca_pem()).await),
+        Ok(Granted { pem, replaced }) => {
+            let granted = connection.grant(&pem, sessions.registrar.ca_pem(), replaced);
+            ("granted", granted.await)
+        }
         Err((why, text)) => ("refused", connection.refuse(why, &text).await),
     };
     sessions.meters.enrolments.get_or_create(&ByOutcome { outcome }).inc();

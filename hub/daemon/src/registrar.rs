@@ -3,11 +3,11 @@
 //! Promise: a certificate leaves only after the cluster has decided to remember it. A secret is compared by its
 //! fingerprint, so the time that it takes tells nothing about it. Whoever guesses is slowed down. A secret counts as unknown only
 //! when the cluster says so: a hub that cannot ask it refuses nobody for good.
-//! Absent: sockets.
+//! Absent: sockets; making tokens (`making`).
 
 mod guesses;
+mod making;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use std::time::Duration;
 use millrace_host::Clock;
 use millrace_hub_control::{ControlError, Level, Read};
 use millrace_link::{
-    CaError, CertificateAuthority, CertificateError, EnrolmentRefusal, EnrolmentRequest, EntropyError,
-    JoinSecret, JoinToken, PeerIdentity, Role, TokenError,
+    CaError, CertificateAuthority, CertificateError, EnrolmentRefusal, EnrolmentRequest, JoinToken, KeyHash,
+    PeerIdentity, Role,
 };
 use millrace_model::{DeviceId, HubId, Wall};
 use tokio::time::timeout;
 
 use self::guesses::Guesses;
+pub use self::making::{TokenMakingError, TokenOrder, make_token};
 use crate::cluster::keys;
 use crate::cluster::record::EnrolledRecord;
 use crate::registry::{Certificate, Device, Registry, RegistryError, Token};
@@ -50,26 +51,6 @@ pub enum RenewalError {
     Registry(#[from] RegistryError),
 }
 
-/// Why a join token was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenMakingError {
-    /// A part is beyond its limit.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// This hub has no CA.
-    #[error("this hub is a witness and makes no join tokens: ask another hub")]
-    Witness,
-    /// The registry refuses.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// There is no hub of this name whose place could be taken.
-    #[error("there is no hub `{0}` whose place a new one could take: `millrace-hub members` lists them")]
-    NoHub(String),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-}
-
 /// A refusal, for the machine that asked.
 #[derive(Debug)]
 pub struct Refused {
@@ -79,25 +60,13 @@ pub struct Refused {
     pub text: String,
 }
 
-/// What a new join token says.
-#[derive(Debug, Clone, Default)]
-pub struct TokenOrder {
-    /// The name that the machine gets.
-    pub name: Option<String>,
-    /// The labels that it gets.
-    pub labels: BTreeMap<String, String>,
-    /// How many machines may use it.
-    pub uses: u32,
-    /// For how long it is good.
-    pub life: Duration,
-    /// Where hubs are reached.
-    pub addresses: Vec<String>,
-    /// Whether the machine becomes a hub.
-    pub hub: bool,
-    /// The hub whose place it takes.
-    pub replace: Option<String>,
-    /// Whether the hub only votes: with this token a witness joins, and without only a hub that keeps readings.
-    pub witness: bool,
+/// A certificate for a machine that enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The certificate, in PEM.
+    pub pem: String,
+    /// Whether the machine took the place of another one.
+    pub replaced: bool,
 }
 
 /// Issues what the registry allows.
@@ -153,7 +122,7 @@ impl Registrar {
     ///
     /// # Errors
     /// What it is to be told.
-    pub async fn enrol(&self, request: &EnrolmentRequest, source: IpAddr) -> Result<String, Refused> {
+    pub async fn enrol(&self, request: &EnrolmentRequest, source: IpAddr) -> Result<Granted, Refused> {
         let now = self.clock.wall();
         if self.ca.is_none() {
             return Err(refused(EnrolmentRefusal::Unavailable, &RenewalError::Witness.to_string()));
@@ -165,7 +134,9 @@ impl Registrar {
         let token = self.token(&hex(&request.secret.fingerprint()), source).await?;
         if let Some((id, _)) = token.used_by.iter().find(|(_, key)| *key == request.public_key_hash) {
             // The same machine, which did not get the answer.
-            return self.again(*id, &token, request).await;
+            let replaced = token.device.is_some();
+            let again = self.again(*id, &token, request).await;
+            return again.map(|pem| Granted { pem, replaced });
         }
         if token.expires <= now {
             let text = "the join token has expired: make a new one with `millrace-hub token create`";
@@ -176,10 +147,12 @@ impl Registrar {
         }
         let decided = match self.fits(request, &token) {
             Ok(()) if token.hub => self.welcome_hub(request, &token, now).await,
+            Ok(()) if token.device.is_some() => self.welcome_in_place(request, &token, now).await,
             Ok(()) => self.welcome(request, &token, now).await,
             Err(refused) => Err(refused),
         };
-        decided.inspect_err(|refused| {
+        let replaced = token.device.is_some();
+        decided.map(|pem| Granted { pem, replaced }).inspect_err(|refused| {
             tracing::warn!(%source, why = ?refused.why, text = refused.text, "an enrolment was refused");
         })
     }
@@ -218,7 +191,7 @@ impl Registrar {
     /// A machine that asks for a name other than its token's is somebody's mistake: one of the two is wrong, and a device
     /// keeps its name.
     fn fits(&self, request: &EnrolmentRequest, token: &Token) -> Result<(), Refused> {
-        let not_permitted = |text| Err(refused(EnrolmentRefusal::NotPermitted, text));
+        let not_permitted = |text: &str| Err(refused(EnrolmentRefusal::NotPermitted, text));
         match (token.hub, request.labels.contains_key(HUB_LABEL)) {
             (true, false) => {
                 return not_permitted("this join token makes a hub: use it with `millrace-hub join`");
@@ -228,6 +201,22 @@ impl Registrar {
                     "this join token makes a device: use it with `millrace-agent enroll`, or make one with \
                      `millrace-hub token create --hub`",
                 );
+            }
+            _ => {}
+        }
+        match (&request.replace, &token.replace) {
+            (Some(wanted), None) => {
+                return not_permitted(&format!(
+                    "this join token enrols a new device: for the place of `{wanted}`, take one of \
+                     `millrace-hub token create --replace {wanted}`, or leave out --replace"
+                ));
+            }
+            (Some(wanted), Some(_)) if token.name.as_ref() != Some(wanted) => {
+                let named = token.name.as_deref().unwrap_or_default();
+                return not_permitted(&format!(
+                    "the join token is for the place of `{named}`, not of `{wanted}`: say --replace {named}, or take one of \
+                     `millrace-hub token create --replace {wanted}`"
+                ));
             }
             _ => {}
         }
@@ -261,10 +250,33 @@ impl Registrar {
             last_seen: None,
             software: String::new(),
             revoked: None,
+            replaced: None,
         };
         let enrolled = self.registry.enrol(device, &token.fingerprint).await;
         enrolled.map_err(|error| not_enrolled(&error))?;
         tracing::info!(device = %id, name, "a device is enrolled");
+        Ok(pem)
+    }
+
+    /// The machine takes the place of a device: it is the same device from now on, and the machine that was it is refused.
+    async fn welcome_in_place(
+        &self,
+        request: &EnrolmentRequest,
+        token: &Token,
+        now: Wall,
+    ) -> Result<String, Refused> {
+        let device = token.device.and_then(|id| self.registry.device(&id));
+        let Some(device) = device.filter(|device| device.revoked.is_none()) else {
+            let text =
+                "the device whose place the join token is for is revoked: enrol this machine as a new device";
+            return Err(refused(EnrolmentRefusal::NotPermitted, text));
+        };
+        let (id, name) = (device.id, device.name);
+        let issued = self.issue(&request.csr_der, Role::Device(id), &name);
+        let (pem, certificate) = issued.map_err(|error| not_issued(&error))?;
+        let replaced = self.registry.replace(id, &certificate, &token.fingerprint, now).await;
+        replaced.map_err(|error| not_enrolled(&error))?;
+        tracing::warn!(device = %id, name, "another machine took the place of a device: the one before is refused");
         Ok(pem)
     }
 
@@ -304,24 +316,24 @@ impl Registrar {
             let issued = self.issue(&request.csr_der, Role::Hub(hub), &name);
             return issued.map(|(pem, _)| pem).map_err(|error| not_issued(&error));
         }
-        self.renew(id, &request.csr_der).await.map_err(|error| match error {
+        self.renew(id, &request.public_key_hash, &request.csr_der).await.map_err(|error| match error {
             RenewalError::Registry(RegistryError::Unknown { .. }) => refused(
                 EnrolmentRefusal::NotPermitted,
-                "the device was enrolled with this token and is revoked",
+                "the device was enrolled with this token, and is revoked, or another machine took its place",
             ),
             error => unavailable(&error),
         })
     }
 
-    /// A new certificate for a known device, over the key in its request (PKCS #10, DER).
+    /// A new certificate for a known device, over the key in its request (PKCS #10, DER), asked for by somebody with the key `by`.
     ///
     /// # Errors
-    /// When the device is unknown or revoked, the request is not well formed, or nothing can be decided now.
-    pub async fn renew(&self, id: DeviceId, csr_der: &[u8]) -> Result<String, RenewalError> {
+    /// When the device is unknown or revoked, the key is not (or no longer) its own, the request is not well formed, or nothing can be decided now.
+    pub async fn renew(&self, id: DeviceId, by: &KeyHash, csr_der: &[u8]) -> Result<String, RenewalError> {
         let unknown = || RegistryError::Unknown { device: id.to_string() };
         let device = self.registry.device(&id).ok_or_else(unknown)?;
         let (pem, certificate) = self.issue(csr_der, Role::Device(id), &device.name)?;
-        self.registry.renewed(id, certificate).await?;
+        self.registry.renewed(id, certificate, by).await?;
         tracing::info!(device = %id, name = device.name, "a certificate is issued");
         Ok(pem)
     }
@@ -338,47 +350,6 @@ impl Registrar {
         let certificate = Certificate::of(&PeerIdentity::from_pem(&pem)?);
         Ok((pem, certificate))
     }
-}
-
-/// Makes a join token for the cluster of `ca` and remembers its fingerprint in `registry`.
-///
-/// # Errors
-/// When a part is beyond its limit, there is no randomness, or the registry refuses.
-pub async fn make_token(
-    registry: &Registry,
-    ca: &CertificateAuthority,
-    order: TokenOrder,
-    now: Wall,
-) -> Result<JoinToken, TokenMakingError> {
-    if let Some(name) = &order.replace
-        && registry.cluster().table().named(name).is_none()
-    {
-        return Err(TokenMakingError::NoHub(name.clone()));
-    }
-    let secret = JoinSecret::fresh()?;
-    let token = JoinToken {
-        ca: ca.key_hash(),
-        addresses: order.addresses,
-        secret,
-        expires: now.plus(order.life),
-        name: order.name,
-        labels: order.labels,
-    };
-    token.check()?;
-    let remembered = Token {
-        fingerprint: hex(&secret.fingerprint()),
-        uses: order.uses.max(1),
-        expires: token.expires,
-        created_at: now,
-        name: token.name.clone(),
-        labels: token.labels.clone(),
-        used_by: Vec::new(),
-        hub: order.hub,
-        replace: order.replace,
-        witness: order.hub.then_some(order.witness),
-    };
-    registry.add_token(remembered, now).await?;
-    Ok(token)
 }
 
 fn refused(why: EnrolmentRefusal, text: &str) -> Refused {

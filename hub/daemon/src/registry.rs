@@ -24,7 +24,8 @@ use tokio::sync::mpsc;
 
 use crate::cluster::record::{EnrolledRecord, HubState};
 use crate::cluster::{Cluster, TRIES_MAX, keys};
-pub use entry::{Certificate, Device, Revocation, Token};
+pub use book::Expelled;
+pub use entry::{Certificate, Device, Replacement, Revocation, Token};
 pub use error::RegistryError;
 use import::Import;
 use sightings::Sightings;
@@ -131,6 +132,12 @@ impl Registry {
         self.cluster.book().device(id).and_then(|device| device.revoked.clone())
     }
 
+    /// Whether this is a key of a machine that the device was before another one took its place.
+    #[must_use]
+    pub fn is_former(&self, id: &DeviceId, key: &KeyHash) -> bool {
+        self.cluster.book().device(id).is_some_and(|device| device.is_former(key))
+    }
+
     /// The token with this fingerprint.
     #[must_use]
     pub(crate) fn token(&self, fingerprint: &str) -> Option<Token> {
@@ -158,7 +165,8 @@ impl Registry {
         }
         for _ in 0..TRIES_MAX {
             let mut txn = Txn::default();
-            if let Some(name) = &token.name {
+            // One that replaces a device carries the name that the device has.
+            if let Some(name) = token.name.as_ref().filter(|_| token.device.is_none()) {
                 self.free(name, token.hub, token.replace.as_deref())?;
                 if !token.hub {
                     txn.compares.push(Compare::absent(keys::device_name(name)));
@@ -206,6 +214,35 @@ impl Registry {
         Err(RegistryError::Contended)
     }
 
+    /// Has another machine take the place of a device, with the token of this fingerprint and this certificate: whoever has a key of before
+    /// is refused from then on.
+    ///
+    /// # Errors
+    /// When the device is unknown or revoked, the token was used up meanwhile, or nothing can be decided now.
+    pub(crate) async fn replace(
+        &self,
+        id: DeviceId,
+        certificate: &Certificate,
+        fingerprint: &str,
+        now: Wall,
+    ) -> Result<(), RegistryError> {
+        let place = keys::device(&id);
+        for _ in 0..TRIES_MAX {
+            let unknown = || RegistryError::Unknown { device: id.to_string() };
+            let found = self.cluster.book().dated_device(&id);
+            let (mut device, revision) =
+                found.filter(|(device, _)| device.revoked.is_none()).ok_or_else(unknown)?;
+            let (unused, used) = self.use_token(fingerprint, id, certificate.key)?;
+            device.replace(certificate.clone(), now);
+            let compares = vec![unused, Compare::unchanged(place.clone(), revision)];
+            let then = vec![used, put(place.clone(), &device)?];
+            if self.cluster.decide(Txn { compares, then, otherwise: Vec::new() }).await? {
+                return Ok(());
+            }
+        }
+        Err(RegistryError::Contended)
+    }
+
     /// Remembers a machine that got a hub's certificate with the token of this fingerprint.
     ///
     /// # Errors
@@ -244,22 +281,24 @@ impl Registry {
         Ok((Compare::unchanged(place.clone(), revision), put(place, &token)?))
     }
 
-    /// Remembers a certificate that was issued to a known device.
+    /// Remembers a certificate that was issued to a known device, because somebody with the key `by` asked for it.
     ///
     /// # Errors
-    /// When the device is unknown or revoked, or nothing can be decided now.
+    /// When the device is unknown or revoked, the key is none of its certificates', or nothing can be decided now.
     pub(crate) async fn renewed(
         &self,
         device: DeviceId,
         certificate: Certificate,
+        by: &KeyHash,
     ) -> Result<(), RegistryError> {
         let unknown = || RegistryError::Unknown { device: device.to_string() };
         self.change(device, |found| match &found.revoked {
-            None => {
+            // Another machine may have taken its place since it came.
+            None if found.has_key(by) => {
                 found.add(certificate.clone());
                 Ok(true)
             }
-            Some(_) => Err(unknown()),
+            _ => Err(unknown()),
         })
         .await
     }

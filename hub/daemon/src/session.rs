@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_hub_engine::{Event, LinkId};
-use millrace_link::{CloseCode, CloseReason, Connection, Inlet, Outlet, ReceiveError};
+use millrace_link::{CloseCode, CloseReason, Connection, Inlet, KeyHash, Outlet, ReceiveError};
 use millrace_model::DeviceId;
 use millrace_wire::limits::FRAME_MAX;
 use millrace_wire::{Frame, GoodbyeCode, RenewalGrant, RenewalRequest, decode, encode};
@@ -63,6 +63,7 @@ pub struct Sessions {
 struct Session {
     link: LinkId,
     device: DeviceId,
+    key: KeyHash,
     shared: Sessions,
     outbox: mpsc::Sender<Outgoing>,
 }
@@ -80,7 +81,7 @@ impl Sessions {
         }
         let key = peer.public_key_hash;
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
-        let session = Session { link, device, shared: self, outbox };
+        let session = Session { link, device, key, shared: self, outbox };
         if connection.must_renew() {
             return session.renew_only(&connection, outgoing).await;
         }
@@ -222,7 +223,7 @@ impl Session {
         let registrar = &self.shared.registrar;
         // Never closed.
         let _place = self.shared.renewing.acquire().await;
-        match registrar.renew(self.device, &request.request).await {
+        match registrar.renew(self.device, &self.key, &request.request).await {
             Ok(pem) => {
                 let chain = format!("{pem}{}", registrar.ca_pem());
                 self.shared.meters.renewals.inc();

@@ -29,8 +29,22 @@ pub struct AgentStatus {
     pub disk_used_bytes: u64,
     /// Bytes that it may take.
     pub disk_budget_bytes: u64,
+    /// Why there is no session.
+    pub trouble: Option<String>,
+    /// How far its history has come back.
+    pub restoring: Restoring,
     /// The road, when a session is open.
     pub link: Option<LinkStatus>,
+}
+
+/// How far history has come back from the hubs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Restoring {
+    /// `none`, `waiting`, `running`, `resting` or `done`.
+    pub state: String,
+    /// Records that came.
+    pub records: u64,
 }
 
 /// The road as the agent measures it.

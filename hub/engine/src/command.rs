@@ -121,6 +121,24 @@ pub enum Command {
         /// What about it.
         about: About,
     },
+    /// Read what is kept of a device; answer with `Recalled`.
+    Recall {
+        /// For which connection.
+        link: LinkId,
+        /// Which device.
+        device: DeviceId,
+    },
+    /// Read the newest of these records, at most [`millrace_wire::limits::FETCH_RUNS_MAX`] runs; answer with `Fetched`.
+    Fetch {
+        /// For which connection.
+        link: LinkId,
+        /// Which journal.
+        journal: JournalId,
+        /// Which records.
+        ranges: RangeSet,
+        /// Bytes of bodies that are enough; one run in any case.
+        bytes_max: usize,
+    },
     /// A round of comparison is over.
     Compared(Box<crate::RoundReport>),
     /// Everything that a journal had lost is here again, or declared as lost.
@@ -150,6 +168,11 @@ pub enum Alarm {
         device: DeviceId,
         /// The incarnations that are connected.
         incarnations: Vec<Incarnation>,
+    },
+    /// Another machine took the place of a device: the certificates that it had are refused. The daemon raises it.
+    Replaced {
+        /// Which device.
+        device: DeviceId,
     },
     /// A device declared a loss.
     Gap(millrace_model::notice::Gap, DeviceId),

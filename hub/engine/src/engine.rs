@@ -26,6 +26,9 @@ use crate::{Alarm, Command, Config, Debt, Event, Fullness, LinkId, Measure, Sync
 /// How long an agent that is turned away should wait.
 const COME_BACK_MS: u64 = 5_000;
 
+/// What a machine hears whose place another one took.
+const REPLACED: &str = "another machine was enrolled in the place of this one";
+
 /// What a hub decides. See the crate's page for the call order.
 #[derive(Debug)]
 pub struct Engine {
@@ -144,6 +147,8 @@ impl Engine {
             Event::Damaged(aside) => self.lose(aside.journal, &aside.ranges, now),
             Event::Measured { stored } => self.measured(&stored),
             Event::Consulted { asker, number, told } => self.consulted(asker, number, told, now),
+            Event::Recalled { link, kept } => self.recalled(link, kept),
+            Event::Fetched { link, runs, damaged } => self.fetched(link, runs, &damaged),
             Event::Repair(wanted) => self.repair_on_demand(&wanted, now),
             Event::Retain { gone } => self.retain(&gone, now),
             Event::Reconfigured(config) => {
@@ -153,6 +158,11 @@ impl Engine {
             }
             Event::Revoked { device, reason } => {
                 self.close_device(device, GoodbyeCode::Revoked, &reason, now);
+            }
+            Event::Replaced { links } => {
+                for link in links {
+                    self.close(link, GoodbyeCode::Revoked, REPLACED, now);
+                }
             }
             Event::Clock { wall } => self.clock = (now, wall),
             Event::Timer => {
@@ -338,6 +348,8 @@ impl Engine {
             (Stage::Open { .. }, Frame::Run(run)) => self.run(id, &run, now),
             (Stage::Open { .. }, Frame::Seal(seal)) => self.seal(id, &seal, now),
             (Stage::Open { .. }, Frame::Compare(compare)) => self.compare(id, compare, now),
+            (Stage::Open { .. }, Frame::Recall(recall)) => self.asked_back(id, recall, now),
+            (Stage::Open { .. }, Frame::Fetch(fetch)) => self.fetch(id, &fetch, now),
             (Stage::Open { .. }, Frame::Absent(absent)) => {
                 let journal = absent.journal.of(link.device);
                 self.denied(journal, Source::Device, &absent.ranges, now);

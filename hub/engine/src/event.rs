@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use millrace_merkle::Told;
 use millrace_model::digest::Summary;
 use millrace_model::store::{Outcome, Quarantined, Refusal, Usage};
-use millrace_model::{DeviceId, Durable, JournalId, NodeId, RecordCheck, Run, Seq, SeqRange, Wall};
+use millrace_model::{DeviceId, Durable, JournalId, NodeId, RangeSet, RecordCheck, Run, Seq, SeqRange, Wall};
 use millrace_wire::{Frame, HubEndpoint, PeerFrame};
 
+use crate::recalling::History;
 use crate::{Asker, Config, Placed, Wanted};
 
 /// Names one connection, for as long as the process lives. The daemon chooses them, ascending.
@@ -85,6 +86,22 @@ pub enum Event {
         /// What there is.
         told: Told,
     },
+    /// The store says what it keeps of a device.
+    Recalled {
+        /// For which connection.
+        link: LinkId,
+        /// What there is; `None` when it cannot be read now.
+        kept: Option<Vec<History>>,
+    },
+    /// Records were read for an agent.
+    Fetched {
+        /// For which connection.
+        link: LinkId,
+        /// What is here, newest first; nothing when it could not be read.
+        runs: Vec<Run>,
+        /// What turned out to be damaged: it is moved aside.
+        damaged: RangeSet,
+    },
     /// Somebody wants copies compared now.
     Repair(Wanted),
     /// It is time to look what has been kept for long enough.
@@ -100,6 +117,11 @@ pub enum Event {
         device: DeviceId,
         /// Why, for its operator.
         reason: String,
+    },
+    /// Another machine took the place of a device: these connections are of the former one, and end now.
+    Replaced {
+        /// The connections.
+        links: Vec<LinkId>,
     },
     /// The hub's wall clock, for Welcome frames. Sent at start and every few seconds.
     Clock {

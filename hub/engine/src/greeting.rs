@@ -30,6 +30,7 @@ impl Engine {
             credit_at: None,
             doubted_until: None,
             comparing: None,
+            recalling: None,
             level: AckLevel::Hub,
         };
         self.links.insert(link, fresh);
@@ -215,8 +216,8 @@ impl Engine {
             credit,
             hubs: self.hubs_for(device),
             epoch: self.config.epoch,
-            complete: self.replication.is_complete(&device)
-                && self.journals_of(device).all(|(_, shelf)| shelf.lost.is_empty()),
+            complete: self.is_complete_for(device),
+            recalls: true,
         };
         self.send(id, Frame::Welcome(Box::new(welcome)));
         let software = greeting.hello.software;
@@ -224,6 +225,12 @@ impl Engine {
         self.raise_credit(id, now);
         self.mending.returned(Source::Device, Some(device));
         self.repair_after_welcome(id, now);
+    }
+
+    /// Whether what is here of a device is what the hubs have: this one keeps its readings, its store is full, and nothing is damaged.
+    pub(crate) fn is_complete_for(&self, device: DeviceId) -> bool {
+        self.replication.is_complete(&device)
+            && self.journals_of(device).all(|(_, shelf)| shelf.lost.is_empty())
     }
 
     /// Ends an older session of the same incarnation; doubts those of others. `false` when the newcomer is refused.
@@ -301,7 +308,7 @@ impl Engine {
 }
 
 /// The `count` largest ranges of `held`, all when there are no more.
-fn largest(held: RangeSet, count: usize) -> RangeSet {
+pub(crate) fn largest(held: RangeSet, count: usize) -> RangeSet {
     if held.iter().len() <= count {
         return held;
     }
@@ -349,6 +356,7 @@ mod tests {
             hubs: Vec::new(),
             epoch: u64::MAX,
             complete: true,
+            recalls: true,
         };
         let bytes = millrace_wire::encode(&Frame::Welcome(Box::new(welcome))).unwrap();
         assert!(millrace_wire::decode(&bytes).is_ok(), "{:?}", millrace_wire::decode(&bytes).err());

@@ -27,6 +27,7 @@
 //! | [`greeting`] | who is taken in, and what is said of its journals |
 //! | [`reception`] | what becomes of runs and seals: commits, acks, conflicts |
 //! | [`comparison`] | which records are the same |
+//! | [`recalling`] | what a device with a new disk gets back |
 //! | [`credit`], [`bucket`] | how much each agent may send, and each device |
 //! | [`clones`] | when two sessions of one device are two machines |
 //! | [`retention`] | which records go |
@@ -64,6 +65,7 @@ pub mod mending;
 pub mod owing;
 pub mod placed;
 pub mod placement;
+pub mod recalling;
 pub mod reception;
 pub mod repair;
 pub mod replication;
@@ -78,6 +80,7 @@ pub use event::{Event, LinkId, Measure, WakeReason};
 pub use holdings::Holdings;
 pub use mending::{Mend, Source};
 pub use placed::{Fullness, HubStanding, Placed};
+pub use recalling::History;
 pub use repair::answering::Asker;
 pub use repair::{Findings, Partner, RoundReport, Trigger, Wanted};
 pub use replication::Debt;

@@ -6,6 +6,7 @@ use millrace_model::{
 use millrace_wire::{Compare, Hello};
 
 use crate::credit::Account;
+use crate::recalling::Recalling;
 
 /// Where a connection stands.
 #[derive(Clone, PartialEq, Debug)]
@@ -60,6 +61,8 @@ pub struct Link {
     pub doubted_until: Option<Moment>,
     /// The comparison that is under way.
     pub comparing: Option<Comparing>,
+    /// The question about older incarnations that is under way.
+    pub recalling: Option<Recalling>,
     /// How durable a record must be before the agent wants to hear of it.
     pub level: AckLevel,
 }

@@ -10,7 +10,7 @@
 //! | `append`, `receive`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
 //! | `row`, `segment`, `tail`, `codec` | journals, sealed segments, tail rows, bodies |
 //! | `digest`, `told` | the tree over a journal's segments, and what a peer is told of it |
-//! | `load`, `survey`, `query`, `sweep`, `cursor`, `verify`, `scrub`, `reader` | reading |
+//! | `load`, `newest`, `survey`, `query`, `sweep`, `cursor`, `verify`, `scrub`, `reader` | reading |
 //! | `quarantine`, `opening`, `wal` | damage: moved aside, found at start, found in the write-ahead log |
 //! | `schema`, `migrations`, `connection`, `disk`, `meter` | the file and the files beside it |
 //! | `relief` | what a full disk leads to |
@@ -34,6 +34,7 @@ mod load;
 mod memory;
 mod meter;
 mod migrations;
+mod newest;
 mod opening;
 mod options;
 mod quarantine;
@@ -66,6 +67,7 @@ pub use cursor::Cursor;
 pub use error::{CommitError, OpenError, ReadError};
 pub use memory::REMEMBERED_BYTES_MAX;
 pub use migrations::SCHEMA_VERSION;
+pub use newest::{Kept, Portion};
 pub use opening::OpenReport;
 pub use options::{Author, Options};
 pub use query::{Damage, Order, Page, QUERY_BYTES_MAX, QUERY_DAMAGES_MAX, QUERY_ROWS_MAX, Query, Row};

@@ -50,8 +50,9 @@ pub(crate) fn compare(conn: &Connection, row: &JournalRow, range: SeqRange) -> R
             found.extra_segments.push(first);
             continue;
         };
-        // A retired journal's segments may hold records that have moved on.
-        if held.intersection(range).is_some() && !row.present.covers(held) && !row.retired {
+        // A retired journal's segments may hold records that have moved on; of a restored one nothing ever moves.
+        let moved_on = row.retired && !row.is_restored();
+        if held.intersection(range).is_some() && !row.present.covers(held) && !moved_on {
             found.extra_segments.push(first);
         }
         found.missing.remove(held);

@@ -20,7 +20,7 @@ use crate::{connection, load, memory, migrations, opening, query, told, verify};
 /// A read-only connection to a store. May move to another thread.
 pub struct Reader {
     conn: Connection,
-    level: i32,
+    pub(crate) level: i32,
 }
 
 impl Reader {

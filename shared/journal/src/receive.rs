@@ -1,7 +1,8 @@
 //! Receiving: what a peer sent is verified, compared with what is here, and stored when it adds something.
 //!
 //! Promise: of a run that contradicts anything here, nothing is stored and nothing here is changed. A whole segment is
-//! stored byte for byte as it came. Absent: whether the peer may send this at all (the hub's reception).
+//! stored byte for byte as it came. What an author restores of an older life of its own comes the same way.
+//! Absent: whether the peer may send this at all (the hub's reception).
 
 use millrace_model::hash::RecordChecker;
 use millrace_model::limits::{RANGES_MAX, SEGMENT_RECORDS_MAX};
@@ -43,22 +44,63 @@ struct Comparison {
 }
 
 pub(crate) fn receive(work: &mut Work<'_>, run: &Run) -> Result<Outcome, Fault> {
-    let found = match known_segment(work, run)? {
-        Some(range) => Comparison { duplicate: RangeSet::from(range), ..Comparison::default() },
+    let authored = work.row(&run.journal).is_some_and(|row| row.own)
+        || work.writing.is_some_and(|writing| writing.device == run.journal.device);
+    if authored {
+        return Ok(refused(run.journal, "this store is the author of that journal".into()));
+    }
+    let found = take(work, run)?;
+    if !found.gaps.is_empty() {
+        work.change(&run.journal, |_, row| {
+            count_unnumbered(row, &found.gaps);
+            Ok(())
+        })?;
+        declare(work, run, &found.gaps)?;
+    }
+    Ok(received(run.journal, found))
+}
+
+/// Verifies a run, compares it with what is here, and stores what of it is news, as at a replica.
+fn take(work: &mut Work<'_>, run: &Run) -> Result<Comparison, Fault> {
+    match known_segment(work, run)? {
+        Some(range) => Ok(Comparison { duplicate: RangeSet::from(range), ..Comparison::default() }),
         None => match check(work, run) {
-            Err(why) => Comparison { refused: Some(why), ..Comparison::default() },
-            Ok(checked) => admit(work, run, &checked)?,
+            Err(why) => Ok(Comparison { refused: Some(why), ..Comparison::default() }),
+            Ok(checked) => admit(work, run, &checked),
         },
+    }
+}
+
+fn received(journal: JournalId, found: Comparison) -> Outcome {
+    let Comparison { stored, duplicate, conflict, refused, gaps } = found;
+    Outcome::Received { journal, stored, duplicate, conflict, refused, gaps }
+}
+
+fn refused(journal: JournalId, why: String) -> Outcome {
+    received(journal, Comparison { refused: Some(why), ..Comparison::default() })
+}
+
+/// The author gets back what a hub kept of an older life of its own. The journal is here as at a replica, and takes nothing else: what
+/// it declares as lost was heard by the hubs long ago.
+pub(crate) fn restore(work: &mut Work<'_>, run: &Run) -> Result<Outcome, Fault> {
+    let JournalId { device, incarnation, .. } = run.journal;
+    let why = match (work.writing, work.row(&run.journal)) {
+        (None, _) => "a store without an author restores nothing",
+        (Some(writing), _) if writing.device != device => "that journal is another device's",
+        (Some(writing), _) if writing.incarnation == incarnation => "that journal is written to here",
+        (_, Some(row)) if row.own => {
+            "that journal was written here, and is dealt with as what was rolled back"
+        }
+        _ => {
+            let found = take(work, run)?;
+            work.change(&run.journal, |_, row| {
+                row.retired = true;
+                Ok(())
+            })?;
+            return Ok(received(run.journal, Comparison { gaps: Vec::new(), ..found }));
+        }
     };
-    declare(work, run, &found.gaps)?;
-    Ok(Outcome::Received {
-        journal: run.journal,
-        stored: found.stored,
-        duplicate: found.duplicate,
-        conflict: found.conflict,
-        refused: found.refused,
-        gaps: found.gaps,
-    })
+    Ok(refused(run.journal, why.into()))
 }
 
 /// The range of a whole segment that is here under the very same name: nothing needs to be expanded to know it.
@@ -73,11 +115,6 @@ fn known_segment(work: &Work<'_>, run: &Run) -> Result<Option<SeqRange>, Fault> 
 }
 
 fn check(work: &Work<'_>, run: &Run) -> Result<Checked, String> {
-    if work.row(&run.journal).is_some_and(|row| row.own)
-        || work.writing.is_some_and(|writing| writing.device == run.journal.device)
-    {
-        return Err("this store is the author of that journal".into());
-    }
     let range = run.range().filter(|range| range.first() > 0 && range.last() <= SEQ_MAX);
     let range = range.ok_or("the run has no records, or impossible numbers")?;
     if run.count as usize > SEGMENT_RECORDS_MAX {
@@ -146,7 +183,6 @@ fn admit(work: &mut Work<'_>, run: &Run, checked: &Checked) -> Result<Comparison
             .filter_map(|(_, record)| Gap::from_record(record))
             .collect();
         count(row, checked, &found.stored);
-        count_unnumbered(row, &found.gaps);
         Ok(found)
     })?;
     Ok(found.unwrap_or_default())

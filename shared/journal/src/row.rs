@@ -94,6 +94,11 @@ impl JournalRow {
         }
     }
 
+    /// Whether it came back from the hubs: an older life of this store's author wrote it, on a disk that is gone.
+    pub(crate) const fn is_restored(&self) -> bool {
+        self.retired && !self.own
+    }
+
     /// How many records are here and not known to be at the hubs.
     pub(crate) fn pending(&self) -> u64 {
         if self.own { self.unacked(&self.present) } else { 0 }
@@ -127,6 +132,7 @@ impl JournalRow {
         JournalState {
             journal: self.journal,
             retired: self.retired,
+            restored: self.is_restored(),
             floor: self.floor,
             head: self.head,
             head_check: self.present.contains(self.head).then_some(self.head_check),

@@ -46,6 +46,7 @@ impl Work<'_> {
                 gaps::reject(self, *lane, *count, *reason, (*from, *to))
             }
             Change::Receive(run) => receive::receive(self, run),
+            Change::Restore(run) => receive::restore(self, run),
             Change::Seal { journal, segment } => seal::seal(self, journal, segment),
             Change::Acknowledge { journal, ranges } => self.acknowledge(journal, ranges),
             Change::Reclaim { journal, ranges } => self.reclaim(journal, ranges),

@@ -20,6 +20,6 @@ mod asking;
 mod granting;
 mod message;
 
-pub use asking::EnrollError;
+pub use asking::{EnrollError, Enrolled, Wishes};
 pub use granting::{EnrolmentConnection, EnrolmentError, EnrolmentRequest};
 pub use message::EnrolmentRefusal;

@@ -59,7 +59,9 @@ pub use close::{CloseCode, CloseReason};
 pub use connection::{Connection, DatagramError};
 pub use dialer::{ClientOptions, ConnectError, Dialer};
 pub use doorkeeper::DoorCounts;
-pub use enrolment::{EnrollError, EnrolmentConnection, EnrolmentError, EnrolmentRefusal, EnrolmentRequest};
+pub use enrolment::{
+    EnrollError, Enrolled, EnrolmentConnection, EnrolmentError, EnrolmentRefusal, EnrolmentRequest, Wishes,
+};
 pub use entropy::EntropyError;
 pub use fingerprint::{KeyHash, KeyHashError};
 pub use identity::{Identity, IdentityError};

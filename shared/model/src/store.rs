@@ -61,6 +61,12 @@ pub enum Change {
     },
     /// A replica stores what its peer sent. Answered by [`Outcome::Received`].
     Receive(Run),
+    /// The author stores what a hub kept of an older life of its own, whose disk is gone: a run of a journal of the same device and another
+    /// incarnation than the one that is written now, and not one that this store wrote. Verified and stored as at a replica, whole
+    /// segments byte for byte, in a journal that is retired: counted as ingested and acked at once, never shipped, never re-authored; what
+    /// goes of it, trimmed or damaged, is no loss and makes no gap. A run that may not be restored is refused. Answered by
+    /// [`Outcome::Received`], without gaps: the hubs know them.
+    Restore(Run),
     /// A replica seals records that it holds under the author's name for them. When it does not hold all of them,
     /// or they hash to something else, nothing changes. Answered by [`Outcome::Sealed`].
     Seal {
@@ -254,6 +260,8 @@ pub struct JournalState {
     pub journal: JournalId,
     /// Whether it takes no more records.
     pub retired: bool,
+    /// At an author: whether it came back from the hubs ([`Change::Restore`]).
+    pub restored: bool,
     /// First record that is kept, or will be.
     pub floor: Seq,
     /// Last record ever appended or received; 0 when there is none.

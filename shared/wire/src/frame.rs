@@ -12,8 +12,9 @@ use crate::limits::{
 };
 use crate::strict::{self, FormError};
 use crate::{
-    Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Goodbye, Hello, Hubs, Inquiry,
-    Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal, Welcome, peer,
+    Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Fetch, Fetched, Goodbye, Hello,
+    Hubs, Inquiry, Recall, Recalled, Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal, Welcome,
+    peer,
 };
 
 /// Everything that an agent and a hub can say to each other.
@@ -61,6 +62,14 @@ pub enum Frame {
     Attest(Attest),
     /// Hub → agent: this I do, and sign it.
     Attested(Box<Attested>),
+    /// Agent → hub: what do you keep of my older incarnations?
+    Recall(Recall),
+    /// Hub → agent: this.
+    Recalled(Recalled),
+    /// Agent → hub: bring me the newest of these.
+    Fetch(Fetch),
+    /// Hub → agent: that was all for now.
+    Fetched(Fetched),
 }
 
 /// Why bytes are not a frame. Always the sender's fault, or the road's.
@@ -171,6 +180,10 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         19 => ("Doubt", BODY_MAX),
         20 => ("Attest", BODY_MAX),
         21 => ("Attested", BODY_MAX),
+        22 => ("Recall", BODY_MAX),
+        23 => ("Recalled", BODY_MAX),
+        24 => ("Fetch", BODY_MAX),
+        25 => ("Fetched", BODY_MAX),
         _ => return peer::kind_of(kind),
     })
 }
@@ -199,6 +212,10 @@ impl Frame {
             Self::Doubt(_) => 19,
             Self::Attest(_) => 20,
             Self::Attested(_) => 21,
+            Self::Recall(_) => 22,
+            Self::Recalled(_) => 23,
+            Self::Fetch(_) => 24,
+            Self::Fetched(_) => 25,
         }
     }
 
@@ -237,6 +254,10 @@ pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
         Frame::Wanted(body) | Frame::Absent(body) | Frame::Doubt(body) => pack(frame.name(), body),
         Frame::Attest(body) => pack(frame.name(), body),
         Frame::Attested(body) => pack(frame.name(), body.as_ref()),
+        Frame::Recall(body) => pack(frame.name(), body),
+        Frame::Recalled(body) => pack(frame.name(), body),
+        Frame::Fetch(body) => pack(frame.name(), body),
+        Frame::Fetched(body) => pack(frame.name(), body),
     }?;
     framed(frame.kind(), &body)
 }
@@ -294,6 +315,10 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
         19 => Frame::Doubt(unpack(kind, body)?),
         20 => Frame::Attest(unpack(kind, body)?),
         21 => Frame::Attested(Box::new(unpack(kind, body)?)),
+        22 => Frame::Recall(unpack(kind, body)?),
+        23 => Frame::Recalled(unpack(kind, body)?),
+        24 => Frame::Fetch(unpack(kind, body)?),
+        25 => Frame::Fetched(unpack(kind, body)?),
         // A kind that only hubs say to each other.
         other => return Err(FrameError::Kind(other)),
     };
@@ -337,6 +362,7 @@ fn within_limits(frame: &Frame, kind: &'static str) -> Result<(), FrameError> {
             ("bytes of certificate", attested.certificate.len(), CERTIFICATE_BYTES_MAX),
             ("characters of refusal", attested.refused.len(), TEXT_CHARS_MAX),
         ],
+        Frame::Recalled(recalled) => &[("journals", recalled.journals.len(), JOURNALS_MAX)],
         _ => &[],
     };
     counted(kind, counts)

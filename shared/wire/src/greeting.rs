@@ -58,6 +58,9 @@ pub struct Welcome {
     /// lacks the hubs may have all the same.
     #[serde(default)]
     pub complete: bool,
+    /// Whether it answers Recall and Fetch.
+    #[serde(default)]
+    pub recalls: bool,
 }
 
 /// What a hub holds of one journal.

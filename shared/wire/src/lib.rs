@@ -17,6 +17,7 @@
 //! | [`comparing`] | how two holders find out which records are the same |
 //! | [`repairing`] | how two holders find out what differs, and what is wanted back |
 //! | [`attesting`] | how a device and its hub say over their signatures that they have the same |
+//! | [`recalling`] | how a device gets back what the hubs still have of it |
 //! | [`renewal`] | how a certificate is renewed inside a session |
 //! | [`peer`] | what hubs say to each other about records |
 //! | [`calling`] | what hubs ask each other |
@@ -32,6 +33,7 @@ pub mod gossip;
 pub mod greeting;
 pub mod limits;
 pub mod peer;
+pub mod recalling;
 pub mod renewal;
 pub mod repairing;
 pub mod shipping;
@@ -46,6 +48,7 @@ pub use greeting::{
     Goodbye, GoodbyeCode, Hello, Holding, HubEndpoint, Hubs, JournalSummary, Verdict, Welcome,
 };
 pub use peer::PeerFrame;
+pub use recalling::{Fetch, Fetched, Kept, Recall, Recalled};
 pub use renewal::{RenewalGrant, RenewalRequest};
 pub use repairing::{Inquiry, PeerInquiry, PeerReply, Records, Reply};
 pub use shipping::{Ack, Acks, Conflict, Credit, Decline, Lodging, RunFrame, Seal};

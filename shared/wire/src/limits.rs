@@ -33,6 +33,12 @@ pub const ATTEST_SPANS_BYTES_MAX: usize = 192 * 1024;
 /// Bytes of a signature: ECDSA over P-256, DER, has 72.
 pub const SIGNATURE_BYTES_MAX: usize = 80;
 
+/// Bytes of bodies that one Fetch brings, beside one run: a second of a road of 8 Mbit/s, so that acks are not held up for longer behind it.
+pub const FETCH_BYTES_MAX: usize = 1 << 20;
+
+/// Runs that one Fetch brings: a hub keeps at most 128 frames for an agent, and acks have to fit among them.
+pub const FETCH_RUNS_MAX: usize = 32;
+
 /// Entries of one Acks frame.
 pub const ACKS_MAX: usize = 256;
 

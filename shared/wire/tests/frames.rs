@@ -8,11 +8,12 @@ use millrace_model::{
     SeqRange, Wall,
 };
 use millrace_wire::attesting::Portion;
-use millrace_wire::limits::{ACKS_MAX, HEADER_BYTES, RUN_BODY_MAX};
+use millrace_wire::limits::{ACKS_MAX, FETCH_BYTES_MAX, HEADER_BYTES, JOURNALS_MAX, RUN_BODY_MAX};
 use millrace_wire::{
-    Ack, Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Finding, Frame, FrameError,
-    Goodbye, GoodbyeCode, Header, Hello, Holding, HubEndpoint, Hubs, Inquiry, JournalSummary, Lodging,
-    Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal, Stated, Verdict, Welcome, decode, encode,
+    Ack, Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Fetch, Fetched, Finding,
+    Frame, FrameError, Goodbye, GoodbyeCode, Header, Hello, Holding, HubEndpoint, Hubs, Inquiry,
+    JournalSummary, Kept, Lodging, Recall, Recalled, Records, RenewalGrant, RenewalRequest, Reply, RunFrame,
+    Seal, Stated, Verdict, Welcome, decode, encode,
 };
 use proptest::prelude::{any, proptest};
 
@@ -67,6 +68,7 @@ fn one_of_each() -> Vec<Frame> {
             }],
             epoch: 1,
             complete: true,
+            recalls: true,
         })),
         Frame::Goodbye(Goodbye { code: GoodbyeCode::Moved, reason: "draining".into(), retry_after_ms: 500 }),
         Frame::Run(RunFrame {
@@ -123,6 +125,18 @@ fn one_of_each() -> Vec<Frame> {
             certificate: Bytes::from_static(b"certificate"),
             refused: String::new(),
         })),
+        Frame::Recall(Recall { journals_max: 192 }),
+        Frame::Recalled(Recalled {
+            journals: vec![Kept {
+                journal: HERE,
+                ranges: ranges(),
+                bytes: 123_456,
+                newest: Wall(1_790_000_000_000_000),
+            }],
+            complete: true,
+        }),
+        Frame::Fetch(Fetch { journal: HERE, ranges: ranges(), bytes_max: 1 << 20 }),
+        Frame::Fetched(Fetched { journal: HERE, absent: SeqRange::new(1, 9).unwrap().into() }),
     ]
 }
 
@@ -173,6 +187,17 @@ fn a_list_over_its_limit_is_refused() {
 }
 
 #[test]
+fn a_recalled_frame_may_name_as_many_journals_as_a_hello_and_a_fetch_asks_for_no_more_than_its_limit() {
+    let kept = Kept { journal: HERE, ranges: RangeSet::new(), bytes: 0, newest: Wall(0) };
+    let of = |count| Frame::Recalled(Recalled { journals: vec![kept.clone(); count], complete: false });
+    assert!(decode(&encode(&of(JOURNALS_MAX)).unwrap()).is_ok());
+    let bytes = encode(&of(JOURNALS_MAX + 1)).unwrap();
+    assert!(matches!(decode(&bytes), Err(FrameError::Count { kind: "Recalled", .. })));
+    let fetch = |bytes_max| Fetch { journal: HERE, ranges: ranges(), bytes_max }.bytes();
+    assert_eq!((fetch(5), fetch(u32::MAX)), (5, FETCH_BYTES_MAX));
+}
+
+#[test]
 fn a_field_from_a_newer_minor_version_is_passed_over() {
     // {0: 5, 1: "new"}: a Credit with one more field behind it.
     let body = [0xa2, 0x00, 0x05, 0x01, 0x63, b'n', b'e', b'w'];
@@ -194,7 +219,7 @@ fn a_compare_that_is_not_whole_names_no_range() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_decoder_panic(kind in 0_u8..22, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_decoder_panic(kind in 0_u8..32, body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = u32::try_from(body.len() + 2).unwrap().to_be_bytes().to_vec();
         bytes.extend([1, kind]);
         bytes.extend(body);

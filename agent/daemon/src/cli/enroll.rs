@@ -11,7 +11,8 @@ use millrace_host::terminal::{note, say, say_json, visible};
 use millrace_host::{Clock, Exit, Failure};
 use millrace_link::enrolment::EnrolmentRefusal;
 use millrace_link::{
-    CertificateRequest, ClientOptions, CloseCode, ConnectError, Dialer, EnrollError, Identity, JoinToken,
+    CertificateRequest, ClientOptions, CloseCode, ConnectError, Dialer, EnrollError, Enrolled, JoinToken,
+    Wishes,
 };
 use serde_json::json;
 
@@ -24,8 +25,9 @@ const EXAMPLES: &str = "\
 Examples:
   millrace-agent enroll --token millrace1.… --name press-7
   MILLRACE_TOKEN=millrace1.… millrace-agent enroll --data ./press-7
+  millrace-agent enroll --replace press-7 --token millrace1.…      on a new disk: the same device as before
 
-A token is printed by `millrace-hub token create`. It works once.";
+A token is printed by `millrace-hub token create`, for the last example with --replace press-7. It works once.";
 
 /// Join a cluster with a token.
 #[derive(Debug, Args)]
@@ -39,6 +41,9 @@ pub struct Enroll {
     /// This device's name, when the token names none
     #[arg(long)]
     name: Option<String>,
+    /// The device whose place this machine takes, with a token that is for that; its history comes back from the hubs
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["name", "labels"])]
+    replace: Option<String>,
     /// A label, such as site=leipzig; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -70,7 +75,7 @@ impl Enroll {
         let request = CertificateRequest::pending(&places.identity()).map_err(|error| {
             Failure::new(Exit::Io, error.to_string()).hint("is the data directory writable?")
         })?;
-        let identity = runtime()?.block_on(self.ask(&token, &request))?;
+        let Enrolled { identity, replaced } = runtime()?.block_on(self.ask(&token, &request))?;
         let unwritable = |what: String| Failure::new(Exit::Io, what).hint("is the data directory writable?");
         places
             .remember(&Memory::of_seeds(token.addresses.clone()))
@@ -81,20 +86,26 @@ impl Enroll {
         let device = own.device().map(|device| device.to_string()).unwrap_or_default();
         if self.json {
             let until = own.not_after.unix_seconds();
-            return say_json(
-                &json!({ "device": device, "name": own.name, "hubs": token.addresses, "not_after": until }),
-            );
+            return say_json(&json!({
+                "device": device, "name": own.name, "replaced": replaced, "hubs": token.addresses, "not_after": until,
+            }));
         }
         let next = format!("next: millrace-agent run --data {}", places.root().display());
-        say(&format!("enrolled as {} ({device})\n{next}\n", visible(&own.name)))
+        let instead = if replaced {
+            "it took the place of the machine that was this device, which is refused from now on\n"
+        } else {
+            ""
+        };
+        say(&format!("enrolled as {} ({device})\n{instead}{next}\n", visible(&own.name)))
     }
 
     /// Asks the token's hubs in turn, with one key: a hub that granted it and was not heard grants it again. Ends when the
     /// farewells have left, after a refusal too: the hubs wait to hear that their answer came.
-    async fn ask(&self, token: &JoinToken, request: &CertificateRequest) -> Result<Identity, Failure> {
+    async fn ask(&self, token: &JoinToken, request: &CertificateRequest) -> Result<Enrolled, Failure> {
         let clock = Clock::system();
         let dialer = Dialer::new(ClientOptions::new(Arc::new(move || clock.wall())));
         let labels = self.labels.iter().cloned().collect();
+        let wishes = Wishes { name: self.name.as_deref(), labels, replace: self.replace.as_deref() };
         let mut failure = Failure::new(Exit::Usage, "the token names no hub").hint("ask for a new token");
         for hub in &token.addresses {
             // A hub that is not there takes its time to be missed.
@@ -111,10 +122,10 @@ impl Enroll {
                 }
             };
             for address in found {
-                match dialer.enroll(address, token, request, self.name.as_deref(), &labels).await {
-                    Ok(identity) => {
+                match dialer.enroll(address, token, request, &wishes).await {
+                    Ok(enrolled) => {
                         dialer.close(CloseCode::EnrolmentOver, "").await;
-                        return Ok(identity);
+                        return Ok(enrolled);
                     }
                     Err(error) => failure = refused(&error),
                 }

@@ -6,6 +6,7 @@
 //! | [`run`] | `run` |
 //! | [`enroll`] | `enroll` |
 //! | [`status`] | `status` |
+//! | [`restore`] | `restore` |
 //! | [`routes`] | `routes` |
 //! | [`verify`], [`against`] | `verify`, `verify --against-hub` |
 //! | [`verify_receipt`] | `verify-receipt` |
@@ -17,6 +18,7 @@ mod asking;
 pub mod config;
 pub mod enroll;
 pub mod query;
+pub mod restore;
 pub mod routes;
 pub mod run;
 pub mod status;
@@ -58,6 +60,8 @@ enum Command {
     Enroll(enroll::Enroll),
     /// Show what the running agent does: session, backlog, ledger
     Status(status::StatusCommand),
+    /// Show how much of its history this device has back from the hubs
+    Restore(restore::RestoreCommand),
     /// Show the hubs as this agent sees them, and what each costs it
     Routes(routes::RoutesCommand),
     /// Show the records that this device still keeps
@@ -102,6 +106,7 @@ pub fn main() -> Exit {
         Command::Run(run) => run.run(),
         Command::Enroll(enroll) => enroll.run(),
         Command::Status(status) => status.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Routes(routes) => routes.run(),
         Command::Query(query) => query.run(),
         Command::Verify(verify) => verify.run(),

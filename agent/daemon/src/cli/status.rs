@@ -1,13 +1,15 @@
 //! `status`: what the running agent does.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 use millrace_host::config::Span;
-use millrace_host::terminal::{Align, Table, bytes, duration, remaining, say, say_json, visible};
+use millrace_host::terminal::{Align, Table, bytes, count, duration, remaining, say, say_json, visible};
 use millrace_host::{Exit, Failure};
 use serde_json::Value;
 
+use super::restore::permille;
 use super::{DataArgument, asking};
 use crate::places::Places;
 
@@ -71,13 +73,22 @@ fn is_at_work(status: &Value) -> bool {
     connected && status.get("session").and_then(Value::as_str) == Some("open")
 }
 
-fn look(places: &Places) -> Result<Value, Failure> {
+/// The status of the running agent.
+pub(super) fn look(places: &Places) -> Result<Value, Failure> {
+    answered(places, |agent| asking::ask(agent, "/status"))
+}
+
+/// What the running agent answers to a question of its local HTTP.
+pub(super) fn answered<T>(
+    places: &Places,
+    question: impl FnOnce(SocketAddr) -> std::io::Result<T>,
+) -> Result<T, Failure> {
     let running = places.running().map_err(|_| {
         let what = format!("no agent runs in {}", places.root().display());
         Failure::new(Exit::Unavailable, what)
             .hint("name its directory with --data, or see `systemctl status millrace-agent`")
     })?;
-    asking::ask(running.http, "/status").map_err(|error| {
+    question(running.http).map_err(|error| {
         let what = format!("the agent (process {}) does not answer: {error}", running.pid);
         Failure::new(Exit::Unavailable, what).hint("see its log: journalctl -u millrace-agent")
     })
@@ -172,6 +183,21 @@ impl Picture<'_> {
     }
 }
 
+/// How far history has come back, in a line.
+pub(super) fn spoken(restoring: &Value) -> String {
+    let number = |key: &str| restoring.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let (came, left) = (number("bytes"), number("left_bytes"));
+    let some = format!("{} records, {}, came back from the hubs", count(number("records")), bytes(came));
+    let part = format!("{} %", permille(came, left) / 10);
+    match restoring.get("state").and_then(Value::as_str).unwrap_or_default() {
+        "none" => "nothing came back from the hubs, and nothing is to come".to_owned(),
+        "done" => some,
+        "running" => format!("{some}: {part}; about {} records are to come", count(number("left_records"))),
+        "resting" => format!("{some}; the hubs are asked again for what this one has not got"),
+        _ => format!("{some}; the rest waits for a hub, or behind what goes first"),
+    }
+}
+
 fn picture(status: &Value) -> String {
     let page = Picture(status);
     let ledger = if page.is("/balanced") { "balanced" } else { "DOES NOT BALANCE: report this as a bug" };
@@ -184,6 +210,10 @@ fn picture(status: &Value) -> String {
         ("certificate", page.certificate()),
         ("ledger", ledger.to_owned()),
     ];
+    let restoring = status.get("restoring").cloned().unwrap_or_default();
+    if restoring.get("state").and_then(Value::as_str).is_some_and(|state| state != "none") {
+        lines.insert(3, ("history", spoken(&restoring)));
+    }
     if let Some(error) = page.some("/link/last_error") {
         lines.insert(2, ("last error", format!("{error}, at {}", page.text("/link/last_error_at"))));
     }
@@ -205,6 +235,7 @@ mod tests {
             "link": { "hub_id": "07", "rtt_ms": 12.5, "last_error": "reset\u{1b}[31m", "last_error_at": "2026-11-23T08:00:00Z" },
             "backlog": { "records": 12, "bytes": 2048, "oldest_age_s": 200 },
             "mqtt": { "connected": true, "clients": 2, "last_error": null },
+            "restoring": { "state": "running", "records": 1_500, "bytes": 1024, "left_records": 500, "left_bytes": 1024 },
             "disk_used_bytes": 1536, "disk_budget_bytes": 1 << 30,
             "certificate": { "state": "due", "not_after": "2026-12-01T00:00:00Z", "left_s": 690_000 },
             "lanes": [{ "lane": "urgent", "ledger": { "pending": 12 } }],
@@ -214,6 +245,7 @@ mod tests {
             "session      open with hub-1 (north), hub 07, round trip 12.5ms",
             "last error   reset\\u{1b}[31m, at 2026-11-23T08:00:00Z",
             "backlog      12 records, about 2.00 KiB, the oldest 3m 20s old; held to a rate, or to urgent readings",
+            "history      1,500 records, 1.00 KiB, came back from the hubs: 50 %; about 500 records are to come",
             "mqtt         connected, 2 clients",
             "disk         1.50 KiB of 1.00 GiB",
             "certificate  7d 23h left, until 2026-12-01T00:00:00Z; it is renewed in the next session",

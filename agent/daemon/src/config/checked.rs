@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_agent_engine::Policy;
-use millrace_host::config::{ConfigError, Loaded, Source};
+use millrace_host::config::{ByteSize, ConfigError, Loaded, Source};
 use millrace_host::logs::LogOptions;
 use millrace_host::schedules::Zone;
 use millrace_link::Road;
@@ -39,6 +39,8 @@ pub struct Config {
     pub grace: Duration,
     /// What each lane does when the budget is used up.
     pub policies: [Policy; Lane::ALL.len()],
+    /// Bytes of history that a new disk gets back from the hubs.
+    pub history_bytes: u64,
     /// Where health, status and metrics are served.
     pub http: SocketAddr,
 }
@@ -217,6 +219,7 @@ impl Config {
             disk_reserve_bytes: reserve,
             grace: raw.store.grace.duration(),
             policies,
+            history_bytes: history(&raw.restore.history, &source)?,
             http: raw.http.listen,
         })
     }
@@ -240,6 +243,18 @@ fn windows(uplink: &raw::Uplink, source: &Source) -> Result<Vec<UplinkWindow>, C
         Ok(UplinkWindow { open, length, rate: window.rate.limit() })
     };
     uplink.window.iter().enumerate().map(check).collect()
+}
+
+/// How much comes back. `all` is bounded by half of the budget, as everything is.
+fn history(text: &str, source: &Source) -> Result<u64, ConfigError> {
+    match text {
+        "none" => Ok(0),
+        "all" => Ok(u64::MAX),
+        text => text.parse().map(ByteSize::as_u64).map_err(|_| {
+            let problem = format!("`{text}` is no amount of history");
+            source.mistake("restore.history", problem, "write for example \"256MiB\", \"none\" or \"all\"")
+        }),
+    }
 }
 
 fn policy(key: &str, text: &str, source: &Source) -> Result<Policy, ConfigError> {
@@ -333,7 +348,16 @@ mod tests {
     fn an_empty_file_is_the_defaults_and_the_defaults_are_valid() {
         let config = check("").unwrap();
         assert!(matches!(config.mqtt, MqttSettings::Embedded { listen, .. } if listen.ip().is_loopback()));
+        assert_eq!(config.history_bytes, 256 << 20);
         assert_eq!(config.policies, [Policy::Block, Policy::DropOldest, Policy::DropOldest]);
+    }
+
+    #[test]
+    fn history_is_an_amount_or_none_or_all() {
+        for (text, bytes) in [("none", 0), ("1MiB", 1 << 20), ("all", u64::MAX)] {
+            let config = check(&format!("[restore]\nhistory = \"{text}\"")).unwrap();
+            assert_eq!(config.history_bytes, bytes);
+        }
     }
 
     #[test]
@@ -342,6 +366,7 @@ mod tests {
             ("[store]\nbudget = \"1MiB\"", "store.budget", "at least"),
             ("[store]\nreserve = \"900MiB\"", "store.reserve", "smaller"),
             ("[store.full]\nbulk = \"thin:1\"", "store.full.bulk", "thin:10"),
+            ("[restore]\nhistory = \"much\"", "restore.history", "none"),
             ("[hub]\nroad = \"motorway\"", "hub.road", "cellular"),
             ("[hub]\nfollow = false", "hub.follow", "addresses"),
             ("[hub]\nregion = \" \"", "hub.region", "routes"),

@@ -33,6 +33,8 @@ pub struct File {
     pub uplink: Uplink,
     /// `[store]`
     pub store: Store,
+    /// `[restore]`
+    pub restore: Restore,
     /// `[http]`
     pub http: Http,
 }
@@ -162,6 +164,14 @@ pub struct Full {
     pub bulk: String,
 }
 
+/// `[restore]`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Restore {
+    /// How much of its history a new disk gets back from the hubs: bytes as they travel, `none` or `all`.
+    pub history: String,
+}
+
 /// `[http]`
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -181,6 +191,7 @@ impl Default for File {
             hub: Hub::default(),
             uplink: Uplink::default(),
             store: Store::default(),
+            restore: Restore::default(),
             http: Http::default(),
         }
     }
@@ -235,6 +246,12 @@ impl Default for Store {
 impl Default for Full {
     fn default() -> Self {
         Self { urgent: "block".to_owned(), normal: "drop-oldest".to_owned(), bulk: "drop-oldest".to_owned() }
+    }
+}
+
+impl Default for Restore {
+    fn default() -> Self {
+        Self { history: "256MiB".to_owned() }
     }
 }
 

@@ -320,8 +320,13 @@ impl Driver {
             tracing::info!(epoch, "the hubs were made anew, and lost nothing of this device");
             return;
         }
-        self.gauges.alarms.inc();
+        if !matches!(alarm, Alarm::Restored { .. }) {
+            self.gauges.alarms.inc();
+        }
         match alarm {
+            Alarm::Restored { records, bytes } => {
+                tracing::info!(records, bytes, "this device has its history back from the hubs");
+            }
             Alarm::RolledBack { journal } => {
                 tracing::error!(%journal, "this device's disk went back in time: a new incarnation begins");
             }
@@ -332,6 +337,9 @@ impl Driver {
                 tracing::error!(%journal, %range, "stored records are damaged; check this device's disk");
             }
             Alarm::Declined { journal, reason } => tracing::warn!(%journal, reason, "the hub refused a run"),
+            Alarm::Unrestorable { journal, reason } => {
+                tracing::error!(%journal, reason, "records that a hub brought back are left out");
+            }
             Alarm::Full => {
                 tracing::error!("the disk budget is used up and nothing more may go: make room, or raise it");
             }

@@ -29,6 +29,9 @@ pub struct Gauges {
     used: Gauge,
     written: Gauge,
     session: Gauge,
+    restored_records: Gauge,
+    restored_bytes: Gauge,
+    restore_left: Gauge,
     balanced: Gauge,
     uncertain: AtomicBool,
     shown: AtomicU64,
@@ -55,6 +58,10 @@ impl Gauges {
             written: metrics
                 .gauge("store_written_bytes", "bytes written to the store's files since the start")?,
             session: metrics.gauge("session_open", "1 while a session with a hub is open")?,
+            restored_records: metrics
+                .gauge("restored_records", "records of older incarnations that came back from the hubs")?,
+            restored_bytes: metrics.gauge("restored_bytes", "bytes of them, as they travelled")?,
+            restore_left: metrics.gauge("restore_left_bytes", "bytes that are still to come back, about")?,
             balanced: metrics.gauge("ledger_balanced", "1 while the ledger adds up; 0 is a fault")?,
             uncertain: AtomicBool::new(clock_is_uncertain()),
             shown: AtomicU64::new(0),
@@ -87,6 +94,9 @@ impl Gauges {
         self.used.set(figure(status.disk_used_bytes));
         self.written.set(figure(status.disk_written_bytes));
         self.session.set(i64::from(status.session == "open"));
+        self.restored_records.set(figure(status.restoring.records));
+        self.restored_bytes.set(figure(status.restoring.bytes));
+        self.restore_left.set(figure(status.restoring.left_bytes));
         self.balanced.set(i64::from(status.balanced));
         if self.shown.fetch_add(1, Ordering::Relaxed).is_multiple_of(CLOCK_EVERY) {
             self.uncertain.store(clock_is_uncertain(), Ordering::Relaxed);

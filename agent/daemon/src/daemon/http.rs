@@ -1,4 +1,4 @@
-//! Local HTTP: `/status`, `/routes` and `/attest` beside the routes of every daemon.
+//! Local HTTP: `/status`, `/routes`, `/attest` and `/restore` beside the routes of every daemon.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use millrace_agent_engine::Status;
+use millrace_agent_engine::{Event, Status};
 use millrace_host::http::{Health, Problem, host_routes};
 use millrace_host::metrics::Metrics;
 use millrace_host::schedules::Schedules;
@@ -31,6 +31,8 @@ pub struct Subject {
     pub software: String,
     /// Asks the driver.
     pub asks: mpsc::Sender<oneshot::Sender<Status>>,
+    /// Tells the driver.
+    pub events: mpsc::Sender<Event>,
     /// MQTT's counters.
     pub mqtt: StatusHandle,
     /// The link's figures, and the certificate.
@@ -71,6 +73,7 @@ pub fn routes(subject: Subject, health: Arc<Fitness>, metrics: Metrics) -> Route
         .route("/status", get(status))
         .route("/routes", get(hubs))
         .route("/attest", post(attest))
+        .route("/restore", post(restore))
         .with_state(subject)
         .merge(host_routes(health, metrics))
 }
@@ -86,6 +89,14 @@ async fn attest(State(subject): State<Subject>) -> Response {
 
 async fn hubs(State(subject): State<Subject>) -> Response {
     Json(subject.uplink.routes()).into_response()
+}
+
+/// Has the hubs asked again for history; answered by the status.
+async fn restore(State(subject): State<Subject>) -> Response {
+    if subject.events.send(Event::Restore).await.is_err() {
+        return Problem::unavailable("the agent is stopping", "ask again after its restart").into_response();
+    }
+    status(State(subject)).await
 }
 
 async fn status(State(subject): State<Subject>) -> Response {

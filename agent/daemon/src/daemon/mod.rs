@@ -27,7 +27,7 @@ pub mod windows;
 use std::sync::Arc;
 
 use anyhow::Context;
-use millrace_agent_engine::{EPOCH_NAME, Engine};
+use millrace_agent_engine::{EPOCH_NAME, Engine, RESTORE_NAME, wanted_anew};
 use millrace_host::http::HttpLimits;
 use millrace_host::metrics::Metrics;
 use millrace_host::systemd::{self, Watchdog};
@@ -86,7 +86,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     // The store is ours alone now: whatever else stands there, a killed agent left behind.
     places.withdraw();
     let incarnation = store.incarnation().context("the store has no author")?;
-    let epoch = store.recall(EPOCH_NAME)?;
+    let (epoch, restore) = (store.recall(EPOCH_NAME)?, store.recall(RESTORE_NAME)?);
     let mut engine = Engine::new(
         engine_config(&config, device),
         incarnation,
@@ -97,6 +97,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     );
     if let Some(epoch) = epoch {
         engine.recall_epoch(&epoch);
+    }
+    if let Some(restore) = restore {
+        engine.recall_restore(&restore);
     }
     let disk = Disk::start(store, &places.journal(), &options, events.clone(), fatal)?;
     let gauging = Gauging::open(&places.journal(), &options, clock.clone())?;
@@ -114,7 +117,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         sync: watchdog.stage("sync"),
     };
     let gauges = Gauges::new(&metrics)?;
-    let driver = Driver::new(engine, clock.clone(), disk, Arc::clone(&uplink), events, stages, gauges);
+    let driver =
+        Driver::new(engine, clock.clone(), disk, Arc::clone(&uplink), events.clone(), stages, gauges);
     let latest = driver.latest();
 
     let listener = millrace_host::http::bind(config.http, false).await?;
@@ -127,6 +131,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         name: name.clone(),
         software: SOFTWARE.to_owned(),
         asks,
+        events,
         mqtt: mqtt.clone(),
         uplink: Arc::clone(&uplink),
         gauging: gauging.clone(),
@@ -209,7 +214,11 @@ fn open_store(
         let reason = report.created.then_some("new");
         Change::Append { lane: Lane::Urgent, records: vec![open(reason, None)?] }
     };
-    store.commit(0, &[change]).context("the first commit of this start")?;
+    // A directory that nobody wrote to, of a device that may have been here before: its history is asked for.
+    let is_blank = store.journals().iter().all(|journal| journal.head == 0);
+    let wanted = is_blank.then(|| Change::Remember { name: RESTORE_NAME, value: wanted_anew() });
+    let changes: Vec<Change> = std::iter::once(change).chain(wanted).collect();
+    store.commit(0, &changes).context("the first commit of this start")?;
     Ok((store, options))
 }
 
@@ -220,6 +229,7 @@ fn engine_config(config: &Config, device: DeviceId) -> millrace_agent_engine::Co
         disk_reserve_bytes: config.disk_reserve_bytes,
         policies: config.policies,
         grace: config.grace,
+        history_bytes: config.history_bytes,
         ..millrace_agent_engine::Config::new(device, SOFTWARE)
     }
 }

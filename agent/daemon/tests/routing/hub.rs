@@ -168,6 +168,7 @@ impl Desk {
             hubs,
             epoch: 1,
             complete: true,
+            recalls: false,
         };
         let mut out = vec![Frame::Welcome(Box::new(welcome))];
         let (acks, mut acked) = tokio::sync::mpsc::channel(16);

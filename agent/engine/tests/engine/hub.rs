@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use millrace_model::{AckLevel, HubId, Incarnation, JournalId, RangeSet, RecordCheck, Seq, SeqRange, Wall};
+use millrace_model::{
+    AckLevel, Encoding, HubId, Incarnation, JournalId, Lane, RangeSet, RecordCheck, Seq, SeqRange, Wall,
+};
 use millrace_wire::{
-    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Hello, Holding, Lodging,
-    RunFrame, Verdict, Welcome,
+    Ack, Acks, Compared, Conflict, Credit, Decline, Fetch, Fetched, Frame, Goodbye, GoodbyeCode, Hello,
+    Holding, Kept, Lodging, Recalled, RunFrame, Verdict, Welcome,
 };
 
 use crate::store::DEVICE;
@@ -15,7 +17,22 @@ use crate::store::DEVICE;
 /// A frame that no honest hub sends.
 pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
     let (first, last, ranges) = (range.first(), range.last(), RangeSet::from(range));
-    match kind % 8 {
+    match kind % 11 {
+        8 => Frame::Fetched(Fetched { journal, absent: ranges }),
+        9 => {
+            let other = Lodging { incarnation: Incarnation::new(first), lane: journal.lane };
+            let kept = |journal, newest| Kept { journal, ranges: ranges.clone(), bytes: last, newest };
+            let journals = vec![kept(journal, Wall(0)), kept(other, Wall(1)), kept(other, Wall(2))];
+            Frame::Recalled(Recalled { journals, complete: last % 2 == 0 })
+        }
+        10 => Frame::Run(RunFrame {
+            journal: Lodging { incarnation: Incarnation::new(first), lane: journal.lane },
+            first,
+            count: 1,
+            encoding: Encoding::Plain,
+            body: vec![0; 8].into(),
+            segment: None,
+        }),
         0 => Frame::Acks(Acks { acks: vec![Ack { journal, level: AckLevel::Quorum, ranges }; 2] }),
         1 => Frame::Credit(Credit { total: last }),
         2 => Frame::Conflict(Conflict { journal, ranges }),
@@ -52,15 +69,32 @@ pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
                 hubs: Vec::new(),
                 epoch: 1,
                 complete: true,
+                recalls: false,
             }))
         }
     }
+}
+
+/// The segments of an older life: four records each, as far as they are there.
+pub(crate) fn old_segments(records: &BTreeMap<Seq, u64>) -> Vec<Vec<(Seq, u64)>> {
+    let mut segments: Vec<Vec<(Seq, u64)>> = Vec::new();
+    for (seq, payload) in records {
+        match segments.last_mut() {
+            Some(last) if last.len() < 4 && last[last.len() - 1].0 + 1 == *seq => last.push((*seq, *payload)),
+            _ => segments.push(vec![(*seq, *payload)]),
+        }
+    }
+    segments
 }
 
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) journals: BTreeMap<JournalId, BTreeMap<Seq, u64>>,
     waiting: Vec<RunFrame>,
+    /// What it keeps of an older life of the device, by payload.
+    pub(crate) old: BTreeMap<JournalId, BTreeMap<Seq, u64>>,
+    /// How often it says first that it has not got everything.
+    pub(crate) partial_answers: u8,
     window: u64,
     granted: u64,
     received: u64,
@@ -69,7 +103,16 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(window: u64) -> Self {
-        Self { journals: BTreeMap::new(), waiting: Vec::new(), window, granted: 0, received: 0, settled: 0 }
+        Self {
+            journals: BTreeMap::new(),
+            waiting: Vec::new(),
+            old: BTreeMap::new(),
+            partial_answers: 0,
+            window,
+            granted: 0,
+            received: 0,
+            settled: 0,
+        }
     }
 
     pub(crate) fn has(&self, journal: &JournalId, seq: Seq, content: u64) -> bool {
@@ -81,8 +124,8 @@ impl Hub {
     }
 
     /// What it says to a frame at once.
-    pub(crate) fn answer(&mut self, frame: Frame) -> Option<Frame> {
-        match frame {
+    pub(crate) fn answer(&mut self, frame: Frame) -> Vec<Frame> {
+        let answer = match frame {
             Frame::Hello(hello) => {
                 // What is under way is flushed before anything is said of it.
                 self.waiting.clear();
@@ -90,6 +133,8 @@ impl Hub {
                 Some(Frame::Welcome(Box::new(self.welcome(&hello))))
             }
             Frame::Run(run) => {
+                let journal = run.journal.of(DEVICE);
+                assert!(!self.old.contains_key(&journal), "what came back is not sent again");
                 assert!(self.received < self.granted, "a run came without credit");
                 self.received += run.cost();
                 self.waiting.push(run);
@@ -106,9 +151,49 @@ impl Hub {
                 let (first, last) = (range.first(), range.last());
                 Some(Frame::Compared(Compared { journal: compare.journal, first, last, equal }))
             }
+            Frame::Recall(_) => Some(Frame::Recalled(self.recalled())),
+            Frame::Fetch(fetch) => return self.fetched(&fetch),
             Frame::Seal(_) | Frame::Goodbye(_) => None,
             other => panic!("an agent never sends {}", other.name()),
+        };
+        answer.into_iter().collect()
+    }
+
+    /// What it keeps of the device's older life. It may not have all of it yet: then the bulk lane lacks.
+    fn recalled(&mut self) -> Recalled {
+        let complete = self.partial_answers == 0;
+        self.partial_answers = self.partial_answers.saturating_sub(1);
+        let kept = |(journal, records): (&JournalId, &BTreeMap<Seq, u64>)| Kept {
+            journal: Lodging::from(*journal),
+            ranges: records.keys().map(|seq| SeqRange::only(*seq)).collect(),
+            bytes: records.len() as u64 * 8,
+            newest: Wall(0),
+        };
+        let told = self.old.iter().filter(|(journal, _)| complete || journal.lane != Lane::Bulk);
+        Recalled { journals: told.map(kept).collect(), complete }
+    }
+
+    /// At most two segments, the newest first, whole.
+    fn fetched(&self, fetch: &Fetch) -> Vec<Frame> {
+        let records = &self.old[&fetch.journal.of(DEVICE)];
+        let mut frames = Vec::new();
+        for segment in old_segments(records).into_iter().rev() {
+            let range = SeqRange::new(segment[0].0, segment[segment.len() - 1].0).unwrap();
+            if frames.len() < 2 && !fetch.ranges.within(range).is_empty() {
+                frames.push(Frame::Run(RunFrame {
+                    journal: fetch.journal,
+                    first: range.first(),
+                    count: u32::try_from(segment.len()).unwrap(),
+                    encoding: Encoding::Plain,
+                    body: segment.iter().flat_map(|(_, payload)| payload.to_be_bytes()).collect(),
+                    segment: None,
+                }));
+            }
         }
+        let here: RangeSet = records.keys().map(|seq| SeqRange::only(*seq)).collect();
+        let absent = fetch.ranges.difference(&here);
+        frames.push(Frame::Fetched(Fetched { journal: fetch.journal, absent }));
+        frames
     }
 
     fn welcome(&self, hello: &Hello) -> Welcome {
@@ -147,6 +232,7 @@ impl Hub {
             hubs: Vec::new(),
             epoch: 1,
             complete: true,
+            recalls: true,
         }
     }
 

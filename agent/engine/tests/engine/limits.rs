@@ -19,6 +19,7 @@ fn state(incarnation: u64, lane: Lane, retired: bool) -> JournalState {
     JournalState {
         journal: JournalId { device: DEVICE, incarnation: Incarnation::new(incarnation), lane },
         retired,
+        restored: false,
         floor: 1,
         head: 1,
         head_check: None,

@@ -71,6 +71,7 @@ impl Names {
             Change::Acknowledge { journal, ranges } => format!("acked {} {ranges}", self.journal(*journal)),
             Change::Reclaim { journal, ranges } => format!("reclaim {} {ranges}", self.journal(*journal)),
             Change::Remember { name, value } => format!("remember {name} {}", value.last().unwrap()),
+            Change::Restore(run) => format!("restore {} {}", self.journal(run.journal), run.range().unwrap()),
             Change::Drop { journal, through, evict } => {
                 let why = evict.map_or("acked", millrace_model::notice::GapReason::name);
                 format!("drop {} to {through} ({why})", self.journal(*journal))
@@ -113,6 +114,7 @@ impl Names {
                 format!("Compare {} {}", self.lodging(compare.journal), compare.range().unwrap())
             }
             Frame::Absent(absent) => format!("Absent {} {}", self.lodging(absent.journal), absent.ranges),
+            Frame::Fetch(fetch) => format!("Fetch {} {}", self.lodging(fetch.journal), fetch.ranges),
             Frame::Reply(reply) => format!("Reply {}: {:?}", reply.number, reply.told),
             Frame::Goodbye(goodbye) => format!("Goodbye {:?}: {}", goodbye.code, goodbye.reason),
             other => other.name().to_owned(),
@@ -130,6 +132,10 @@ impl Names {
                 format!("hubs renewed in epoch {epoch}: {again} again, {lost} lost")
             }
             Alarm::LeftBehind { reason } => format!("left behind: {reason}"),
+            Alarm::Restored { records, bytes } => format!("restored {records} records, {bytes} bytes"),
+            Alarm::Unrestorable { journal, reason } => {
+                format!("unrestorable {}: {reason}", self.journal(*journal))
+            }
             Alarm::Revoked { reason } => format!("revoked: {reason}"),
             Alarm::Protocol { reason } => format!("protocol: {reason}"),
         }

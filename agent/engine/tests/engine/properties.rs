@@ -1,12 +1,14 @@
 //! What holds in every world, whatever happens in whatever order.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_agent_engine::{Config, Policy};
-use millrace_model::Lane;
+use millrace_model::{Incarnation, JournalId, Lane, Seq};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::Config as Cases;
 
+use crate::hub::old_segments;
 use crate::store::DEVICE;
 use crate::world::{Step, World};
 
@@ -77,6 +79,35 @@ fn cases(cases: u32) -> Cases {
     }
 }
 
+type History = BTreeMap<JournalId, BTreeMap<Seq, u64>>;
+
+/// An older life: in each lane the records that are `kept`, with another payload each.
+fn history(kept: &[bool]) -> History {
+    let journal = |lane| JournalId { device: DEVICE, incarnation: Incarnation::new(99), lane };
+    let records = |lane: Lane| {
+        let seqs = (1_u64..).zip(kept).filter(|(_, kept)| **kept).map(|(seq, _)| seq);
+        seqs.map(|seq| (seq, seq * 10 + u64::from(lane.code()))).collect()
+    };
+    Lane::ALL.into_iter().map(|lane| (journal(lane), records(lane))).collect()
+}
+
+/// What of it fits: the urgent lane first, the newest first, whole segments.
+fn within(old: &History, limit: u64) -> History {
+    let mut left = Some(limit);
+    let fits = |records: &BTreeMap<Seq, u64>| {
+        let mut found = BTreeMap::new();
+        for segment in old_segments(records).into_iter().rev() {
+            left = left.and_then(|left| left.checked_sub(8 * segment.len() as u64));
+            if left.is_some() {
+                found.extend(segment);
+            }
+        }
+        found
+    };
+    let fits = old.values().map(fits).collect::<Vec<_>>();
+    old.keys().copied().zip(fits).collect()
+}
+
 proptest! {
     #![proptest_config(cases(400))]
 
@@ -119,6 +150,27 @@ proptest! {
         let mut world = World::new(config(1 << 30, policies, 5), segment, 1 << 20);
         steps.into_iter().for_each(|step| world.step(step));
         assert!(world.heals(), "{:?}; {} wait", world.engine.status(), world.waiting.len());
+    }
+
+    #[test]
+    fn history_comes_back_within_its_limit_and_once_whatever_interrupts_it(
+        steps in prop::collection::vec(hard_step(), 1..250),
+        kept in prop::collection::vec(any::<bool>(), 1..60),
+        limit in 0_u64..600,
+        partial in 0_u8..3,
+    ) {
+        let policies = [Policy::Block, Policy::DropOldest, Policy::DropOldest];
+        let mut config = config(1 << 30, policies, 5);
+        config.history_bytes = limit;
+        let old = history(&kept);
+        let mut world = World::new(config, 4, 1 << 20);
+        world.hub.partial_answers = partial;
+        world.wants_history(old.clone());
+        steps.into_iter().for_each(|step| world.step(step));
+        assert!(world.heals(), "{:?}; {} wait", world.engine.status(), world.waiting.len());
+        let came = old.keys().map(|journal| (*journal, world.store.payloads(journal))).collect();
+        assert_eq!(within(&old, limit), came);
+        assert_eq!(world.store.ledger().evicted, world.store.evicted_of_current(), "nothing of it is a loss");
     }
 
     #[test]

@@ -161,6 +161,7 @@ fn scene(text: &str) -> (Vec<SegmentInfo>, Vec<JournalState>) {
         states.push(JournalState {
             journal: journal(lane),
             retired: false,
+            restored: false,
             floor: 1,
             head: count * 100,
             head_check: None,
@@ -211,4 +212,44 @@ fn what_goes_follows_the_table() {
     for row in &TABLE {
         assert_eq!(cuts(row), row.cuts, "{}: {}", row.what, row.segments);
     }
+}
+
+#[test]
+fn history_has_no_grace_and_goes_first_when_the_budget_needs_the_room() {
+    let drops = |used_bytes: u64, policies, after| {
+        let mut config = Config::new(DEVICE, "test 1");
+        (config.disk_budget_bytes, config.disk_reserve_bytes, config.grace) = (BUDGET, 0, GRACE);
+        (config.policies, config.gap_delay) = (policies, LATER * 2);
+        let (mut segments, mut states) = scene("normal:acked normal:acked");
+        let older = |journal: JournalId| JournalId { incarnation: Incarnation::new(99), ..journal };
+        let (mut old_segments, mut old_states) = (segments.clone(), states.clone());
+        for info in &mut old_segments {
+            (info.journal, info.max_wall) = (older(info.journal), Wall(info.max_wall.0 - 1_000));
+        }
+        for state in &mut old_states {
+            (state.journal, state.restored, state.retired) = (older(state.journal), true, true);
+        }
+        segments.extend(old_segments);
+        states.extend(old_states);
+        let usage = Usage { used_bytes, written_bytes: 0 };
+        let mut engine = Engine::new(config, Incarnation::new(1), states, usage, 1, Moment(0));
+        engine.handle_event(Event::Timer, Moment(0) + after);
+        engine.handle_event(Event::Surveyed { segments }, Moment(0) + after);
+        let mut dropped = Vec::new();
+        while let Some(command) = engine.poll_command() {
+            let Command::Commit { changes, .. } = command else { continue };
+            dropped.extend(changes.into_iter().filter_map(|change| match change {
+                Change::Drop { journal, through, evict: None } => {
+                    Some((journal.incarnation == Incarnation::new(99), through))
+                }
+                _ => None,
+            }));
+        }
+        dropped
+    };
+    assert_eq!(drops(0, USUAL, LATER), [(false, 200)], "time trims only what was written here");
+    assert_eq!(drops(BUDGET, USUAL, NOW), [(false, 100), (true, 200)], "the oldest first");
+    let (high, thins) = (BUDGET / 100 * 85, [Policy::Block, Policy::DropOldest, Policy::Thin(10)]);
+    assert_eq!(drops(high, USUAL, NOW), [], "there is room");
+    assert_eq!(drops(high, thins, NOW), [(true, 200)], "no lane thins while history could go");
 }

@@ -5,7 +5,7 @@
 //!
 //! | event | meaning |
 //! |---|---|
-//! | `agent key=value …` | a new agent over a new store; keys: `budget reserve grace segment urgent normal bulk` |
+//! | `agent key=value …` | a new agent over a new store; keys: `budget reserve grace segment history urgent normal bulk`; `blank`: it wants its history |
 //! | `arrive LANE [COUNT] [size=BYTES]`, `unfit LANE` | publications; tickets count up from 1 |
 //! | `flush`, `refuse` | the commit under way was flushed; the disk was full |
 //! | `read` | every read that was asked for is answered, in order |
@@ -18,6 +18,8 @@
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
 //! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
 //! | `damage LANE NUMBER` | a record cannot be read any more |
+//! | `recalled [incomplete] [LANE:RANGES]…`, `brought LANE RANGE [bytes=N]`, `fetched LANE [absent=RANGES]` | what a hub keeps of an older life |
+//! | `again`, `history` | the hubs are to be asked again; how far history has come back |
 //! | `status`, `trouble` | the ledger; why there is no session |
 //! | `hold`, `answer` | an answer to the oldest read is kept back, and given later |
 
@@ -25,15 +27,17 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_agent_engine::{Command, Config, Engine, Event, Policy};
+use millrace_agent_engine::{Command, Config, Engine, Event, Policy, RESTORE_NAME, RestoreStatus};
 use millrace_merkle::{About, Told};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
-use millrace_model::{AckLevel, Durable, HubId, Lane, Moment, RangeSet, Record, RecordCheck, Topic, Wall};
+use millrace_model::{
+    AckLevel, Durable, Encoding, HubId, Incarnation, Lane, Moment, RangeSet, Record, RecordCheck, Topic, Wall,
+};
 use millrace_sim::transcript::{Subject, number, range, value};
 use millrace_wire::{
-    Ack, Acks, Compared, Conflict, Credit, Decline, Frame, Goodbye, GoodbyeCode, Holding, Hubs, Inquiry,
-    Lodging, Records, Verdict, Welcome,
+    Ack, Acks, Compared, Conflict, Credit, Decline, Fetched, Frame, Goodbye, GoodbyeCode, Holding, Hubs,
+    Inquiry, Kept, Lodging, Recalled, Records, RunFrame, Verdict, Welcome,
 };
 
 use crate::lines::Names;
@@ -58,6 +62,11 @@ fn ranges(text: &str) -> RangeSet {
     text.split(',').filter(|part| *part != "none").map(range).collect()
 }
 
+/// The journal of a life before this directory.
+fn older(lane: &str) -> Lodging {
+    Lodging { incarnation: Incarnation::new(99), lane: lane.parse().unwrap() }
+}
+
 fn policy(text: &str) -> Policy {
     match text {
         "block" => Policy::Block,
@@ -71,6 +80,7 @@ fn config(words: &[&str]) -> Config {
     let mut config = Config::new(DEVICE, "test 1");
     config.disk_budget_bytes = number(words, "budget").unwrap_or(1 << 30);
     config.disk_reserve_bytes = number(words, "reserve").unwrap_or(0);
+    config.history_bytes = number(words, "history").unwrap_or(256 << 20);
     config.grace = Duration::from_secs(number(words, "grace").unwrap_or(3_600));
     for (at, lane) in Lane::ALL.iter().enumerate() {
         if let Some(text) = value(words, lane.name()) {
@@ -84,9 +94,15 @@ impl Subject for Script {
     const FIRST: &'static str = "agent";
 
     fn begin(words: &[&str]) -> Self {
-        let (config, store) = (config(words), Store::new(number(words, "segment").unwrap_or(4)));
+        let (config, mut store) = (config(words), Store::new(number(words, "segment").unwrap_or(4)));
         let now = Moment(0);
-        let engine = Engine::new(config.clone(), store.incarnation, store.states(), store.usage(), 1, now);
+        let mut engine =
+            Engine::new(config.clone(), store.incarnation, store.states(), store.usage(), 1, now);
+        if words.contains(&"blank") {
+            let value = millrace_agent_engine::wanted_anew();
+            engine.recall_restore(&value);
+            store.remembered.insert(RESTORE_NAME, value);
+        }
         let mut names = Names::default();
         names.journal(store.current(Lane::Urgent));
         Self {
@@ -149,6 +165,14 @@ impl Subject for Script {
                 let rate = value(words, "rate").filter(|text| *text != "unlimited");
                 let rate = rate.map(|text| text.parse().unwrap());
                 self.handle(Event::Allowance { rate, metered: words.contains(&"metered") });
+            }
+            "again" => self.handle(Event::Restore),
+            "history" => {
+                let RestoreStatus { state, records, bytes, left_records, left_bytes, .. } =
+                    self.engine.status().restoring;
+                self.out.push(format!(
+                    "{state}: {records} records, {bytes} bytes; {left_records}, {left_bytes} left"
+                ));
             }
             "timer" => self.handle(Event::Timer),
             "wake" => self.wake(),
@@ -266,6 +290,9 @@ impl Script {
         if let Some(value) = self.store.remembered.get(millrace_agent_engine::EPOCH_NAME) {
             self.engine.recall_epoch(value);
         }
+        if let Some(value) = self.store.remembered.get(RESTORE_NAME) {
+            self.engine.recall_restore(value);
+        }
     }
 
     fn status(&mut self) {
@@ -294,6 +321,32 @@ impl Script {
             "acks" => {
                 let (journal, ranges) = (self.lodging(words[0]), ranges(words[1]));
                 Frame::Acks(Acks { acks: vec![Ack { journal, level: AckLevel::Quorum, ranges }] })
+            }
+            "recalled" => {
+                let kept = words.iter().filter(|word| word.contains(':')).map(|word| {
+                    let (lane, kept) = word.split_once(':').unwrap();
+                    let ranges = ranges(kept);
+                    let bytes = ranges.count() * 8;
+                    Kept { journal: older(lane), ranges, bytes, newest: Wall(0) }
+                });
+                let (journals, complete) = (kept.collect(), !words.contains(&"incomplete"));
+                Frame::Recalled(Recalled { journals, complete })
+            }
+            "brought" => {
+                let range = range(words[1]);
+                let bytes = number(words, "bytes").unwrap_or(range.count() * 8);
+                Frame::Run(RunFrame {
+                    journal: older(words[0]),
+                    first: range.first(),
+                    count: u32::try_from(range.count()).unwrap(),
+                    encoding: Encoding::Plain,
+                    body: Bytes::from(vec![0; usize::try_from(bytes).unwrap()]),
+                    segment: None,
+                })
+            }
+            "fetched" => {
+                let absent = value(words, "absent").map_or_else(RangeSet::new, ranges);
+                Frame::Fetched(Fetched { journal: older(words[0]), absent })
             }
             "hubs" => Frame::Hubs(Hubs { hubs: Vec::new() }),
             "credit" => Frame::Credit(Credit { total: words[0].parse().unwrap() }),
@@ -366,6 +419,7 @@ impl Script {
             hubs: Vec::new(),
             epoch: number(words, "epoch").unwrap_or(1),
             complete: !words.contains(&"incomplete"),
+            recalls: words.contains(&"recalls"),
         }
     }
 }

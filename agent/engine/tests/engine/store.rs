@@ -31,6 +31,7 @@ pub(crate) fn content(record: &Record) -> u64 {
 pub(crate) struct Journal {
     pub(crate) records: BTreeMap<Seq, Record>,
     pub(crate) retired: bool,
+    pub(crate) restored: bool,
     pub(crate) floor: Seq,
     pub(crate) head: Seq,
     pub(crate) acked: RangeSet,
@@ -45,6 +46,7 @@ impl Journal {
         Self {
             records: BTreeMap::new(),
             retired: false,
+            restored: false,
             floor: 1,
             head: 0,
             acked: RangeSet::new(),
@@ -178,6 +180,7 @@ impl Store {
         let state = |(id, journal): (&JournalId, &Journal)| JournalState {
             journal: *id,
             retired: journal.retired,
+            restored: journal.restored,
             floor: journal.floor,
             head: journal.head,
             head_check: self.check(id, journal.head),
@@ -267,9 +270,46 @@ impl Store {
                 self.make_journals();
                 self.append(Lane::Urgent, vec![*open])
             }
+            Change::Restore(run) => self.restore(&run),
             Change::Reauthor { journal, range, equal } => self.reauthor(journal, range, &equal),
             other => panic!("an agent never asks for {other:?}"),
         }
+    }
+
+    /// What came back of a journal, by payload.
+    pub(crate) fn payloads(&self, journal: &JournalId) -> BTreeMap<Seq, u64> {
+        let records = self.journals.get(journal).into_iter().flat_map(|journal| &journal.records);
+        let payload = |record: &Record| u64::from_be_bytes(record.payload[..].try_into().unwrap());
+        records.map(|(seq, record)| (*seq, payload(record))).collect()
+    }
+
+    /// What was evicted of journals that were written here.
+    pub(crate) fn evicted_of_current(&self) -> u64 {
+        self.journals.values().filter(|journal| !journal.restored).map(|journal| journal.ledger.evicted).sum()
+    }
+
+    /// A record that comes back is its payload: eight bytes of the body.
+    fn restore(&mut self, run: &Run) -> Outcome {
+        let journal = run.journal;
+        assert_ne!(journal.incarnation, self.incarnation, "what is written now does not come back");
+        let here = self.journals.entry(journal).or_insert_with(Journal::new);
+        (here.retired, here.restored) = (true, true);
+        let range = run.range().unwrap();
+        let stored = RangeSet::from(range).difference(&here.present());
+        let stored = SeqRange::new(here.floor, Seq::MAX).map_or(stored.clone(), |kept| stored.within(kept));
+        for (seq, payload) in (range.first()..).zip(run.body.as_chunks::<8>().0) {
+            if stored.contains(seq) {
+                let topic = millrace_model::Topic::new("t").unwrap();
+                here.records.insert(seq, Record::data(topic, Bytes::copy_from_slice(payload), Wall(0), 0));
+            }
+        }
+        let news = stored.difference(&here.acked).count();
+        here.acked.extend(&stored);
+        (here.ledger.ingested, here.ledger.acked) = (here.ledger.ingested + news, here.ledger.acked + news);
+        here.head = here.head.max(range.last());
+        let duplicate = RangeSet::from(range).difference(&stored);
+        let (conflict, refused, gaps) = (RangeSet::new(), None, Vec::new());
+        Outcome::Received { journal, stored, duplicate, conflict, refused, gaps }
     }
 
     fn declare(&mut self, wall: Wall, mono: u64) -> Outcome {

@@ -35,4 +35,9 @@ millrace_sim::transcripts! { Script:
     a_hub_that_its_cluster_left_behind_is_left
     what_a_hub_that_is_not_complete_lacks_is_not_lost
     what_the_hub_lost_goes_again_and_waits_for_its_ack
+    a_new_disk_gets_its_history_back
+    a_killed_agent_goes_on_with_its_history_where_it_was
+    history_waits_behind_the_backlog_and_costs_nothing_on_a_metered_road
+    what_a_hub_has_not_got_of_history_is_asked_for_later
+    history_ends_at_its_limit
 }

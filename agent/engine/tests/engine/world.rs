@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_agent_engine::{Command, Config, Engine, Event};
+use millrace_agent_engine::{Command, Config, Engine, Event, RESTORE_NAME};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
-use millrace_model::{Durable, Lane, Moment, Record, Seq, SeqRange, Topic, Wall};
+use millrace_model::{Durable, JournalId, Lane, Moment, Record, Seq, SeqRange, Topic, Wall};
 use millrace_wire::{Frame, Lodging};
 
 use crate::hub::Hub;
@@ -93,6 +93,14 @@ impl World {
         };
         world.drain();
         world
+    }
+
+    /// The directory is new, and a hub keeps `old` of the device's life before.
+    pub(crate) fn wants_history(&mut self, old: BTreeMap<JournalId, BTreeMap<Seq, u64>>) {
+        self.hub.old = old;
+        self.store.remembered.insert(RESTORE_NAME, millrace_agent_engine::wanted_anew());
+        self.snapshot = self.store.clone();
+        self.restart();
     }
 
     pub(crate) fn step(&mut self, step: Step) {
@@ -260,6 +268,9 @@ impl World {
         let (config, store) = (self.config.clone(), &self.store);
         let (states, usage) = (store.states(), store.usage());
         self.engine = Engine::new(config, store.incarnation, states, usage, self.seed, self.now);
+        if let Some(value) = self.store.remembered.get(RESTORE_NAME) {
+            self.engine.recall_restore(value);
+        }
         self.drain();
     }
 
@@ -338,7 +349,8 @@ impl World {
             while !self.to_agent.is_empty() {
                 self.step(Step::ToAgent);
             }
-            if round > 20 && self.waiting.is_empty() && self.store.ledger().pending == 0 {
+            let restored = ["none", "done"].contains(&self.engine.status().restoring.state);
+            if round > 20 && self.waiting.is_empty() && self.store.ledger().pending == 0 && restored {
                 return true;
             }
             self.step(Step::Wake);

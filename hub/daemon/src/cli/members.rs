@@ -1,5 +1,6 @@
 //! `millrace-hub members`, `placement`, `settings`: the hubs, and who keeps what.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -9,6 +10,7 @@ use millrace_host::terminal::{Align, Table, count, note, say, say_json, visible}
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::filling::{Filling, permille};
 use super::kv::answered;
 use super::look::{number, shown, text};
 use super::{Here, Which};
@@ -26,7 +28,8 @@ pub(super) struct Members {
     command: Option<MembersCommand>,
     #[command(flatten)]
     which: Which,
-    /// Wait for at most so long until every hub is there, is a member, and has a full store. Exit code 75 when one is not by then.
+    /// Wait for at most so long until every hub is there, is a member, and has a full store; on a terminal with a bar of how far this hub has
+    /// come. Exit code 75 when one is not by then. Whoever stops waiting stops nothing else.
     #[arg(long, value_name = "TIME")]
     wait: Option<Span>,
 }
@@ -116,11 +119,22 @@ impl Members {
             });
         }
         let client = self.which.client()?;
-        let deadline = Instant::now() + self.wait.map(Span::duration).unwrap_or_default();
+        let begun = Instant::now();
+        let drawn = std::io::stderr().is_terminal() && !self.which.json;
+        let mut filling = Filling::default();
+        let deadline = begun + self.wait.map(Span::duration).unwrap_or_default();
         let mut answer = client.get("/v1/members").await?;
         while !complete(&answer) && Instant::now() < deadline {
+            if drawn {
+                let status = client.get("/v1/status").await?;
+                let replication = status.get("replication").cloned().unwrap_or_default();
+                eprint!("\r{}\u{1b}[K", filling.line(&replication, begun.elapsed()));
+            }
             sleep(LOOK_AGAIN).await;
             answer = client.get("/v1/members").await?;
+        }
+        if drawn && self.wait.is_some() {
+            eprint!("\r\u{1b}[K");
         }
         let exit = if self.wait.is_none() || complete(&answer) { Exit::Ok } else { Exit::Temporary };
         if self.which.json {
@@ -307,7 +321,8 @@ pub(super) fn standing(status: &Value) -> String {
         let replication = status.get("replication").cloned().unwrap_or_default();
         let (synced, partitions) = (number(&replication, "synced"), number(&replication, "partitions"));
         format!(
-            ", {synced} of {partitions} partitions, {} records lacking",
+            ", {} %: {synced} of {partitions} partitions, {} records lacking",
+            permille(&replication) / 10,
             count(number(&replication, "lacking"))
         )
     } else {

@@ -161,7 +161,7 @@ mod tests {
         let status = json!({"name": "h", "working": true, "control": control, "filled": "syncing",
             "replication": {"partitions": 256, "synced": 17, "lacking": 40}});
         let page = page(&status, false);
-        assert!(page.contains("store syncing, 17 of 256 partitions, 40 records lacking"), "{page}");
+        assert!(page.contains("store syncing, 6 %: 17 of 256 partitions, 40 records lacking"), "{page}");
         assert!(page.contains("a change of the voters is half done"), "{page}");
     }
 }

@@ -34,7 +34,7 @@ enum TokenCommand {
 /// Whoever has the token may enrol one machine. The hub keeps only a fingerprint of it, so it cannot be shown again.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  millrace-hub token create --name press-7 --label site=north --label line=2\n  TOKEN=$(millrace-hub token create --data ./hub)\n  millrace-hub token create --uses 20 --expires 7days --json\n  millrace-hub token create --hub --name hub-2\n  millrace-hub token create --hub --replace hub-2\n  millrace-hub token create --hub --witness --name hub-3"
+    after_help = "Examples:\n  millrace-hub token create --name press-7 --label site=north --label line=2\n  TOKEN=$(millrace-hub token create --data ./hub)\n  millrace-hub token create --uses 20 --expires 7days --json\n  millrace-hub token create --hub --name hub-2\n  millrace-hub token create --hub --replace hub-2\n  millrace-hub token create --replace press-7\n  millrace-hub token create --hub --witness --name hub-3"
 )]
 struct Create {
     #[command(flatten)]
@@ -57,7 +57,8 @@ struct Create {
     /// Make a hub of the machine, with `millrace-hub join`, instead of a device.
     #[arg(long, conflicts_with = "labels")]
     hub: bool,
-    /// The hub whose place the new one takes: it is let go when the new one joins. Means --hub.
+    /// The hub, or the device, whose place the machine takes, by its name or a device's id. A hub is let go when the new one joins. A
+    /// device stays the device that it is, and the machine that was it is refused from then on.
     #[arg(long, value_name = "NAME", conflicts_with = "labels")]
     replace: Option<String>,
     /// Make a witness of it, which only votes, with `millrace-hub join --witness`. Means --hub; without it the token makes no
@@ -105,7 +106,7 @@ impl Create {
             expires: self.expires,
             uses: self.uses,
             addresses: self.addresses.clone(),
-            hub: self.hub || self.witness || self.replace.is_some(),
+            hub: self.hub || self.witness,
             replace: self.replace.clone(),
             witness: self.witness,
         }

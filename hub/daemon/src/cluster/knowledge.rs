@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::keys::{Key, OURS};
 use super::table::{Table, read};
-use crate::registry::book::Book;
+use crate::registry::book::{Book, Expelled};
 
 /// How long a decision may take from the leader to here before its caller goes on without it: some round trips.
 const CATCHING_UP: Duration = Duration::from_secs(2);
@@ -37,8 +37,8 @@ struct Parts {
     table: watch::Sender<Arc<Table>>,
     /// Up to which revision everything is known.
     through: watch::Sender<u64>,
-    /// Devices that were revoked since the driver last asked, and why: one entry for each device at most.
-    revoked: Mutex<BTreeMap<DeviceId, String>>,
+    /// Devices that were revoked or replaced since the driver last asked: one entry for each device at most.
+    revoked: Mutex<BTreeMap<DeviceId, Expelled>>,
     has_revoked: Notify,
 }
 
@@ -85,16 +85,19 @@ impl Knowledge {
     }
 
     fn begin_again(&self, entries: &[KeyValue], revision: u64) {
-        let revoked = |book: &Book| -> Vec<DeviceId> { book.revoked().map(|device| device.id).collect() };
-        let before = revoked(&self.book());
+        let before = self.book().marks();
         // Known here, and the driver has not heard of them yet.
         let waiting = self.take_revoked();
         let entries = entries.iter().map(|value| (&value.key, standing(value), value.mod_revision));
         self.take_in(Some(Table::default()), entries);
         self.0.through.send_replace(revision);
         // Those that were known to be revoked need not be told again.
+        let book = self.book();
         let mut revoked = self.revoked();
-        revoked.retain(|device, _| !before.contains(device));
+        revoked.retain(|device, _| {
+            let mark = before.get(device).copied().unwrap_or_default();
+            book.device(device).is_some_and(|device| mark.expelled(device).is_some())
+        });
         revoked.extend(waiting);
         if !revoked.is_empty() {
             self.0.has_revoked.notify_one();
@@ -116,8 +119,8 @@ impl Knowledge {
             match &key {
                 Key::Device(id) => match value.and_then(read) {
                     Some(device) => {
-                        if let Some(reason) = book.put_device(device, revision) {
-                            self.revoked().insert(*id, reason);
+                        if let Some(expelled) = book.put_device(device, revision) {
+                            self.revoked().insert(*id, expelled);
                         }
                     }
                     None => book.remove_device(id),
@@ -160,16 +163,16 @@ impl Knowledge {
         self.0.book.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn revoked(&self) -> std::sync::MutexGuard<'_, BTreeMap<DeviceId, String>> {
+    fn revoked(&self) -> std::sync::MutexGuard<'_, BTreeMap<DeviceId, Expelled>> {
         self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_revoked(&self) -> BTreeMap<DeviceId, String> {
+    fn take_revoked(&self) -> BTreeMap<DeviceId, Expelled> {
         std::mem::take(&mut self.revoked())
     }
 
-    /// Waits for devices that are revoked from now on, each once.
-    pub(crate) async fn next_revoked(&self) -> BTreeMap<DeviceId, String> {
+    /// Waits for devices that are revoked, or whose place another machine takes, from now on, each once.
+    pub(crate) async fn next_revoked(&self) -> BTreeMap<DeviceId, Expelled> {
         loop {
             let revoked = self.take_revoked();
             if !revoked.is_empty() {
@@ -232,6 +235,7 @@ mod tests {
             last_seen: None,
             software: String::new(),
             revoked: reason.map(|reason| Revocation { at: Wall(0), reason: reason.to_owned() }),
+            replaced: None,
         };
         KeyValue {
             key: keys::device(&id),
@@ -251,7 +255,8 @@ mod tests {
         let stolen = device(1, Some("stolen"), 2);
         knowledge.take_in(None, std::iter::once((&stolen.key, standing(&stolen), 2)));
         knowledge.begin_again(&[stolen, device(2, Some("lost"), 3), device(3, Some("sold"), 1)], 3);
-        let revoked: Vec<String> = knowledge.next_revoked().await.into_values().collect();
-        assert_eq!(revoked, ["stolen", "lost"], "and who was told of before is not told of again");
+        let revoked: Vec<Expelled> = knowledge.next_revoked().await.into_values().collect();
+        let expected = ["stolen", "lost"].map(|reason| Expelled::Revoked(reason.to_owned()));
+        assert_eq!(revoked, expected, "and who was told of before is not told of again");
     }
 }

@@ -12,6 +12,7 @@ use millrace_model::{JournalId, RecordCheck, Seq, SeqRange};
 use millrace_wire::{Frame, Goodbye, GoodbyeCode};
 
 use super::input::{Answer, Consultation, Load, Outgoing, Seen, Stored};
+use super::recalling::Recalled;
 use super::{CHECKS_RUNNING_MAX, COMMIT_DEADLINE, Driver, Ended};
 use crate::meters::{ByKind, ByLane};
 use crate::reading::{Reading, ReadingError};
@@ -54,6 +55,10 @@ impl Driver {
                 Command::Load { node, journal, range, bytes_max } => {
                     self.loads.push_back(Load { node, journal, range, bytes_max });
                 }
+                Command::Recall { link, device } => self.recall(link, Recalled::Of(device)),
+                Command::Fetch { link, journal, ranges, bytes_max } => {
+                    self.recall(link, Recalled::Newest { journal, ranges, bytes_max });
+                }
                 Command::Part { node, reason } => self.part(node, &reason),
                 Command::Dismiss { guest, reason } => self.dismiss(guest, &reason),
                 Command::Synced { .. } => self.synced(self.parts.engine.synced().clone()),
@@ -62,10 +67,11 @@ impl Driver {
         }
         self.start_checks();
         self.start_loads();
+        self.start_recalls();
         self.start_consultations();
     }
 
-    fn alarm(&mut self, alarm: &Alarm) {
+    pub(super) fn alarm(&mut self, alarm: &Alarm) {
         if let Alarm::Gap(gap, _) = alarm {
             self.parts.meters.declared.inc_by(gap.count);
         }
@@ -156,6 +162,10 @@ impl Driver {
             Answer::Consulted { asker, number, told } => {
                 self.consulting = self.consulting.saturating_sub(1);
                 self.feed(Event::Consulted { asker, number, told });
+            }
+            Answer::Recalled(event) => {
+                self.recalling = self.recalling.saturating_sub(1);
+                self.feed(event);
             }
             Answer::Damaged(aside) => self.feed(Event::Damaged(aside)),
             Answer::Poisoned(why) => {

@@ -54,6 +54,8 @@ pub enum Input {
         /// The way to it.
         way: Way,
     },
+    /// Another machine took the place of this device.
+    Replaced(DeviceId),
     /// This hub belongs to no cluster any more, and why; `None`: it does. Meanwhile nobody has a session.
     Exiled(Option<String>),
     /// The numbers that the engine works with have changed.
@@ -236,6 +238,8 @@ pub(super) enum Answer {
         load: Load,
         runs: Result<Vec<Run>, String>,
     },
+    /// Something was read for a device that gets its history back.
+    Recalled(Event),
     /// Damage was moved aside.
     Damaged(Quarantined),
     Poisoned(String),

@@ -172,7 +172,7 @@ fn load_around(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
     use millrace_journal::{Options, Store, Writer};
     use millrace_model::store::Change;
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::driver::input::{Answers, Input};
 
-    fn journal() -> JournalId {
+    pub(in crate::driver) fn journal() -> JournalId {
         JournalId {
             device: DeviceId::from_bytes([7; 16]),
             incarnation: Incarnation::new(5),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     /// A store with five records, each committed by itself, some of which are damaged afterwards.
-    fn store(path: &std::path::Path, damaged: &[u64]) -> Store {
+    pub(in crate::driver) fn store(path: &std::path::Path, damaged: &[u64]) -> Store {
         let mut store = Store::open(path, &Options::hub()).unwrap();
         for seq in 1..=5_u64 {
             let topic = Topic::new("a/b").unwrap();

@@ -37,7 +37,7 @@ pub(crate) struct TokenRequest {
     /// Whether it makes a hub.
     #[serde(default)]
     pub(crate) hub: bool,
-    /// The hub whose place the new one takes.
+    /// The hub, or the device, whose place the new one takes.
     #[serde(default)]
     pub(crate) replace: Option<String>,
     /// Whether it makes a hub that only votes.
@@ -101,6 +101,13 @@ fn refused(error: &crate::registrar::TokenMakingError) -> Problem {
         E::NoHub(name) => {
             let message = format!("there is no hub `{name}` whose place a new one could take");
             Problem::not_found(message, "`millrace-hub members` lists them")
+        }
+        E::Nobody(name) => {
+            let message = format!("there is neither a hub nor an enrolled device `{name}`");
+            Problem::not_found(message, "`millrace-hub members` and `millrace-hub devices` list them")
+        }
+        E::Ambiguous { .. } | E::Fixed(_) => {
+            Problem::bad_request(error.to_string(), "change what the message names")
         }
         E::Witness => Problem::unavailable(error.to_string(), "a witness has no CA"),
         E::Entropy(error) => Problem::internal(error),

@@ -33,6 +33,7 @@ use crate::pulse::Pulse;
 use crate::reading::Reading;
 use crate::reception;
 use crate::registrar::Registrar;
+use crate::registry::Expelled;
 use crate::repairs::Repairs;
 use crate::retention::Looking;
 use crate::scrub::{self, Scrub};
@@ -253,16 +254,20 @@ fn control_options(preset: Preset) -> millrace_hub_control::Options {
     }
 }
 
-/// Cuts the sessions of devices that are revoked, wherever that was decided.
+/// Cuts the sessions of devices that are revoked, and of machines whose place another one took, wherever that was decided.
 async fn cut_revoked(cluster: Cluster, driver: DriverHandle, shutdown: Shutdown) {
     loop {
         let revoked = tokio::select! {
             revoked = cluster.next_revoked() => revoked,
             () = shutdown.triggered() => return,
         };
-        for (device, reason) in revoked {
+        for (device, expelled) in revoked {
+            let input = match expelled {
+                Expelled::Revoked(reason) => Input::Event(Event::Revoked { device, reason }),
+                Expelled::Replaced => Input::Replaced(device),
+            };
             // When the driver has ended, so have the sessions.
-            driver.tell(Input::Event(Event::Revoked { device, reason })).await;
+            driver.tell(input).await;
         }
     }
 }

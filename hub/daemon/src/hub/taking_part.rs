@@ -18,7 +18,7 @@ use bytes::Bytes;
 use millrace_host::{Clock, Exit, Failure, Shutdown};
 use millrace_link::{
     CertificateAuthority, CertificateRequest, ClientOptions, CloseCode, Dialer, EnrollError, Identity,
-    JoinToken, Road, Standing, VaultError,
+    JoinToken, Road, Standing, VaultError, Wishes,
 };
 use millrace_model::Wall;
 use millrace_wire::CallKind;
@@ -222,14 +222,13 @@ async fn enrol(order: &Order<'_>, clock: &Clock) -> Result<Identity, Failure> {
     let wall = clock.clone();
     let dialer = Dialer::new(ClientOptions::new(Arc::new(move || wall.wall())));
     let labels = BTreeMap::from([(HUB_LABEL.to_owned(), String::new())]);
+    let wishes = Wishes { name: Some(&order.about.name), labels, replace: None };
     let mut last = Failure::new(Exit::Usage, "the token names no address");
     for _ in 0..TRIES {
         for address in &order.token.addresses {
             for at in resolved(address).await {
-                let enrolled =
-                    dialer.enroll(at, order.token, &request, Some(&order.about.name), &labels).await;
-                match enrolled {
-                    Ok(identity) => return Ok(identity),
+                match dialer.enroll(at, order.token, &request, &wishes).await {
+                    Ok(enrolled) => return Ok(enrolled.identity),
                     Err(EnrollError::Refused { why, text }) => {
                         use millrace_link::EnrolmentRefusal::Unavailable;
                         last = Failure::new(Exit::Permission, format!("the hub refuses: {text}"));

@@ -1,7 +1,9 @@
 //! The registrar against a real registry.
 
+use std::collections::BTreeMap;
+
 use millrace_hub_control::kv::{Command, Txn};
-use millrace_link::{CertificateRequest, KeyHash};
+use millrace_link::{CertificateRequest, JoinSecret, KeyHash};
 
 use super::guesses::WRONG_MAX;
 use super::*;
@@ -45,7 +47,14 @@ fn request(secret: JoinSecret, key: u8) -> EnrolmentRequest {
     let csr_der = CertificateRequest::fresh().unwrap().csr_der().to_vec();
     let labels = BTreeMap::from([("site".to_owned(), "south".to_owned()), ("line".into(), "2".into())]);
     let public_key_hash = KeyHash::from_bytes([key; 32]);
-    EnrolmentRequest { secret, csr_der, public_key_hash, name: Some(format!("press-{key}")), labels }
+    EnrolmentRequest {
+        secret,
+        csr_der,
+        public_key_hash,
+        name: Some(format!("press-{key}")),
+        labels,
+        replace: None,
+    }
 }
 
 #[tokio::test]
@@ -86,8 +95,8 @@ async fn a_machine_that_lost_the_answer_may_ask_again_and_stays_one_device() {
     );
     request.csr_der = asked.csr_der().to_vec();
     request.public_key_hash = PeerIdentity::from_pem(&pem.unwrap()).unwrap().public_key_hash;
-    let first = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap()).unwrap();
-    let again = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap()).unwrap();
+    let first = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap().pem).unwrap();
+    let again = PeerIdentity::from_pem(&world.registrar.enrol(&request, HERE).await.unwrap().pem).unwrap();
     assert_eq!(first.role, again.role);
     assert_eq!(world.registrar.registry.counts(), (1, 0));
 }
@@ -139,8 +148,8 @@ async fn a_hubs_token_makes_a_hub_and_no_device_and_a_devices_token_no_hub() {
     let device = world.registrar.make_token(order(1)).await.unwrap();
     let refused = world.registrar.enrol(&as_hub(device.secret), HERE).await.unwrap_err();
     assert!(refused.text.contains("--hub"), "{}", refused.text);
-    let pem = world.registrar.enrol(&as_hub(hub.secret), HERE).await.unwrap();
-    let peer = PeerIdentity::from_pem(&pem).unwrap();
+    let granted = world.registrar.enrol(&as_hub(hub.secret), HERE).await.unwrap();
+    let peer = PeerIdentity::from_pem(&granted.pem).unwrap();
     assert_eq!((peer.hub().is_some(), peer.name.as_str()), (true, "hub-2"));
     use millrace_link::{Admission, Verdict};
     assert_eq!(world.registrar.registry.admits(&peer), Verdict::Admitted, "it is about to join");
@@ -161,6 +170,7 @@ async fn decided_elsewhere(world: &World, uses: u32) -> JoinSecret {
         used_by: Vec::new(),
         hub: false,
         replace: None,
+        device: None,
         witness: None,
     };
     let txn = Txn { then: vec![put(keys::token(&token.fingerprint), &token).unwrap()], ..Txn::default() };
@@ -201,4 +211,83 @@ async fn a_hub_that_cannot_ask_the_cluster_refuses_nobody_for_good_and_counts_no
         assert_eq!(refused.why, EnrolmentRefusal::Unavailable);
         assert!(refused.text.contains("look the join token up"), "{}", refused.text);
     }
+}
+
+/// A request over a real key, so that its certificate has the key that it says.
+fn genuine(world: &World, secret: JoinSecret) -> EnrolmentRequest {
+    let asked = CertificateRequest::fresh().unwrap();
+    let role = Role::Device(DeviceId::default());
+    let ca = world.registrar.ca().unwrap();
+    let pem = ca.issue(asked.csr_der(), role, "x", Duration::from_secs(60), NOW).unwrap();
+    let public_key_hash = PeerIdentity::from_pem(&pem).unwrap().public_key_hash;
+    let csr_der = asked.csr_der().to_vec();
+    EnrolmentRequest { csr_der, public_key_hash, name: None, ..request(secret, 1) }
+}
+
+/// The place of a device.
+fn in_place_of(name: &str) -> TokenOrder {
+    TokenOrder { labels: BTreeMap::new(), replace: Some(name.to_owned()), ..order(1) }
+}
+
+#[tokio::test]
+async fn whoever_takes_the_place_of_a_device_is_that_device_and_the_machine_before_is_refused() {
+    use millrace_link::{Admission, Verdict};
+    let world = world().await;
+    let registrar = &world.registrar;
+    let first = registrar.make_token(TokenOrder { name: Some("press-7".into()), ..order(1) }).await.unwrap();
+    let former = genuine(&world, first.secret);
+    let granted = registrar.enrol(&former, HERE).await.unwrap();
+    assert!(!granted.replaced);
+    let old = PeerIdentity::from_pem(&granted.pem).unwrap();
+    let id = old.device().unwrap();
+    let labels = registrar.registry.device(&id).unwrap().labels;
+
+    let token = registrar.make_token(in_place_of("press-7")).await.unwrap();
+    assert_eq!(token.name.as_deref(), Some("press-7"), "the machine is told who it will be");
+    let asked = EnrolmentRequest { replace: Some("press-7".into()), ..genuine(&world, token.secret) };
+    let mut news = Vec::new();
+    for _ in 0..2 {
+        // The answer is lost once: the same key asks again.
+        let granted = registrar.enrol(&asked, HERE).await.unwrap();
+        assert!(granted.replaced);
+        news.push(PeerIdentity::from_pem(&granted.pem).unwrap());
+    }
+    assert!(news.iter().all(|new| new.device() == Some(id) && new.name == "press-7"));
+    assert_eq!(registrar.registry.device(&id).unwrap().labels, labels, "labels stay");
+    assert_eq!(registrar.registry.counts(), (1, 0));
+    assert_eq!(registrar.registry.admits(&news[0]), Verdict::CurrentKey);
+    assert_eq!(registrar.registry.admits(&old), Verdict::Revoked);
+    let told = registrar.registry.cluster().next_revoked().await;
+    assert_eq!(told, [(id, crate::registry::Expelled::Replaced)].into());
+
+    // The machine before neither renews, nor enrols again with the token that it once had.
+    let renewed = registrar.renew(id, &old.public_key_hash, &former.csr_der).await;
+    assert!(matches!(renewed, Err(RenewalError::Registry(RegistryError::Unknown { .. }))), "{renewed:?}");
+    let again = registrar.enrol(&former, HERE).await.unwrap_err();
+    assert_eq!(again.why, EnrolmentRefusal::NotPermitted, "{}", again.text);
+    registrar.renew(id, &news[0].public_key_hash, &asked.csr_der).await.unwrap();
+    let other = registrar.enrol(&genuine(&world, token.secret), HERE).await.unwrap_err();
+    assert_eq!(other.why, EnrolmentRefusal::Used);
+}
+
+#[tokio::test]
+async fn a_place_is_somebodys_who_is_there_and_keeps_its_name() {
+    let world = world().await;
+    let registrar = &world.registrar;
+    let nobody = registrar.make_token(in_place_of("press-7")).await.unwrap_err();
+    assert!(matches!(nobody, TokenMakingError::Nobody(_)), "{nobody}");
+    let first = registrar.make_token(TokenOrder { name: Some("press-7".into()), ..order(1) }).await.unwrap();
+    registrar.enrol(&genuine(&world, first.secret), HERE).await.unwrap();
+    let renamed = TokenOrder { name: Some("press-8".into()), ..in_place_of("press-7") };
+    let renamed = registrar.make_token(renamed).await.unwrap_err();
+    assert!(matches!(renamed, TokenMakingError::Fixed(_)), "{renamed}");
+    let as_hub = TokenOrder { hub: true, ..in_place_of("press-7") };
+    assert!(matches!(registrar.make_token(as_hub).await, Err(TokenMakingError::NoHub(_))));
+
+    // A token for the place of a device that is revoked meanwhile enrols nobody.
+    let token = registrar.make_token(in_place_of("press-7")).await.unwrap();
+    registrar.registry.revoke("press-7", "sold", NOW).await.unwrap();
+    let late = registrar.enrol(&genuine(&world, token.secret), HERE).await.unwrap_err();
+    assert!(late.why == EnrolmentRefusal::NotPermitted && late.text.contains("revoked"), "{}", late.text);
+    assert!(registrar.make_token(in_place_of("press-7")).await.is_err());
 }

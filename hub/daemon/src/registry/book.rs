@@ -12,6 +12,39 @@ use super::entry::{Device, Token};
 /// How long a token that expired is remembered, so that a late machine is told `expired` and not `unknown`: µs.
 const EXPIRED_KEPT_US: i64 = 30 * 86_400 * 1_000_000;
 
+/// Who lost its place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Expelled {
+    /// The device was revoked, and why.
+    Revoked(String),
+    /// The machine that the device was: another one took its place.
+    Replaced,
+}
+
+/// Whether a device was revoked, and when another machine took its place last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Mark {
+    revoked: bool,
+    replaced: Option<Wall>,
+}
+
+impl Mark {
+    fn of(device: &Device) -> Self {
+        let replaced = device.replaced.as_ref().map(|replaced| replaced.at);
+        Self { revoked: device.revoked.is_some(), replaced }
+    }
+
+    /// Who lost its place since.
+    pub(crate) fn expelled(self, device: &Device) -> Option<Expelled> {
+        let now = Self::of(device);
+        match &device.revoked {
+            Some(revoked) if !self.revoked => Some(Expelled::Revoked(revoked.reason.clone())),
+            None if now.replaced != self.replaced => Some(Expelled::Replaced),
+            _ => None,
+        }
+    }
+}
+
 /// Devices and tokens, each with the revision of its last change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Book {
@@ -22,17 +55,17 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Puts a device in; why it is revoked, if it was not before.
-    pub(crate) fn put_device(&mut self, device: Device, revision: u64) -> Option<String> {
-        let before = self.devices.get(&device.id).is_some_and(|(before, _)| before.revoked.is_some());
-        let revoked = device.revoked.as_ref().map(|revoked| revoked.reason.clone());
-        if revoked.is_none() {
+    /// Puts a device in; who lost its place by that: the device, or the machine that it was.
+    pub(crate) fn put_device(&mut self, device: Device, revision: u64) -> Option<Expelled> {
+        let before = self.devices.get(&device.id).map(|(before, _)| Mark::of(before)).unwrap_or_default();
+        let expelled = before.expelled(&device);
+        if device.revoked.is_none() {
             self.names.insert(device.name.clone(), device.id);
         } else if self.names.get(&device.name) == Some(&device.id) {
             self.names.remove(&device.name);
         }
         self.devices.insert(device.id, (device, revision));
-        revoked.filter(|_| !before)
+        expelled
     }
 
     pub(crate) fn remove_device(&mut self, id: &DeviceId) {
@@ -84,6 +117,12 @@ impl Book {
         self.devices().filter(|device| device.revoked.is_some())
     }
 
+    /// Who was revoked or replaced, and when.
+    pub(crate) fn marks(&self) -> BTreeMap<DeviceId, Mark> {
+        let marked = self.devices().map(|device| (device.id, Mark::of(device)));
+        marked.filter(|(_, mark)| *mark != Mark::default()).collect()
+    }
+
     /// A token, and the revision of its last change.
     pub(crate) fn token(&self, fingerprint: &str) -> Option<(Token, u64)> {
         self.tokens.get(fingerprint).cloned()
@@ -105,7 +144,7 @@ impl Book {
     /// last, as far as only this hub knows it.
     pub(crate) fn verdict(&self, id: &DeviceId, key: &KeyHash, came_with: Option<KeyHash>) -> Verdict {
         let Some(device) = self.device(id) else { return Verdict::Unknown };
-        if device.revoked.is_some() {
+        if device.revoked.is_some() || device.is_former(key) {
             return Verdict::Revoked;
         }
         // The key that it last came with counts as current until it comes with the newest: a device that never
@@ -115,7 +154,6 @@ impl Book {
         if *key == last || newest == Some(*key) {
             return Verdict::CurrentKey;
         }
-        let known = device.certificates.iter().any(|certificate| certificate.key == *key);
-        if known { Verdict::Admitted } else { Verdict::Unknown }
+        if device.has_key(key) { Verdict::Admitted } else { Verdict::Unknown }
     }
 }

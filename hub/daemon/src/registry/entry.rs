@@ -37,6 +37,9 @@ pub struct Device {
     /// When and why it was revoked, if it was.
     #[serde(default)]
     pub revoked: Option<Revocation>,
+    /// When another machine took its place last, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replacement>,
 }
 
 impl Device {
@@ -46,12 +49,51 @@ impl Device {
         self.certificates.last().map(|certificate| certificate.key)
     }
 
+    /// Whether this is a key of a machine whose place another one took.
+    #[must_use]
+    pub fn is_former(&self, key: &KeyHash) -> bool {
+        self.replaced.as_ref().is_some_and(|replaced| replaced.keys.contains(key))
+    }
+
+    /// Whether one of its certificates has this key.
+    #[must_use]
+    pub fn has_key(&self, key: &KeyHash) -> bool {
+        self.certificates.iter().any(|certificate| certificate.key == *key)
+    }
+
+    /// Another machine takes its place: id, name and labels stay, no certificate of before is good any more.
+    pub(crate) fn replace(&mut self, certificate: Certificate, at: Wall) {
+        let mut keys = self.replaced.take().map(|replaced| replaced.keys).unwrap_or_default();
+        keys.extend(
+            self.certificates.drain(..).map(|former| former.key).filter(|key| *key != certificate.key),
+        );
+        keys.dedup();
+        let surplus = keys.len().saturating_sub(FORMER_KEYS_MAX);
+        keys.drain(..surplus);
+        self.key = certificate.key;
+        self.certificates = vec![certificate];
+        self.replaced = Some(Replacement { at, keys });
+    }
+
     /// Adds a certificate; the oldest goes when there are more than [`CERTIFICATES_MAX`].
     pub(crate) fn add(&mut self, certificate: Certificate) {
         self.certificates.push(certificate);
         let surplus = self.certificates.len().saturating_sub(CERTIFICATES_MAX);
         self.certificates.drain(..surplus);
     }
+}
+
+/// Keys of machines whose place another one took that are remembered, so that they hear why they are refused. Older ones are refused as
+/// unknown.
+pub const FORMER_KEYS_MAX: usize = 32;
+
+/// Another machine took the place of a device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Replacement {
+    /// When.
+    pub at: Wall,
+    /// The keys that are refused since, oldest first.
+    pub keys: Vec<KeyHash>,
 }
 
 /// One certificate of a device.
@@ -105,9 +147,12 @@ pub struct Token {
     /// Whether it makes a hub instead of a device.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hub: bool,
-    /// The hub whose place the new one takes.
+    /// The hub, or the device, whose place the new one takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace: Option<String>,
+    /// When it takes a device's place: which device's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
     /// For a hub: whether it only votes. `None`: a token of before, which leaves that to the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<bool>,

@@ -55,6 +55,7 @@ fn device(number: u8, name: &str) -> Device {
         last_seen: None,
         software: String::new(),
         revoked: None,
+        replaced: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn token(fingerprint: &str, uses: u32) -> Token {
         used_by: Vec::new(),
         hub: false,
         replace: None,
+        device: None,
         witness: None,
     }
 }
@@ -122,7 +124,7 @@ async fn everything_is_there_after_a_restart() {
     registry.enrol(device(1, "press-1"), "a").await.unwrap();
     registry.enrol(device(2, "press-2"), "a").await.unwrap();
     let renewed = Certificate { key: key(9), ..device(1, "").certificates[0].clone() };
-    registry.renewed(DeviceId::from_bytes([1; 16]), renewed).await.unwrap();
+    registry.renewed(DeviceId::from_bytes([1; 16]), renewed, &key(1)).await.unwrap();
     registry.seen(DeviceId::from_bytes([1; 16]), "agent 1", key(9), NOW);
     registry.revoke("press-2", "sold", NOW).await.unwrap();
     let before = registry.devices();
@@ -188,7 +190,7 @@ async fn whoever_is_revoked_is_told_to_those_who_cut_sessions() {
     registry.enrol(device(1, "press-1"), "a").await.unwrap();
     registry.revoke("press-1", "stolen", NOW).await.unwrap();
     let told = registry.cluster().next_revoked().await;
-    assert_eq!(told, [(device(1, "").id, "stolen".to_owned())].into());
+    assert_eq!(told, [(device(1, "").id, Expelled::Revoked("stolen".to_owned()))].into());
     registry.cluster().close().await;
 }
 
@@ -201,7 +203,10 @@ async fn the_door_knows_current_old_revoked_and_unknown_keys() {
     let id = DeviceId::from_bytes([1; 16]);
     let says = |key| registry.admits(&peer(1, key));
     assert_eq!((says(key(1)), says(key(2))), (Verdict::CurrentKey, Verdict::Unknown));
-    registry.renewed(id, Certificate { key: key(2), ..device(1, "").certificates[0].clone() }).await.unwrap();
+    registry
+        .renewed(id, Certificate { key: key(2), ..device(1, "").certificates[0].clone() }, &key(1))
+        .await
+        .unwrap();
     assert_eq!(
         (says(key(1)), says(key(2))),
         (Verdict::CurrentKey, Verdict::CurrentKey),
@@ -216,7 +221,7 @@ async fn the_door_knows_current_old_revoked_and_unknown_keys() {
     registry.revoke("press-1", "sold", NOW).await.unwrap();
     assert_eq!((says(key(1)), says(key(2))), (Verdict::Revoked, Verdict::Revoked));
     assert!(matches!(
-        registry.renewed(id, device(1, "").certificates[0].clone()).await,
+        registry.renewed(id, device(1, "").certificates[0].clone(), &key(1)).await,
         Err(RegistryError::Unknown { .. })
     ));
 }
@@ -228,7 +233,10 @@ async fn leaving_is_noted_and_brings_no_older_key_back() {
     registry.add_token(token("a", 1), NOW).await.unwrap();
     registry.enrol(device(1, "press-1"), "a").await.unwrap();
     let id = DeviceId::from_bytes([1; 16]);
-    registry.renewed(id, Certificate { key: key(2), ..device(1, "").certificates[0].clone() }).await.unwrap();
+    registry
+        .renewed(id, Certificate { key: key(2), ..device(1, "").certificates[0].clone() }, &key(1))
+        .await
+        .unwrap();
     registry.seen(id, "agent 1", key(1), NOW);
     registry.seen(id, "agent 2", key(2), NOW);
     let later = Wall(NOW.0 + 3_600_000_000);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use millrace_host::Clock;
 use millrace_hub::{Places, Runtime};
 use millrace_journal::decisions::{DecisionLog, LogOptions};
-use millrace_link::{CertificateRequest, ClientOptions, Dialer};
+use millrace_link::{CertificateRequest, ClientOptions, Dialer, Wishes};
 use millrace_model::Wall;
 use serde_json::Value;
 
@@ -112,8 +112,8 @@ async fn a_killed_hub_has_everything_that_it_acked() {
             let token = answer(&["token", "create", "--data", data_text, "--name", "press-7"]);
             let token = token.trim().parse().unwrap();
             let request = CertificateRequest::fresh().unwrap();
-            let none = std::collections::BTreeMap::new();
-            identity = Some(dialer.enroll(runtime.quic, &token, &request, None, &none).await.unwrap());
+            let none = Wishes::default();
+            identity = Some(dialer.enroll(runtime.quic, &token, &request, &none).await.unwrap().identity);
         }
         let identity = identity.as_ref().unwrap();
         let connection = dialer.connect(runtime.quic, identity).await.unwrap();
@@ -157,8 +157,8 @@ async fn a_hub_whose_disk_fails_ends_with_74_and_has_everything_that_it_acked() 
     let (mut process, runtime) = run_as(limited, &data).await;
     let token = answer(&["token", "create", "--data", data_text]).trim().parse().unwrap();
     let (dialer, request) = (dialer(), CertificateRequest::fresh().unwrap());
-    let none = std::collections::BTreeMap::new();
-    let identity = dialer.enroll(runtime.quic, &token, &request, None, &none).await.unwrap();
+    let none = Wishes::default();
+    let identity = dialer.enroll(runtime.quic, &token, &request, &none).await.unwrap().identity;
     let connection = dialer.connect(runtime.quic, &identity).await.unwrap();
     let mut agent = Agent::over(connection, &identity, 1).await;
     agent.hello(&[]).await;
@@ -356,9 +356,9 @@ async fn sighup_reads_quotas_and_retention_again_and_keeps_the_old_ones_when_the
     let (process, runtime) = run_as(command, &data).await;
     let token = answer(&["token", "create", "--data", data_text, "--name", "press-7"]);
     let request = CertificateRequest::fresh().unwrap();
-    let none = std::collections::BTreeMap::new();
+    let none = Wishes::default();
     let token = token.trim().parse().unwrap();
-    let identity = dialer().enroll(runtime.quic, &token, &request, None, &none).await.unwrap();
+    let identity = dialer().enroll(runtime.quic, &token, &request, &none).await.unwrap().identity;
     let credit = async || {
         let connection = dialer().connect(runtime.quic, &identity).await.unwrap();
         let mut agent = Agent::over(connection, &identity, 1).await;

@@ -1,6 +1,5 @@
 //! One hub in this process, on loopback, in a directory of its own.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use millrace_hub::client::{Client, Target};
 use millrace_hub::hub::founding::found;
 use millrace_hub::places::About;
 use millrace_hub::{Config, Hub, Places, config};
-use millrace_link::{CertificateRequest, ClientOptions, Dialer, EnrollError, Identity, JoinToken};
+use millrace_link::{CertificateRequest, ClientOptions, Dialer, EnrollError, Identity, JoinToken, Wishes};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -88,7 +87,8 @@ impl World {
 
     pub async fn enrol_with(&self, token: &JoinToken, name: Option<&str>) -> Result<Identity, EnrollError> {
         let request = CertificateRequest::fresh().unwrap();
-        self.dialer.enroll(self.quic, token, &request, name, &BTreeMap::new()).await
+        let wishes = Wishes { name, ..Wishes::default() };
+        Ok(self.dialer.enroll(self.quic, token, &request, &wishes).await?.identity)
     }
 
     pub async fn enrol(&self, name: &str) -> Identity {

@@ -47,6 +47,10 @@ pub(crate) fn command(command: &Command) -> String {
             }
         }
         Command::Relive { .. } => "relive".to_owned(),
+        Command::Recall { link, device: whose } => format!("recall for {link}: {}", device(*whose)),
+        Command::Fetch { link, journal: of, ranges, .. } => {
+            format!("fetch for {link}: {} {ranges}", journal(*of))
+        }
         Command::Consult { asker, number, journal: of, about } => {
             format!("consult {number} for {asker:?}: {} {about:?}", journal(*of))
         }
@@ -127,6 +131,17 @@ fn frame(frame: &Frame) -> String {
             let range = compared.range().unwrap();
             format!("Compared {} {range}, equal {}", lodging(compared.journal), compared.equal)
         }
+        Frame::Recalled(recalled) => {
+            let kept =
+                recalled.journals.iter().map(|kept| format!(" {} {}", lodging(kept.journal), kept.ranges));
+            let whole = if recalled.complete { "" } else { ", not all" };
+            format!("Recalled{}{whole}", kept.collect::<Vec<_>>().join(","))
+        }
+        Frame::Run(run) => {
+            let range = SeqRange::starting(run.first, run.count.into()).unwrap();
+            format!("Run {} {range}", lodging(run.journal))
+        }
+        Frame::Fetched(fetched) => format!("Fetched {}, absent {}", lodging(fetched.journal), fetched.absent),
         Frame::Hubs(hubs) => {
             let names = hubs
                 .hubs
@@ -187,6 +202,7 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Cloned { device: of, incarnations } => {
             format!("cloned: {} incarnations of {} are online", incarnations.len(), device(*of))
         }
+        Alarm::Replaced { device: of } => format!("replaced: {}", device(*of)),
         Alarm::Gap(gap, of) => {
             format!("{} lost {} of {}: {}", device(*of), gap.count, gap.lane, gap.reason.name())
         }

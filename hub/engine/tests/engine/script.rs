@@ -16,6 +16,9 @@
 //! | `hours N`, `retain [DEVICE]…` | time passes; the daily look, with devices that never come back |
 //! | `measured DEVICE LANE BYTES` | what the store has for a journal |
 //! | `damage DEVICE LANE RANGE`, `rot DEVICE LANE RANGE` | a read met damage, which is moved aside; nobody has noticed it yet |
+//! | `recall LINK`, `fetch LINK LANE RANGE` | a device with a new disk asks what is kept of it; `inc=N` names the older life |
+//! | `recalled LINK [LANE:RANGE]…`, `fetched LINK LANE [RANGE]… [damaged=RANGE]` | what was read for it; `unread`: nothing could be |
+//! | `replaced LINK` | another machine took the place of that connection's |
 //! | `absent LINK LANE RANGE` | the agent has not got what was wanted |
 //! | `mending` | what is being fetched |
 //! | `placed me=N hubs=N,N… [empty=N,N…] [target=N,N…] [life=N] [raised]` | what the cluster committed; those that are `empty` are not full |
@@ -29,16 +32,17 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, LinkId, Measure, WhenFull};
+use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, History, LinkId, Measure, WhenFull};
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{
-    AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, NodeId, RecordCheck,
+    AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, NodeId, RecordCheck, Run,
     SegmentHash, SegmentName, SeqRange, Wall,
 };
 use millrace_sim::transcript::{Subject, number, range};
 use millrace_wire::{
-    Acks, Compare, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, Records, RunFrame, Seal,
+    Acks, Compare, Fetch, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, Recall, Records,
+    RunFrame, Seal,
 };
 
 use crate::store::Store;
@@ -193,6 +197,36 @@ impl Subject for Script {
                 let journal = lodging(words, words[1]).of(device(words[0]));
                 self.store.damage(journal, range(words[2]));
             }
+            "recall" => self.receive(link, Frame::Recall(Recall { journals_max: 192 })),
+            "fetch" => {
+                let (journal, ranges) = (lodging(words, words[1]), range(words[2]).into());
+                self.receive(link, Frame::Fetch(Fetch { journal, ranges, bytes_max: 1 << 20 }));
+            }
+            "recalled" => {
+                let device = self.devices[&link];
+                let kept = words.iter().filter_map(|word| word.split_once(':')).map(|(lane, kept)| History {
+                    journal: lodging(words, lane).of(device),
+                    present: range(kept).into(),
+                    bytes: 100,
+                    newest: Wall(0),
+                });
+                let kept = (!words.contains(&"unread")).then(|| kept.collect());
+                self.handle(Event::Recalled { link, kept });
+            }
+            "fetched" => {
+                let journal = lodging(words, words[1]).of(self.devices[&link]);
+                let came = words[2..].iter().filter(|word| !word.contains('='));
+                let runs = came.map(|came| {
+                    let range = range(came);
+                    let (first, count) = (range.first(), u32::try_from(range.count()).unwrap());
+                    let (encoding, body) = (Encoding::Plain, Bytes::new());
+                    Run { journal, first, count, encoding, body, segment: None }
+                });
+                let damaged = millrace_sim::transcript::value(words, "damaged").map(range);
+                let damaged = damaged.into_iter().collect();
+                self.handle(Event::Fetched { link, runs: runs.collect(), damaged });
+            }
+            "replaced" => self.handle(Event::Replaced { links: vec![link] }),
             "absent" => {
                 let absent = Records { journal: lodging(words, words[1]), ranges: range(words[2]).into() };
                 self.receive(link, Frame::Absent(absent));

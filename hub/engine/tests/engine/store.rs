@@ -73,6 +73,7 @@ impl Store {
             JournalState {
                 journal: *journal,
                 retired: false,
+                restored: false,
                 floor,
                 head,
                 head_check: self.check(journal, head),

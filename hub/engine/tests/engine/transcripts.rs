@@ -51,4 +51,5 @@ millrace_sim::transcripts! { Script:
     what_nobody_brings_is_an_alarm_after_a_while
     what_nobody_has_any_more_is_declared_as_lost
     a_slow_device_is_not_taken_for_one_that_has_nothing
+    a_device_with_a_new_disk_gets_what_is_kept_of_its_older_life
 }

@@ -249,7 +249,9 @@ impl World {
                 Command::Stored { .. }
                 | Command::Alarm(_)
                 | Command::Consult { .. }
-                | Command::Compared(_) => {}
+                | Command::Compared(_)
+                | Command::Recall { .. }
+                | Command::Fetch { .. } => {}
                 other => panic!("a hub alone never asks for {other:?}"),
             }
         }

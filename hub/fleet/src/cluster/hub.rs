@@ -363,7 +363,11 @@ impl ClusterWorld {
             Command::Mended(mend) => {
                 self.transcript.note(now, format_args!("hub {node} mended: {mend:?}"));
             }
-            Command::SessionOpened { .. } | Command::Stored { .. } => {}
+            // No device of the fleet asks for its history.
+            Command::SessionOpened { .. }
+            | Command::Stored { .. }
+            | Command::Recall { .. }
+            | Command::Fetch { .. } => {}
             Command::Alarm(alarm) => self.hub_alarmed(node, &alarm),
         }
     }

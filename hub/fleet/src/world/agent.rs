@@ -138,7 +138,7 @@ impl World {
             Alarm::RolledBack { .. } | Alarm::Forked { .. } => {
                 self.model.alarmed.insert(device);
             }
-            Alarm::Damaged { .. } | Alarm::Declined { .. } => {
+            Alarm::Damaged { .. } | Alarm::Declined { .. } | Alarm::Unrestorable { .. } => {
                 let what = format!("site {place}, whose disk is sound: {alarm:?}");
                 self.check(Err(Violation::new("content", what)));
             }
@@ -149,6 +149,7 @@ impl World {
             | Alarm::Full
             | Alarm::Revoked { .. }
             | Alarm::HubsRenewed { .. }
+            | Alarm::Restored { .. }
             | Alarm::LeftBehind { .. } => {}
         }
     }

@@ -175,6 +175,9 @@ impl World {
             | Command::Dismiss { .. }
             | Command::Synced { .. }
             | Command::Mended(_)
+            // No device of the fleet asks for its history.
+            | Command::Recall { .. }
+            | Command::Fetch { .. }
             | Command::Relive { .. } => {}
         }
     }
@@ -194,7 +197,11 @@ impl World {
             Alarm::Damaged { .. } | Alarm::Overdue { .. } | Alarm::Irreparable { .. } => {
                 self.check(Err(Violation::new("survival", format!("on a sound disk: {alarm:?}"))));
             }
-            Alarm::Gap(..) | Alarm::Full | Alarm::Evicting | Alarm::Regressed { .. } => {}
+            Alarm::Gap(..)
+            | Alarm::Full
+            | Alarm::Evicting
+            | Alarm::Regressed { .. }
+            | Alarm::Replaced { .. } => {}
         }
     }
 

@@ -77,10 +77,29 @@ impl From<ReceiveError> for EnrollError {
     }
 }
 
+/// What a machine would like, beside what its token says.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes<'a> {
+    /// Its name, used when the token has none.
+    pub name: Option<&'a str>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The device whose place it means to take: with a token for anything else it is refused.
+    pub replace: Option<&'a str>,
+}
+
+/// What a machine has when it is enrolled.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// Its key and certificate.
+    pub identity: Identity,
+    /// Whether it took the place of another machine.
+    pub replaced: bool,
+}
+
 impl Dialer {
     /// Asks the hub at `addr` (one of the token's addresses) for a certificate over `request`. The hub's CA is checked
-    /// against the token before the secret is sent. `name` is used when the token has none; `labels` are
-    /// wishes beside the token's.
+    /// against the token before the secret is sent.
     ///
     /// Keep `request` and use it again when the call is interrupted: the hub then knows that it is the same
     /// machine, although the token can be used only once.
@@ -92,9 +111,8 @@ impl Dialer {
         addr: SocketAddr,
         token: &JoinToken,
         request: &CertificateRequest,
-        name: Option<&str>,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<Identity, EnrollError> {
+        wishes: &Wishes<'_>,
+    ) -> Result<Enrolled, EnrollError> {
         let pinned = Arc::new(PinnedHub::new(token.ca));
         let tls = tls::enrolling(Arc::clone(&pinned), &self.options.clock)?;
         let quic = self.dial(addr, tls).await.map_err(|error| match error {
@@ -106,20 +124,22 @@ impl Dialer {
             secret: token.secret.to_text(),
             request: base32::encode(request.csr_der()),
             // A name that was asked for and is not the token's is the hub's to refuse, in words.
-            name: name.or(token.name.as_deref()).map(str::to_owned),
+            name: wishes.name.or(token.name.as_deref()).map(str::to_owned),
             // The token's labels stand behind and so win.
-            labels: labels.iter().chain(&token.labels).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            labels: wishes.labels.iter().chain(&token.labels).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            replace: wishes.replace.map(str::to_owned),
         };
         let answer = timeout(ENROLMENT_TIMEOUT, exchange(&quic, &question)).await;
         quic.close(CloseCode::EnrolmentOver.varint(), b"");
         match answer.map_err(|_| EnrollError::Silent)?? {
             Answer::Refused { why, text } => Err(EnrollError::Refused { why, text }),
-            Answer::Granted { certificate, ca } => {
+            Answer::Granted { certificate, ca, replaced } => {
                 let shown = chain::first(&ca).map_err(IdentityError::from)?;
                 if pinned.ca() != Some(&shown) {
                     return Err(EnrollError::Answer("it names another CA than the handshake".into()));
                 }
-                Ok(Identity::granted(request, &certificate, &ca)?)
+                let identity = Identity::granted(request, &certificate, &ca)?;
+                Ok(Enrolled { identity, replaced })
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct EnrolmentRequest {
     pub name: Option<String>,
     /// The labels that it would like to have; within the limits of a token.
     pub labels: BTreeMap<String, String>,
+    /// The device whose place it means to take, by its name; `None`: whatever the token says.
+    pub replace: Option<String>,
 }
 
 impl EnrolmentRequest {
@@ -61,7 +63,7 @@ pub enum EnrolmentError {
 pub struct EnrolmentConnection {
     quic: quinn::Connection,
     outlet: Outlet,
-    request: EnrolmentRequest,
+    request: Box<EnrolmentRequest>,
 }
 
 impl EnrolmentConnection {
@@ -73,7 +75,7 @@ impl EnrolmentConnection {
         let outlet = Outlet::new(send, Arc::clone(&farewell));
         let mut inlet = Inlet::new(receive, farewell);
         match ask(&mut inlet).await {
-            Ok(request) => Ok(Self { quic, outlet, request }),
+            Ok(request) => Ok(Self { quic, outlet, request: Box::new(request) }),
             Err(error) => {
                 let text = error.to_string();
                 quic.close(CloseCode::ProtocolError.varint(), crate::close::cut(&text).as_bytes());
@@ -94,14 +96,20 @@ impl EnrolmentConnection {
         self.quic.remote_address()
     }
 
-    /// Answers with the certificate (PEM) that the CA issued for [`EnrolmentRequest::csr_der`], and the CA's own.
+    /// Answers with the certificate (PEM) that the CA issued for [`EnrolmentRequest::csr_der`], and the CA's own. `replaced`: the machine
+    /// took the place of another one.
     ///
     /// # Errors
     /// When the machine did not get it. It may come back with the same key; see
     /// [`EnrolmentRequest::public_key_hash`].
-    pub async fn grant(self, certificate_pem: &str, ca_pem: &str) -> Result<(), EnrolmentError> {
+    pub async fn grant(
+        self,
+        certificate_pem: &str,
+        ca_pem: &str,
+        replaced: bool,
+    ) -> Result<(), EnrolmentError> {
         let (certificate, ca) = (certificate_pem.to_owned(), ca_pem.to_owned());
-        self.answer(&Answer::Granted { certificate, ca }).await
+        self.answer(&Answer::Granted { certificate, ca, replaced }).await
     }
 
     /// Answers that there is no certificate, and why; `text` is for the person at the machine.
@@ -149,8 +157,11 @@ fn checked(question: Question) -> Result<EnrolmentRequest, &'static str> {
         CaError::Request(_) => "its signing request is not signed by its own ECDSA P-256 key",
         _ => "its signing request cannot be read",
     })?;
-    if !question.name.as_deref().is_none_or(ca::valid_name) || !valid_labels(&question.labels) {
+    let names = [&question.name, &question.replace];
+    let valid = names.into_iter().flatten().all(|name| ca::valid_name(name));
+    if !valid || !valid_labels(&question.labels) {
         return Err("its name or labels are over their limits");
     }
-    Ok(EnrolmentRequest { secret, csr_der, public_key_hash, name: question.name, labels: question.labels })
+    let Question { name, labels, replace, .. } = question;
+    Ok(EnrolmentRequest { secret, csr_der, public_key_hash, name, labels, replace })
 }

@@ -25,14 +25,22 @@ pub(super) struct Question {
     /// The labels that the machine would like to have.
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
+    /// The device whose place the machine means to take, by its name: with any other token it wants nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replace: Option<String>,
 }
 
 /// What a hub answers.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Answer {
-    /// Certificates in PEM.
-    Granted { certificate: String, ca: String },
+    /// Certificates in PEM; whether the machine took the place of another one.
+    Granted {
+        certificate: String,
+        ca: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replaced: bool,
+    },
     /// Why not.
     Refused { why: EnrolmentRefusal, text: String },
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use millrace_link::{
-    Accepted, CertificateRequest, EnrollError, EnrolmentConnection, EnrolmentRefusal, Identity, JoinSecret,
-    JoinToken, KeyHash, Listener,
+    Accepted, CertificateRequest, EnrollError, Enrolled, EnrolmentConnection, EnrolmentRefusal, JoinSecret,
+    JoinToken, KeyHash, Listener, Wishes,
 };
 
 use crate::world::{LIFE, World, device_role, hub_role, impostor, session_of, stranger};
@@ -40,22 +40,27 @@ async fn a_machine_enrols_with_a_token_and_comes_back_with_its_certificate() {
     // The text is what an operator carries.
     let token: JoinToken = token(world.ca.key_hash(), to, &world).to_string().parse().unwrap();
     let (dialer, request) = (world.dialer(), CertificateRequest::fresh().unwrap());
-    let wishes = labels(&[("site", "elsewhere"), ("line", "2")]);
-    let asking = dialer.enroll(to, &token, &request, Some("press-7"), &wishes);
+    let wishes = Wishes {
+        name: Some("press-7"),
+        labels: labels(&[("site", "elsewhere"), ("line", "2")]),
+        replace: Some("press-7"),
+    };
+    let asking = dialer.enroll(to, &token, &request, &wishes);
     let granting = async {
         let enrolment = enrolment_of(&listener).await;
         let asked = enrolment.request().clone();
         assert_eq!(asked.secret, token.secret);
         assert_eq!(asked.secret.fingerprint(), token.secret.fingerprint());
-        assert_eq!(asked.name.as_deref(), Some("press-7"));
+        assert_eq!((asked.name.as_deref(), asked.replace.as_deref()), (Some("press-7"), Some("press-7")));
         assert_eq!(asked.labels, labels(&[("site", "tuebingen"), ("line", "2")]), "the token's labels win");
         let certificate =
             world.ca.issue(&asked.csr_der, device_role(7), "press-7", LIFE, world.now()).unwrap();
-        enrolment.grant(&certificate, world.ca.certificate_pem()).await.unwrap();
+        enrolment.grant(&certificate, world.ca.certificate_pem(), true).await.unwrap();
         asked.public_key_hash
     };
     let (identity, key) = tokio::join!(asking, granting);
-    let identity = identity.unwrap();
+    let Enrolled { identity, replaced } = identity.unwrap();
+    assert!(replaced, "the machine hears whose place it took");
     assert_eq!(identity.own().role, device_role(7));
     assert_eq!(identity.own().public_key_hash, key);
     assert_eq!(identity.ca_key_hash(), world.ca.key_hash());
@@ -70,12 +75,12 @@ async fn a_refusal_says_why() {
     let to = listener.local_addr().unwrap();
     let token = token(world.ca.key_hash(), to, &world);
     let (dialer, request) = (world.dialer(), CertificateRequest::fresh().unwrap());
-    let none = BTreeMap::new();
+    let none = Wishes::default();
     let refusing = async {
         let enrolment = enrolment_of(&listener).await;
         enrolment.refuse(EnrolmentRefusal::Used, "press-6 has used it").await.unwrap();
     };
-    let (refused, ()) = tokio::join!(dialer.enroll(to, &token, &request, None, &none), refusing);
+    let (refused, ()) = tokio::join!(dialer.enroll(to, &token, &request, &none), refusing);
     let Err(EnrollError::Refused { why, text }) = refused else { panic!("{refused:?}") };
     assert_eq!((why, text.as_str()), (EnrolmentRefusal::Used, "press-6 has used it"));
 }
@@ -87,12 +92,12 @@ async fn an_interrupted_machine_comes_back_with_the_same_key() {
     let to = listener.local_addr().unwrap();
     let token = token(world.ca.key_hash(), to, &world);
     let (dialer, request) = (world.dialer(), CertificateRequest::fresh().unwrap());
-    let none = BTreeMap::new();
+    let none = Wishes::default();
     let dropping = async {
         let enrolment = enrolment_of(&listener).await;
         enrolment.request().public_key_hash
     };
-    let (interrupted, first) = tokio::join!(dialer.enroll(to, &token, &request, None, &none), dropping);
+    let (interrupted, first) = tokio::join!(dialer.enroll(to, &token, &request, &none), dropping);
     assert!(interrupted.is_err());
     let refusing = async {
         let enrolment = enrolment_of(&listener).await;
@@ -100,7 +105,7 @@ async fn an_interrupted_machine_comes_back_with_the_same_key() {
         enrolment.refuse(EnrolmentRefusal::Unavailable, "").await.unwrap();
         key
     };
-    let (_, second) = tokio::join!(dialer.enroll(to, &token, &request, None, &none), refusing);
+    let (_, second) = tokio::join!(dialer.enroll(to, &token, &request, &none), refusing);
     assert_eq!(first, second);
 }
 
@@ -120,12 +125,12 @@ async fn learned(impostor: &quinn::Endpoint) -> String {
     }
 }
 
-async fn enroll_at(impostor: &quinn::Endpoint, world: &World) -> (Result<Identity, EnrollError>, String) {
+async fn enroll_at(impostor: &quinn::Endpoint, world: &World) -> (Result<Enrolled, EnrollError>, String) {
     let to = impostor.local_addr().unwrap();
     let token = token(world.ca.key_hash(), to, world);
     let (dialer, request) = (world.dialer(), CertificateRequest::fresh().unwrap());
-    let none = BTreeMap::new();
-    tokio::join!(dialer.enroll(to, &token, &request, None, &none), learned(impostor))
+    let none = Wishes::default();
+    tokio::join!(dialer.enroll(to, &token, &request, &none), learned(impostor))
 }
 
 #[tokio::test]
@@ -170,13 +175,13 @@ async fn a_hub_that_grants_a_certificate_for_another_key_is_not_believed() {
     let to = listener.local_addr().unwrap();
     let token = token(world.ca.key_hash(), to, &world);
     let (dialer, request) = (world.dialer(), CertificateRequest::fresh().unwrap());
-    let none = BTreeMap::new();
+    let none = Wishes::default();
     let granting = async {
         let enrolment = enrolment_of(&listener).await;
         let other = world.device(8);
-        enrolment.grant(other.certificate_pem(), world.ca.certificate_pem()).await.unwrap();
+        enrolment.grant(other.certificate_pem(), world.ca.certificate_pem(), false).await.unwrap();
     };
-    let (refused, ()) = tokio::join!(dialer.enroll(to, &token, &request, None, &none), granting);
+    let (refused, ()) = tokio::join!(dialer.enroll(to, &token, &request, &none), granting);
     assert!(matches!(refused, Err(EnrollError::Identity(_))), "{refused:?}");
 }
 
