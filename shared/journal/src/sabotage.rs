@@ -176,13 +176,13 @@ fn do_harm(
             Ok(lost.first().and_then(|(journal, _)| told(vec![(*journal, ranges)])))
         }
         Harm::FlippedBody => {
-            let Some(segment) = one(segments(conn)?, pick) else { return Ok(None) };
+            let Some(segment) = one(&segments(conn)?, pick) else { return Ok(None) };
             let flipped = flip(body(conn, segment)?, pick);
             conn.execute("UPDATE body SET bytes = ? WHERE id = ?", (flipped, segment.body))?;
             Ok(told(vec![(segment.journal, segment.range())]))
         }
         Harm::FlippedRow => {
-            let Some((journal, seq)) = one(rows(conn)?, pick) else { return Ok(None) };
+            let Some((journal, seq)) = one(&rows(conn)?, pick) else { return Ok(None) };
             let key = (journal, signed(seq));
             let sql = "SELECT bytes FROM tail WHERE journal = ? AND seq = ?";
             let flipped = flip(conn.query_row(sql, key, |row| row.get(0))?, pick);
@@ -192,14 +192,14 @@ fn do_harm(
         }
         Harm::FlippedDigest => flip_digest(conn, pick).map(|found| found.then(|| told(Vec::new())).flatten()),
         Harm::SwappedBodies => {
-            let Some((a, b)) = two(segments(conn)?, pick) else { return Ok(None) };
+            let Some((a, b)) = two(&segments(conn)?, pick) else { return Ok(None) };
             let bodies = (body(conn, a)?, body(conn, b)?);
             conn.execute("UPDATE body SET bytes = ? WHERE id = ?", (bodies.1, a.body))?;
             conn.execute("UPDATE body SET bytes = ? WHERE id = ?", (bodies.0, b.body))?;
             Ok(told(vec![(a.journal, a.range()), (b.journal, b.range())]))
         }
         Harm::ReplacedBody => {
-            let Some((a, b)) = two(segments(conn)?, pick) else { return Ok(None) };
+            let Some((a, b)) = two(&segments(conn)?, pick) else { return Ok(None) };
             conn.execute("UPDATE body SET bytes = ? WHERE id = ?", (body(conn, b)?, a.body))?;
             Ok(told(vec![(a.journal, a.range())]))
         }
@@ -210,7 +210,7 @@ fn flip_digest(conn: &Connection, pick: Pick<'_>) -> Result<bool, Fault> {
     let mut nodes = conn.prepare("SELECT journal, last, level FROM digest ORDER BY journal, last, level")?;
     let found = nodes.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let found: Vec<(i64, i64, i64)> = found.collect::<Result<_, _>>()?;
-    let Some(key) = one(found, pick) else { return Ok(false) };
+    let Some(key) = one(&found, pick) else { return Ok(false) };
     let sql = "SELECT children FROM digest WHERE journal = ? AND last = ? AND level = ?";
     let flipped = flip(conn.query_row(sql, key, |row| row.get(0))?, pick);
     let sql = "UPDATE digest SET children = ?4 WHERE journal = ?1 AND last = ?2 AND level = ?3";
@@ -242,12 +242,12 @@ fn ranges(set: &RangeSet) -> Vec<SeqRange> {
     set.iter().collect()
 }
 
-fn one<T: Copy>(all: Vec<T>, pick: Pick<'_>) -> Option<T> {
+fn one<T: Copy>(all: &[T], pick: Pick<'_>) -> Option<T> {
     if all.is_empty() { None } else { all.get(pick(all.len())).copied() }
 }
 
 /// Two different ones.
-fn two<T: Copy>(all: Vec<T>, pick: Pick<'_>) -> Option<(T, T)> {
+fn two<T: Copy>(all: &[T], pick: Pick<'_>) -> Option<(T, T)> {
     if all.len() < 2 {
         return None;
     }
@@ -258,7 +258,7 @@ fn two<T: Copy>(all: Vec<T>, pick: Pick<'_>) -> Option<(T, T)> {
 
 /// Some neighbours of one journal: the first ones, the last ones, all, or any.
 fn stretch<T: Copy>(all: Vec<T>, journal: impl Fn(&T) -> i64, pick: Pick<'_>) -> Vec<T> {
-    let Some(chosen) = one(all.iter().map(&journal).collect(), pick) else { return Vec::new() };
+    let Some(chosen) = one(&all.iter().map(&journal).collect::<Vec<_>>(), pick) else { return Vec::new() };
     let of: Vec<T> = all.into_iter().filter(|one| journal(one) == chosen).collect();
     let count = 1 + pick(of.len().min(8));
     let from = match pick(4) {

@@ -129,7 +129,7 @@ mod tests {
         let at = |came: u64, left: u64| json!({ "restoring": { "state": "running", "records": 12_345, "bytes": came, "left_bytes": left } });
         let half = bar(&at(1 << 20, 1 << 20));
         assert!(half.starts_with(&format!("[{}{}]  50 %", "#".repeat(15), "-".repeat(15))), "{half}");
-        assert!(half.contains("12,345 records") && half.ends_with("running"), "{half}");
+        assert!(half.contains("12.3k records") && half.ends_with("running"), "{half}");
         assert!(bar(&at(0, 0)).contains("]   0 %"));
         assert!(bar(&at(u64::MAX, 0)).contains("] 100 %"));
         assert!(!is_over(&at(1, 1)) && is_over(&json!({ "restoring": { "state": "done" } })));

@@ -245,7 +245,7 @@ mod tests {
             "session      open with hub-1 (north), hub 07, round trip 12.5ms",
             "last error   reset\\u{1b}[31m, at 2026-11-23T08:00:00Z",
             "backlog      12 records, about 2.00 KiB, the oldest 3m 20s old; held to a rate, or to urgent readings",
-            "history      1,500 records, 1.00 KiB, came back from the hubs: 50 %; about 500 records are to come",
+            "history      1.50k records, 1.00 KiB, came back from the hubs: 50 %; about 500 records are to come",
             "mqtt         connected, 2 clients",
             "disk         1.50 KiB of 1.00 GiB",
             "certificate  7d 23h left, until 2026-12-01T00:00:00Z; it is renewed in the next session",

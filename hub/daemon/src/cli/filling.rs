@@ -70,10 +70,10 @@ mod tests {
         let mut filling = Filling::default();
         let first = filling.line(&at(0, 90_000), Duration::ZERO);
         let nothing = "-".repeat(30);
-        assert_eq!(first, format!("[{nothing}]   0 %  0 of 256 partitions, 90,000 records lacking"));
+        assert_eq!(first, format!("[{nothing}]   0 %  0 of 256 partitions, 90.0k records lacking"));
         let later = filling.line(&at(128, 30_000), Duration::from_secs(60));
         assert!(
-            later.contains(" 50 %  128 of 256") && later.ends_with("30,000 records lacking, about 30s left"),
+            later.contains(" 50 %  128 of 256") && later.ends_with("30.0k records lacking, about 30.0s left"),
             "{later}"
         );
         assert!(filling.line(&at(256, 0), Duration::from_secs(90)).contains("] 100 %"));
