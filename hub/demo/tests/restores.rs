@@ -258,5 +258,6 @@ async fn a_hub_that_is_killed_while_it_fills_a_new_disk_goes_on_and_has_everythi
     let all = other.inventory_of(&device).await.unwrap().data().count();
     assert_eq!(gone.kept_of(&device).await.unwrap().data().count(), all);
     assert_eq!(all, 5_000);
+    assert!(gone.process.terminate().await.unwrap().success());
     gone.verify().await.unwrap();
 }

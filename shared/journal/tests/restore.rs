@@ -44,9 +44,9 @@ fn parts(outcome: &Outcome) -> (u64, u64, u64, Option<&str>) {
 }
 
 /// The newest runs first, as a hub reads them.
-fn newest(hub: &Store, wanted: RangeSet, bytes_max: usize) -> Vec<Run> {
+fn newest(hub: &Store, wanted: &RangeSet, bytes_max: usize) -> Vec<Run> {
     let reader = Reader::open(&hub.path().unwrap(), &replica()).unwrap();
-    reader.newest(&journal(NORMAL), &wanted, Portion { bytes_max, runs_max: 32 }).unwrap()
+    reader.newest(&journal(NORMAL), wanted, Portion { bytes_max, runs_max: 32 }).unwrap()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn what_a_hub_kept_comes_back_newest_first_byte_for_byte_and_counts_as_acked_at_
     let hub = hub(&dir.path().join("hub.db"));
     let mut store = Store::in_memory(&device()).unwrap();
     append(&mut store, NORMAL, readings(9_000, 5));
-    let runs = newest(&hub, all().into(), usize::MAX);
+    let runs = newest(&hub, &all().into(), usize::MAX);
     assert_eq!(runs[0].range(), Some(range(2_401, 2_490)), "the tail is the newest");
     assert!(runs[1..].iter().all(Run::is_whole_segment));
     assert!(runs.windows(2).all(|pair| pair[0].first > pair[1].first));
@@ -92,7 +92,7 @@ fn only_an_older_life_of_the_same_device_comes_back_and_only_whole() {
     assert!(refused(&mut store, loose(here, 1, &readings(1, 4))).contains("is written to here"));
     let other = JournalId { device: millrace_model::DeviceId::from_bytes([8; 16]), ..journal(NORMAL) };
     assert!(refused(&mut store, loose(other, 1, &readings(1, 4))).contains("another device"));
-    let mut damaged = newest(&hub, range(1, 1_024).into(), usize::MAX).remove(0);
+    let mut damaged = newest(&hub, &range(1, 1_024).into(), usize::MAX).remove(0);
     damaged.segment =
         damaged.segment.map(|name| millrace_model::SegmentName { ordinal: name.ordinal + 1, ..name });
     assert!(refused(&mut store, damaged).contains("do not hash"));
@@ -123,7 +123,7 @@ fn what_goes_of_it_again_is_no_loss_and_does_not_come_back_below_the_floor() {
     let path = dir.path().join("device.db");
     let hub = hub(&dir.path().join("hub.db"));
     let mut store = Store::open(&path, &device()).unwrap();
-    let runs = newest(&hub, all().into(), usize::MAX);
+    let runs = newest(&hub, &all().into(), usize::MAX);
     for run in &runs {
         restored(&mut store, run.clone());
     }
@@ -183,14 +183,14 @@ fn a_hub_hands_out_the_newest_within_the_portion_and_whole_segments_for_parts_of
     let dir = tempfile::tempdir().unwrap();
     let hub = hub(&dir.path().join("hub.db"));
     let firsts = |runs: &[Run]| runs.iter().map(|run| run.first).collect::<Vec<_>>();
-    assert_eq!(firsts(&newest(&hub, all().into(), 1)), [2_490], "one run in any case: the last record");
-    let some = newest(&hub, all().into(), 4_000);
+    assert_eq!(firsts(&newest(&hub, &all().into(), 1)), [2_490], "one run in any case: the last record");
+    let some = newest(&hub, &all().into(), 4_000);
     let [some] = &some[..] else { panic!("{some:?}") };
     assert!(some.range().unwrap().last() == 2_490 && (10..90).contains(&some.count), "{some:?}");
     // A part of a segment brings all of it, once.
     let wanted: RangeSet = [range(1_000, 1_030), range(1_900, 1_901)].into_iter().collect();
-    assert_eq!(firsts(&newest(&hub, wanted, usize::MAX)), [1_025, 1]);
-    assert_eq!(newest(&hub, range(5_000, 6_000).into(), usize::MAX), []);
+    assert_eq!(firsts(&newest(&hub, &wanted, usize::MAX)), [1_025, 1]);
+    assert_eq!(newest(&hub, &range(5_000, 6_000).into(), usize::MAX), []);
     let reader = Reader::open(&hub.path().unwrap(), &replica()).unwrap();
     let portion = Portion { bytes_max: usize::MAX, runs_max: 2 };
     assert_eq!(reader.newest(&journal(NORMAL), &all().into(), portion).unwrap().len(), 2);
