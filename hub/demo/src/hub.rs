@@ -223,7 +223,7 @@ impl Hub {
         serde_json::from_str(&said).map_err(|error| PlantError::answer("millrace-hub members", &error))
     }
 
-    /// Waits until `count` hubs, and no others, are members in its eyes: with full stores, and a vote.
+    /// Waits until `count` hubs, and no others, are members in its eyes: with full stores, a vote, and no partition on its way.
     ///
     /// # Errors
     /// When it is not so within `limit`.
@@ -240,7 +240,8 @@ impl Hub {
             let seen = self.members().await?;
             let members =
                 seen.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let whole = members.len() == count && members.iter().all(is_whole);
+            let settled = seen.get("moving").and_then(Value::as_u64) == Some(0);
+            let whole = settled && members.len() == count && members.iter().all(is_whole);
             Ok(if whole { Look::Found(()) } else { Look::NotYet(seen.to_string()) })
         })
         .await

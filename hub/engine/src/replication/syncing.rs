@@ -181,7 +181,7 @@ impl Replication {
                 continue;
             }
             let mut lacking = match shelves.get(journal) {
-                Some(shelf) => held.difference(&shelf.had()),
+                Some(shelf) => held.difference(&shelf.had()).difference(&shelf.passed),
                 None => held.clone(),
             };
             if let Some(gone) = gone.and_then(|gone| gone.get(journal)) {

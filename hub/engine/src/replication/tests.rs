@@ -304,6 +304,29 @@ fn a_wiped_hub_is_synced_when_it_has_what_enough_others_told() {
 }
 
 #[test]
+fn what_was_let_go_elsewhere_before_this_hub_knew_that_it_is_empty_is_not_waited_for() {
+    let mut here = Shelves::new();
+    let mut replication = Replication::default();
+    let mut table = placed(B, &[A, B, C]);
+    let _ = replication.placed(table.clone(), &here);
+    replication.connected(A);
+    let _ = replication.told(A, Incarnation::new(10), table.placement.version, &here);
+    replication.gone(A, journal(), &set(1, 9));
+    for (journal, ranges) in replication.let_go() {
+        here.entry(journal).or_default().passed.extend(&ranges);
+    }
+    // Only now does the table speak of this life.
+    let standing = table.hubs.get_mut(&B).unwrap();
+    (standing.store, standing.full, table.store) = (Incarnation::new(11), false, Incarnation::new(11));
+    table.placement.raise();
+    let _ = replication.placed(table, &here);
+    for node in [A, C] {
+        let _ = connect(&mut replication, node, 10, &set(1, 9), &here);
+    }
+    assert_eq!(replication.fullness(), Fullness { partitions: 256, synced: 256, lacking: 0 });
+}
+
+#[test]
 fn whoever_does_not_know_yet_that_a_hub_joins_is_not_heard() {
     let here = Shelves::new();
     let mut replication = Replication::default();
