@@ -384,8 +384,18 @@ impl Engine {
     fn declare_if_hopeless(&mut self, journal: JournalId, now: Moment) {
         let waited = self.mending.work.get(&journal).is_some_and(|work| now.since(work.began) >= HOPE);
         let under_way = self.mending.declaring.values().any(|(declared, _)| *declared == journal);
-        let Some(lost) = self.shelves.get(&journal).map(|shelf| shelf.lost.clone()) else { return };
-        if !waited || under_way || lost.is_empty() || !self.nobody_has(journal, &lost) {
+        if !waited || under_way {
+            return;
+        }
+        let Some(shelf) = self.shelves.get_mut(&journal) else { return };
+        // Another hub let these go for their age, and nobody who is here has them: they are no loss.
+        let aged = shelf.lost.intersection(&shelf.passed);
+        aged.iter().for_each(|range| shelf.lost.remove(range));
+        let lost = shelf.lost.clone();
+        if !aged.is_empty() {
+            self.mending.hurry();
+        }
+        if lost.is_empty() || !self.nobody_has(journal, &lost) {
             return;
         }
         let change = Change::DeclareLost { journal, ranges: lost.clone() };

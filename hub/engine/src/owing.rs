@@ -11,6 +11,7 @@ use millrace_wire::peer::{Held, Holds, Lacks, Offer, PeerRun, PeerSeal};
 use millrace_wire::{Ack, Conflict, Frame, PeerFrame, RunFrame, Seal};
 
 use crate::replication::Ranges;
+use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine, LinkId, Placed, Source};
 
 /// Bytes asked for with one read.
@@ -130,7 +131,7 @@ impl Engine {
         self.replication.clashed(node, *journal, ranges);
         let alarm = Alarm::Forked { journal: *journal, ranges: ranges.clone() };
         self.commands.push_back(Command::Alarm(alarm));
-        let here = self.shelves.get(journal).map(crate::shelf::Shelf::held).unwrap_or_default();
+        let here = self.shelves.get(journal).map(Shelf::held).unwrap_or_default();
         for link in self.links_of(journal.device) {
             let Some(found) = self.links.get(&link) else { continue };
             let safe = self.replication.safe(*journal, found.level, &here, ranges);
@@ -147,11 +148,17 @@ impl Engine {
         self.answer_comparisons(*journal);
     }
 
-    /// A hub asks for what it lost. What is here is owed to it; of the rest it hears at once, so that it can ask another.
+    /// A hub asks for what it lost. What is here is owed to it; of the rest it hears at once, so that it can ask another: what went for
+    /// its age is no loss, and everything before that went as well.
     fn bring(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
         let none = RangeSet::new();
         let present = self.shelves.get(&journal).map_or(&none, |shelf| &shelf.present);
-        let absent = self.replication.asked(node, journal, ranges, present);
+        let mut absent = self.replication.asked(node, journal, ranges, present);
+        let below = self.shelves.get(&journal).and_then(Shelf::let_go);
+        if let Some(below) = below.filter(|below| !absent.within(*below).is_empty()) {
+            absent.remove(below);
+            self.tell(node, PeerFrame::Gone(Held { journal, ranges: below.into() }));
+        }
         if !absent.is_empty() {
             self.tell(node, PeerFrame::Lacks(Lacks { journal, ranges: absent, bring: false }));
         }

@@ -116,9 +116,15 @@ impl Shelf {
     #[must_use]
     pub fn had(&self) -> RangeSet {
         let mut had = self.present.clone();
-        if let Some(below) = self.floor.checked_sub(1).and_then(|last| SeqRange::new(1, last)) {
+        if let Some(below) = self.let_go() {
             had.insert(below);
         }
         had
+    }
+
+    /// What this disk let go for its age: the beginning.
+    #[must_use]
+    pub fn let_go(&self) -> Option<SeqRange> {
+        SeqRange::new(1, self.floor.checked_sub(1)?)
     }
 }

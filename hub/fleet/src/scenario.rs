@@ -196,6 +196,21 @@ pub const ALL: &[Scenario] = &[
         story: "A hub that lost its disk is filled when another one has let the beginning of a journal go.",
         plan: Source::AgedSeed(111, 5),
     },
+    Scenario {
+        name: "gone-before-the-place",
+        story: "A hub that lost its disk hears what others let go before it hears that it has to be filled.",
+        plan: Source::AgedSeed(195, 3),
+    },
+    Scenario {
+        name: "damaged-and-passed",
+        story: "Damage takes records from a hub that all others let go, while their device talks to another one.",
+        plan: Source::AgedSeed(451, 4),
+    },
+    Scenario {
+        name: "damaged-alone-and-passed",
+        story: "Damage takes records from a hub that keeps them for longer than the other.",
+        plan: Source::AgedSeed(468, 2),
+    },
     among(
         "acks-before-the-place",
         "A hub takes agents in before it knows that it has others beside it.",

@@ -362,6 +362,7 @@ impl ClusterWorld {
             }
             Command::Mended(mend) => {
                 self.transcript.note(now, format_args!("hub {node} mended: {mend:?}"));
+                self.truth.mended(node, mend.journal);
             }
             // No device of the fleet asks for its history.
             Command::SessionOpened { .. }

@@ -128,6 +128,12 @@ impl Truth {
         self.wear.aged += self.sound_again(node, journal, &below.into());
     }
 
+    /// A hub has mended all that it will: what it did not get back some hub let go.
+    pub fn mended(&mut self, node: NodeId, journal: JournalId) {
+        let aged = self.aged(&journal);
+        self.wear.aged += self.sound_again(node, journal, &aged);
+    }
+
     /// What some hub let go of a journal.
     #[must_use]
     pub fn aged(&self, journal: &JournalId) -> RangeSet {
