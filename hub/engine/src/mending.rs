@@ -26,8 +26,8 @@ use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
 use crate::link::Stage;
+use crate::owing::FRAME_RANGES_MAX;
 use crate::reception::Origin;
-use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine, LinkId};
 
 /// Journals that are being fetched at once; the others wait.
@@ -202,8 +202,9 @@ impl Engine {
     /// Nobody is to count these as here.
     fn announce(&mut self, journal: JournalId, ranges: &RangeSet) {
         for guest in self.greeted_guests() {
-            let lacks = Lacks { journal, ranges: ranges.clone(), bring: false };
-            self.answer(guest, PeerFrame::Lacks(lacks));
+            for lacks in lacking(journal, ranges) {
+                self.answer(guest, PeerFrame::Lacks(lacks));
+            }
         }
     }
 
@@ -227,12 +228,7 @@ impl Engine {
     /// What this hub lost, for another that is being greeted: it is not counted as here, and no reason to doubt the rest.
     pub(crate) fn losses(&self) -> Vec<Lacks> {
         let lost = self.shelves.iter().filter(|(_, shelf)| !shelf.lost.is_empty());
-        let lacks = |(journal, shelf): (&JournalId, &Shelf)| Lacks {
-            journal: *journal,
-            ranges: shelf.lost.clone(),
-            bring: false,
-        };
-        lost.map(lacks).collect()
+        lost.flat_map(|(journal, shelf)| lacking(*journal, &shelf.lost)).collect()
     }
 
     /// When to look again.
@@ -387,12 +383,14 @@ impl Engine {
         if !waited || under_way {
             return;
         }
-        let Some(shelf) = self.shelves.get_mut(&journal) else { return };
-        // Another hub let these go for their age, and nobody who is here has them: they are no loss.
-        let aged = shelf.lost.intersection(&shelf.passed);
-        aged.iter().for_each(|range| shelf.lost.remove(range));
-        let lost = shelf.lost.clone();
-        if !aged.is_empty() {
+        let Some(shelf) = self.shelves.get(&journal) else { return };
+        let (mut lost, aged) = (shelf.lost.clone(), shelf.lost.intersection(&shelf.passed));
+        // Another hub let these go for their age, and no hub has them any more: they are no loss.
+        if !aged.is_empty() && self.no_hub_has(journal, &aged) {
+            aged.iter().for_each(|range| lost.remove(range));
+            if let Some(shelf) = self.shelves.get_mut(&journal) {
+                shelf.lost.clone_from(&lost);
+            }
             self.mending.hurry();
         }
         if lost.is_empty() || !self.nobody_has(journal, &lost) {
@@ -403,16 +401,21 @@ impl Engine {
         self.mending.declaring.insert(number, (journal, lost));
     }
 
-    fn nobody_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
+    /// Whether each of the other replicas is here and says that it has none of these.
+    fn no_hub_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
+        let known = !self.config.clustered || self.replication.placed.is_some();
         let hubs = self.replication.recipients(journal).into_iter().all(|node| {
             let answers = self.guests.values().any(|guest| guest.node == node && guest.greeted);
             let has = self.replication.holds_of(node, journal, lost);
             let has_none = self.mending.without_denied(journal, Source::Hub(node), has).is_empty();
             answers && self.replication.standing(node) == Some(true) && has_none
         });
-        let known = !self.config.clustered || self.replication.placed.is_some();
+        known && hubs
+    }
+
+    fn nobody_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
         let of_device = self.mending.without_denied(journal, Source::Device, lost.clone());
-        known && hubs && (of_device.is_empty() || self.has_moved_on(journal))
+        self.no_hub_has(journal, lost) && (of_device.is_empty() || self.has_moved_on(journal))
     }
 
     /// Whether the directory that wrote a journal is gone: its device was revoked, or writes to another one.
@@ -481,6 +484,13 @@ impl Engine {
     }
 }
 
+/// These are lacking, in as many frames as they need.
+fn lacking(journal: JournalId, ranges: &RangeSet) -> Vec<Lacks> {
+    let ranges: Vec<SeqRange> = ranges.iter().collect();
+    let frames = ranges.chunks(FRAME_RANGES_MAX);
+    frames.map(|part| Lacks { journal, ranges: part.iter().copied().collect(), bring: false }).collect()
+}
+
 impl Work {
     /// What a start finds lost begins before the engine has heard of the wall clock: the wall is reckoned back from now.
     fn told(&self, journal: JournalId, left: u64, (now, wall): (Moment, Wall)) -> Mend {
@@ -523,6 +533,24 @@ mod tests {
         mending.denied = all.map(|one| (one, denial())).into();
         mending.returned(hub, None);
         assert_eq!(mending.denied.into_keys().collect::<BTreeSet<_>>(), [all[0], all[2]].into());
+    }
+
+    #[test]
+    fn what_is_scattered_is_told_in_as_many_frames_as_it_takes() {
+        let journal = JournalId {
+            device: DeviceId::from_bytes([7; 16]),
+            incarnation: Incarnation::new(1),
+            lane: Lane::Normal,
+        };
+        let all: RangeSet = (1..=10_000).map(|at| SeqRange::only(at * 2)).collect();
+        let frames = lacking(journal, &all);
+        assert_eq!(frames.len(), 3);
+        let mut told = RangeSet::new();
+        for lacks in frames {
+            told.extend(&lacks.ranges);
+            PeerFrame::Lacks(lacks).encode().unwrap();
+        }
+        assert_eq!(told, all);
     }
 
     #[test]

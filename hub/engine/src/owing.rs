@@ -19,7 +19,7 @@ const LOAD_BYTES: usize = 1 << 20;
 
 /// Ranges in one frame between hubs, of all its journals together: 18 bytes each at most, so that the frame stays far below
 /// [`millrace_wire::limits::BODY_MAX`].
-const FRAME_RANGES_MAX: usize = 4_096;
+pub(crate) const FRAME_RANGES_MAX: usize = 4_096;
 
 /// Journals in one frame between hubs: 64 bytes each at most, beside their ranges.
 const FRAME_JOURNALS_MAX: usize = millrace_wire::limits::HELD_JOURNALS_MAX;
