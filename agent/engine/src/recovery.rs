@@ -210,7 +210,7 @@ impl Engine {
             let left = shelf.present.within(piece.range).difference(&shelf.acked);
             let equal = left.intersection(&piece.equal);
             let moved = left.difference(&piece.equal);
-            moved.iter().for_each(|range| shelf.present.remove(range));
+            shelf.present.subtract(&moved);
             shelf.acked.extend(&equal);
             shelf.ledger.acked += equal.count();
             shelf.ledger.ingested = shelf.ledger.ingested.saturating_sub(moved.count());

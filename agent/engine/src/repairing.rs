@@ -27,7 +27,7 @@ impl Engine {
             let here = shelf.present.intersection(&wanted.ranges);
             let back = here.intersection(&shelf.acked);
             shelf.take_back(&back);
-            here.iter().for_each(|range| shelf.sent.remove(range));
+            shelf.sent.subtract(&here);
             (here, back)
         });
         let (here, back) = here.unwrap_or_default();

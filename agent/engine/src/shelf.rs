@@ -168,15 +168,10 @@ impl Shelf {
         let unacked = self.present.intersection(ranges).difference(&self.acked).count();
         let sent = self.sent.intersection(ranges);
         self.vouch(&sent);
-        for range in ranges.iter() {
-            let sets =
-                [&mut self.present, &mut self.acked, &mut self.unwritten, &mut self.graced, &mut self.sent];
-            for set in sets {
-                set.remove(range);
-            }
-            self.waiting.iter_mut().for_each(|(_, waiting)| waiting.remove(range));
+        for set in [&mut self.present, &mut self.sent] {
+            set.subtract(ranges);
         }
-        self.waiting.retain(|(_, waiting)| !waiting.is_empty());
+        self.unack(ranges);
         self.ledger.evicted += evicted;
         self.ledger.pending = self.ledger.pending.saturating_sub(unacked);
         self.ledger.acked = (self.ledger.acked + unacked).saturating_sub(evicted);
@@ -239,15 +234,18 @@ impl Shelf {
     /// The hubs lost these: they wait again.
     pub fn take_back(&mut self, ranges: &RangeSet) {
         let count = self.acked.intersection(ranges).count();
-        for range in ranges.iter() {
-            for set in [&mut self.acked, &mut self.unwritten, &mut self.graced] {
-                set.remove(range);
-            }
-            self.waiting.iter_mut().for_each(|(_, waiting)| waiting.remove(range));
-        }
-        self.waiting.retain(|(_, waiting)| !waiting.is_empty());
+        self.unack(ranges);
         self.ledger.acked = self.ledger.acked.saturating_sub(count);
         self.ledger.pending += count;
+    }
+
+    /// These have no ack any more, neither a noted one nor one whose grace runs.
+    fn unack(&mut self, ranges: &RangeSet) {
+        for set in [&mut self.acked, &mut self.unwritten, &mut self.graced] {
+            set.subtract(ranges);
+        }
+        self.waiting.iter_mut().for_each(|(_, waiting)| waiting.subtract(ranges));
+        self.waiting.retain(|(_, waiting)| !waiting.is_empty());
     }
 
     /// A hub holds these already: they need not be sent in this session.

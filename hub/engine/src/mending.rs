@@ -147,7 +147,7 @@ impl Mending {
     /// What of `ranges` a source has not said to lack.
     fn without_denied(&self, journal: JournalId, from: Source, mut ranges: RangeSet) -> RangeSet {
         if let Some(denial) = self.denied.get(&(journal, from)) {
-            denial.said.iter().for_each(|range| ranges.remove(range));
+            ranges.subtract(&denial.said);
         }
         ranges
     }
@@ -332,7 +332,7 @@ impl Engine {
         work.bytes = work.bytes.saturating_add(bytes);
         work.sources.insert(from);
         let Some(errand) = &mut work.errand else { return };
-        stored.iter().for_each(|range| errand.ranges.remove(range));
+        errand.ranges.subtract(stored);
         errand.until = now + PATIENCE;
         if errand.ranges.is_empty() {
             work.errand = None;
@@ -344,7 +344,7 @@ impl Engine {
     pub(crate) fn denied(&mut self, journal: JournalId, from: Source, ranges: &RangeSet, now: Moment) {
         let Some(work) = self.mending.work.get_mut(&journal) else { return };
         let Some(errand) = work.errand.as_mut().filter(|errand| errand.from == from) else { return };
-        ranges.iter().for_each(|range| errand.ranges.remove(range));
+        errand.ranges.subtract(ranges);
         if errand.ranges.is_empty() {
             work.errand = None;
         }
@@ -387,7 +387,7 @@ impl Engine {
         let (mut lost, aged) = (shelf.lost.clone(), shelf.lost.intersection(&shelf.passed));
         // Another hub let these go for their age, and no hub has them any more: they are no loss.
         if !aged.is_empty() && self.no_hub_has(journal, &aged) {
-            aged.iter().for_each(|range| lost.remove(range));
+            lost.subtract(&aged);
             if let Some(shelf) = self.shelves.get_mut(&journal) {
                 shelf.lost.clone_from(&lost);
             }
@@ -432,7 +432,7 @@ impl Engine {
         let Some((journal, lost)) = self.mending.declaring.remove(&number) else { return };
         if let Some(shelf) = self.shelves.get_mut(&journal) {
             let lost = lost.intersection(&shelf.lost);
-            lost.iter().for_each(|range| shelf.lost.remove(range));
+            shelf.lost.subtract(&lost);
             shelf.declared.extend(&lost);
         }
         if let Some(work) = self.mending.work.get_mut(&journal) {

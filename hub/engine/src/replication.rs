@@ -212,7 +212,7 @@ impl Replication {
             peer.held = told;
             for (journal, lost) in &heard.lost {
                 let proved = peer.proved.entry(*journal).or_default();
-                lost.iter().for_each(|range| proved.remove(range));
+                proved.subtract(lost);
             }
             if let Some(road) = &mut peer.road {
                 road.greeted = true;

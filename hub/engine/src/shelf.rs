@@ -62,7 +62,7 @@ impl Shelf {
     /// Records were stored.
     pub fn stored(&mut self, ranges: &RangeSet, bytes: u64) {
         self.present.extend(ranges);
-        ranges.iter().for_each(|range| self.lost.remove(range));
+        self.lost.subtract(ranges);
         self.head = self.head.max(ranges.last().unwrap_or(0));
         self.stored_bytes = self.stored_bytes.saturating_add(bytes);
     }
@@ -70,7 +70,7 @@ impl Shelf {
     /// Records are not here any more: returns those that were.
     pub fn lose(&mut self, ranges: &RangeSet) -> RangeSet {
         let lost = self.present.intersection(ranges);
-        lost.iter().for_each(|range| self.present.remove(range));
+        self.present.subtract(&lost);
         self.lost.extend(&lost);
         lost
     }

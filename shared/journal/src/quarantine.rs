@@ -116,7 +116,7 @@ fn lose(
         let walls = walls.or(row.tail_walls).unwrap_or_default();
         evicted = gaps::evict(work, row, missing, GapReason::Damaged, walls)?;
     }
-    missing.iter().for_each(|range| row.present.remove(range));
+    row.present.subtract(missing);
     Ok(evicted)
 }
 

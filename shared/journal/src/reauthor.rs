@@ -58,7 +58,7 @@ pub(crate) fn reauthor(
         let moving = here.difference(&row.acked);
         let records = read_all(work, row, &moving)?;
         row.ingested = row.ingested.saturating_sub(moving.count());
-        moving.iter().for_each(|part| row.present.remove(part));
+        row.present.subtract(&moving);
         let acked = row.acked.clone();
         clear(work, row, range, &acked)?;
         Ok((records, found_equal))

@@ -159,7 +159,7 @@ impl JournalRow {
     /// Counts what of `set` is here as waiting for the hubs again.
     pub(crate) fn reclaim(&mut self, set: &RangeSet) {
         let back = self.present.intersection(&self.acked).intersection(set);
-        back.iter().for_each(|range| self.acked.remove(range));
+        self.acked.subtract(&back);
         self.acked_count = self.acked_count.saturating_sub(back.count());
     }
 

@@ -199,6 +199,15 @@ impl RangeSet {
         other.iter().for_each(|range| self.insert(range));
     }
 
+    /// Removes every member of `other`: one range in place, more of them in one pass over both.
+    pub fn subtract(&mut self, other: &Self) {
+        match other.0.as_slice() {
+            [] => {}
+            [range] => self.remove(*range),
+            _ => *self = self.difference(other),
+        }
+    }
+
     /// Members of this set that are not in `other`. One pass over both: either may come from a peer.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {

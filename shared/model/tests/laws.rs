@@ -75,6 +75,9 @@ proptest! {
         prop_assert_eq!(members(&set), plain.clone());
         let theirs = members(&other);
         prop_assert_eq!(members(&set.difference(&other)), plain.difference(&theirs).copied().collect::<BTreeSet<_>>());
+        let mut less = set.clone();
+        less.subtract(&other);
+        prop_assert_eq!(less, set.difference(&other));
         prop_assert_eq!(members(&set.intersection(&other)), plain.intersection(&theirs).copied().collect::<BTreeSet<_>>());
         let mut union = set.clone();
         union.extend(&other);

@@ -91,7 +91,7 @@ impl Journal {
 
     fn reclaim(&mut self, ranges: &RangeSet) {
         let back = ranges.intersection(&self.present()).intersection(&self.acked);
-        back.iter().for_each(|range| self.acked.remove(range));
+        self.acked.subtract(&back);
         self.ledger.acked -= back.count();
         self.ledger.pending += back.count();
     }

@@ -112,7 +112,7 @@ impl Replication {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         for of in [&mut peer.held, &mut peer.proved] {
             if let Some(known) = of.get_mut(&journal) {
-                ranges.iter().for_each(|range| known.remove(range));
+                known.subtract(ranges);
             }
         }
         peer.pay(journal, ranges);
@@ -285,7 +285,7 @@ impl Peer {
 
 fn pay<K: Ord + Copy>(debts: &mut std::collections::BTreeMap<K, RangeSet>, key: K, ranges: &RangeSet) {
     let Some(owed) = debts.get_mut(&key) else { return };
-    ranges.iter().for_each(|range| owed.remove(range));
+    owed.subtract(ranges);
     if owed.is_empty() {
         debts.remove(&key);
     }

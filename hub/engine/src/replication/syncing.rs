@@ -76,7 +76,7 @@ impl Syncing {
         let Some(partitions) = self.lacking.get_mut(&node) else { return false };
         let Some(journals) = partitions.get_mut(&partition) else { return false };
         let Some(lacking) = journals.get_mut(&journal) else { return false };
-        ranges.iter().for_each(|range| lacking.remove(range));
+        lacking.subtract(ranges);
         if lacking.is_empty() {
             journals.remove(&journal);
         }

@@ -50,7 +50,7 @@ impl ClusterWorld {
             }
             PeerFrame::Lacks(Lacks { journal, ranges, .. }) | PeerFrame::Gone(Held { journal, ranges }) => {
                 let known = told.entry(*journal).or_default();
-                ranges.iter().for_each(|range| known.remove(range));
+                known.subtract(ranges);
             }
             _ => {}
         }

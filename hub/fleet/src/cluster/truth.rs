@@ -78,7 +78,7 @@ impl Truth {
         let Some(journals) = self.damaged.get_mut(&node) else { return 0 };
         let Some(damaged) = journals.get_mut(&journal) else { return 0 };
         let count = damaged.intersection(ranges).count();
-        ranges.iter().for_each(|range| damaged.remove(range));
+        damaged.subtract(ranges);
         journals.retain(|_, damaged| !damaged.is_empty());
         if journals.is_empty() {
             self.damaged.remove(&node);
@@ -90,7 +90,7 @@ impl Truth {
     pub fn harm(&mut self, node: NodeId, journal: JournalId, ranges: &RangeSet) {
         let here = self.disks.entry(node).or_default().entry(journal).or_default();
         let harmed = here.intersection(ranges);
-        ranges.iter().for_each(|range| here.remove(range));
+        here.subtract(ranges);
         self.wear.damaged += harmed.count();
         if !harmed.is_empty() {
             self.damaged.entry(node).or_default().entry(journal).or_default().extend(&harmed);
@@ -110,7 +110,7 @@ impl Truth {
     pub fn lone(&mut self, node: NodeId) {
         for (journal, damaged) in self.damaged.get(&node).into_iter().flatten() {
             if let Some(acked) = self.acked.get_mut(journal) {
-                damaged.iter().for_each(|range| acked.remove(range));
+                acked.subtract(damaged);
             }
         }
     }
