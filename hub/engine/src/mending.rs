@@ -15,19 +15,18 @@
 //! Promise: a record is asked of one source at a time, so none travels twice. What nobody has any more is declared as lost, with an
 //! alarm, and only when every replica and the device said that they have not got it. Live records go first: what is fetched travels as
 //! backlog does.
-//! Absent: finding damage (reads and the scrub do), and moving it aside (the store).
+//! Absent: finding damage (reads and the scrub do), and moving it aside (the store); when it is over ([`ending`]).
+
+mod ending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use millrace_model::store::Change;
 use millrace_model::{DeviceId, JournalId, Moment, NodeId, Partition, RangeSet, SeqRange, Wall};
 use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
-use crate::link::Stage;
 use crate::owing::FRAME_RANGES_MAX;
-use crate::reception::Origin;
 use crate::{Alarm, Command, Engine, LinkId};
 
 /// Journals that are being fetched at once; the others wait.
@@ -41,9 +40,6 @@ const DENIED_FOR: Duration = Duration::from_secs(300);
 
 /// How often it is looked whether a source has come up.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// What was lost is not given up before this: whoever has it may be about to connect.
-const HOPE: Duration = Duration::from_secs(60);
 
 /// Records of one batch, at least: a segment.
 const BATCH_RECORDS_MIN: u64 = millrace_model::limits::SEGMENT_RECORDS_MAX as u64;
@@ -374,97 +370,6 @@ impl Engine {
         let Some(errand) = work.errand.take_if(|errand| errand.until <= now) else { return };
         let denial = self.mending.denied.entry((journal, errand.from)).or_default();
         (denial.until, denial.tired) = (now + DENIED_FOR, true);
-    }
-
-    /// Declares as lost what nobody has any more: every replica said so, and the device, which is here or will never be.
-    fn declare_if_hopeless(&mut self, journal: JournalId, now: Moment) {
-        let waited = self.mending.work.get(&journal).is_some_and(|work| now.since(work.began) >= HOPE);
-        let under_way = self.mending.declaring.values().any(|(declared, _)| *declared == journal);
-        if !waited || under_way {
-            return;
-        }
-        let Some(shelf) = self.shelves.get(&journal) else { return };
-        let (mut lost, aged) = (shelf.lost.clone(), shelf.lost.intersection(&shelf.passed));
-        // Another hub let these go for their age, and no hub has them any more: they are no loss.
-        if !aged.is_empty() && self.no_hub_has(journal, &aged) {
-            lost.subtract(&aged);
-            if let Some(shelf) = self.shelves.get_mut(&journal) {
-                shelf.lost.clone_from(&lost);
-            }
-            self.mending.hurry();
-        }
-        if lost.is_empty() || !self.nobody_has(journal, &lost) {
-            return;
-        }
-        let change = Change::DeclareLost { journal, ranges: lost.clone() };
-        let number = self.reception.take(0, Origin::Repair, 0, None, change);
-        self.mending.declaring.insert(number, (journal, lost));
-    }
-
-    /// Whether each of the other replicas is here and says that it has none of these.
-    fn no_hub_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
-        let known = !self.config.clustered || self.replication.placed.is_some();
-        let hubs = self.replication.recipients(journal).into_iter().all(|node| {
-            let answers = self.guests.values().any(|guest| guest.node == node && guest.greeted);
-            let has = self.replication.holds_of(node, journal, lost);
-            let has_none = self.mending.without_denied(journal, Source::Hub(node), has).is_empty();
-            answers && self.replication.standing(node) == Some(true) && has_none
-        });
-        known && hubs
-    }
-
-    fn nobody_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
-        let of_device = self.mending.without_denied(journal, Source::Device, lost.clone());
-        self.no_hub_has(journal, lost) && (of_device.is_empty() || self.has_moved_on(journal))
-    }
-
-    /// Whether the directory that wrote a journal is gone: its device was revoked, or writes to another one.
-    fn has_moved_on(&self, journal: JournalId) -> bool {
-        let links = self.links_of(journal.device);
-        let open = links.iter().filter_map(|id| self.links.get(id));
-        let mut open = open.filter(|link| matches!(link.stage, Stage::Open { .. })).peekable();
-        let writes_elsewhere = open.peek().is_some() && open.all(|link| !link.writes(journal.incarnation));
-        writes_elsewhere || self.retention.is_gone(&journal.device)
-    }
-
-    /// A change that this hub made by itself is flushed.
-    pub(crate) fn repaired(&mut self, number: u64) {
-        let Some((journal, lost)) = self.mending.declaring.remove(&number) else { return };
-        if let Some(shelf) = self.shelves.get_mut(&journal) {
-            let lost = lost.intersection(&shelf.lost);
-            shelf.lost.subtract(&lost);
-            shelf.declared.extend(&lost);
-        }
-        if let Some(work) = self.mending.work.get_mut(&journal) {
-            work.declared = work.declared.saturating_add(lost.count());
-        }
-        self.commands.push_back(Command::Alarm(Alarm::Irreparable { journal, ranges: lost }));
-        self.mending.hurry();
-    }
-
-    /// Changes that waited were dropped: they are asked for again.
-    pub(crate) fn repairs_dropped(&mut self) {
-        self.mending.declaring.clear();
-    }
-
-    fn warn_if_overdue(&mut self, journal: JournalId, now: Moment) {
-        let timeout = self.config.consistency_timeout;
-        let Some(work) = self.mending.work.get_mut(&journal) else { return };
-        if now.since(work.began) >= timeout && !std::mem::replace(&mut work.overdue, true) {
-            let left = self.shelves.get(&journal).map_or(0, |shelf| shelf.lost.count());
-            self.commands.push_back(Command::Alarm(Alarm::Overdue { journal, records: left }));
-        }
-    }
-
-    fn finish_if_mended(&mut self, journal: JournalId, now: Moment) {
-        if self.shelves.get(&journal).is_some_and(|shelf| !shelf.lost.is_empty()) {
-            return;
-        }
-        if let Some(work) = self.mending.work.remove(&journal) {
-            self.mending.denied.retain(|(denied, _), _| *denied != journal);
-            let mend = work.told(journal, 0, (now, self.wall(now)));
-            self.commands.push_back(Command::Mended(mend));
-        }
     }
 
     /// Partitions of which something is being fetched: what is here of them is not everything.
