@@ -95,6 +95,25 @@ impl Plant {
     }
 }
 
+/// Copies a directory with everything in it, as a backup does; sockets are left out.
+///
+/// # Errors
+/// When something cannot be read or written.
+pub fn copy(from: &Path, to: &Path) -> Result<(), PlantError> {
+    fs::create_dir_all(to).map_err(PlantError::file(to))?;
+    for entry in fs::read_dir(from).map_err(PlantError::file(from))? {
+        let entry = entry.map_err(PlantError::file(from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(PlantError::file(&source))?;
+        if kind.is_dir() {
+            copy(&source, &target)?;
+        } else if kind.is_file() {
+            fs::copy(&source, &target).map_err(PlantError::file(&source))?;
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Plant {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -4,28 +4,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use millrace_demo::plant::copy;
 use millrace_demo::proof::Exhibit;
 use millrace_demo::sensors::{Line, LineKind};
 use millrace_demo::{Agent, AgentOptions, Hub, HubOptions, Plant, Proof, Publisher, Tally};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-}
-
 fn restore(backup: &Path, data: &Path) {
     std::fs::remove_dir_all(data).unwrap();
-    copy(backup, data);
+    copy(backup, data).unwrap();
 }
 
 async fn alarms(hub: &Hub) -> String {
@@ -69,7 +57,7 @@ async fn a_restored_copy_is_detected_and_nothing_is_lost_or_doubled() {
     scene.agent.settled(LIMIT).await.unwrap();
     assert!(scene.agent.process.terminate().await.unwrap().success());
     let backup = scene.plant.directory().join("backup");
-    copy(scene.agent.data(), &backup);
+    copy(scene.agent.data(), &backup).unwrap();
     scene.agent.restart().await.unwrap();
     scene.publish(500).await;
     let before = scene.agent.settled(LIMIT).await.unwrap();
@@ -91,7 +79,7 @@ async fn what_a_restored_copy_wrote_while_offline_is_kept_beside_what_it_forgot(
     scene.publish(200).await;
     assert!(scene.agent.process.terminate().await.unwrap().success());
     let backup = scene.plant.directory().join("backup");
-    copy(scene.agent.data(), &backup);
+    copy(scene.agent.data(), &backup).unwrap();
     scene.agent.restart().await.unwrap();
     scene.publish(300).await;
     scene.agent.settled(LIMIT).await.unwrap();
@@ -114,7 +102,7 @@ async fn two_clones_online_at_once_keep_both_branches_and_raise_an_alarm() {
     let identity = scene.agent.settled(LIMIT).await.unwrap().device;
     assert!(scene.agent.process.terminate().await.unwrap().success());
     let twin_data = scene.plant.data("twin");
-    copy(scene.agent.data(), &twin_data);
+    copy(scene.agent.data(), &twin_data).unwrap();
     let options = AgentOptions::new("twin", scene.hub.quic());
     let mut twin = Agent::at(&scene.plant, twin_data, options).unwrap();
     scene.agent.restart().await.unwrap();

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use millrace_demo::patience::{Look, until};
+use millrace_demo::plant::copy;
 use millrace_demo::sensors::{Line, LineKind};
 use millrace_demo::{Agent, AgentOptions, Cluster, ClusterOptions, Hub, HubOptions, Plant, PlantError};
 use serde_json::{Value, json};
@@ -29,19 +30,6 @@ fn program(plant: &Plant, arguments: &[&str]) -> (bool, String) {
     let out = Command::new(&plant.programs().agent).args(arguments).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     (out.status.success(), said)
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }
 
 impl Scene {
@@ -100,7 +88,7 @@ impl Scene {
     async fn new_disk(&mut self) -> PathBuf {
         assert!(self.agent.process.terminate().await.unwrap().success());
         let aside = self.plant.directory().join("old-disk");
-        copy(self.agent.data(), &aside);
+        copy(self.agent.data(), &aside).unwrap();
         std::fs::remove_dir_all(self.agent.data()).unwrap();
         let token = self.token().await;
         let (ok, said) =
