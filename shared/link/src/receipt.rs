@@ -196,6 +196,16 @@ impl Signed {
 }
 
 impl Receipt {
+    /// The names of its holders, as their certificates have them. Whether those hold, [`Self::check`] says.
+    ///
+    /// # Errors
+    /// When a certificate cannot be read.
+    pub fn names(&self) -> Result<[String; 2], CertificateError> {
+        let [one, other] = &self.signatures;
+        let name = |signed: &Signed| PeerIdentity::from_der(&signed.certificate).map(|peer| peer.name);
+        Ok([name(one)?, name(other)?])
+    }
+
     /// Puts a receipt together. Whether it holds, [`Self::check`] says.
     #[must_use]
     pub const fn new(statement: Statement, signatures: [Signed; 2]) -> Self {

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_host::config::Span;
-use millrace_host::terminal::{note, receipt_page, say, say_json, visible};
-use millrace_host::{Exit, Failure, files};
-use millrace_link::PeerIdentity;
+use millrace_host::terminal::{keep_receipt, note_receipt, receipt_page, say, say_json, visible};
+use millrace_host::{Exit, Failure};
 use millrace_link::receipt::Receipt;
 use serde_json::{Value, json};
 
@@ -65,11 +64,10 @@ impl Against {
         }
         let found = found?;
         let standing = standing(&found, &wanted);
-        let receipt = receipt(&found)?;
+        let receipt = Receipt::in_answer(&found).map_err(|error| Failure::internal(&error))?;
         if let (Some(path), Some(receipt)) = (&self.output, &receipt) {
             let text = receipt.to_json().map_err(|error| Failure::internal(&error))?;
-            let failed = |error| Failure::io(&format!("{} cannot be written", path.display()), &error);
-            files::replace(path, text.as_bytes()).map_err(failed)?;
+            keep_receipt(path, &text)?;
         }
         if json {
             let mut answer = found.clone();
@@ -80,14 +78,7 @@ impl Against {
             say_json(&answer)?;
         } else {
             say(&page(&found, receipt.as_ref())?)?;
-            match (&self.output, &receipt) {
-                (Some(path), Some(_)) => note(&format!("the receipt is in {}", path.display())),
-                (Some(_), None) => note("nothing is equal, so there is no receipt"),
-                (None, Some(_)) => {
-                    note("keep the receipt with -o FILE; `millrace-agent verify-receipt FILE` checks it");
-                }
-                (None, None) => {}
-            }
+            note_receipt(self.output.as_deref(), receipt.is_some(), "millrace-agent");
         }
         match standing {
             Standing::Equal => Ok(()),
@@ -174,19 +165,10 @@ fn standing(found: &Value, wanted: &BTreeMap<(String, String), u64>) -> Standing
     .unwrap_or(Standing::OnTheWay)
 }
 
-fn receipt(found: &Value) -> Result<Option<Receipt>, Failure> {
-    let Some(receipt) = found.get("receipt").filter(|receipt| !receipt.is_null()) else { return Ok(None) };
-    let receipt = Receipt::from_json(receipt.to_string().as_bytes());
-    receipt.map(Some).map_err(|error| Failure::internal(&error))
-}
-
 fn page(found: &Value, receipt: Option<&Receipt>) -> Result<String, Failure> {
     let mut text = String::new();
     if let Some(receipt) = receipt {
-        let [one, other] = &receipt.signatures;
-        let name = |der: &[u8]| PeerIdentity::from_der(der).map(|peer| peer.name);
-        let names = name(one.certificate()).and_then(|one| Ok((one, name(other.certificate())?)));
-        let (one, other) = names.map_err(|error| Failure::internal(&error))?;
+        let [one, other] = receipt.names().map_err(|error| Failure::internal(&error))?;
         text += &receipt_page(&receipt.statement, [&one, &other]);
     }
     let hub = visible(word(found, "hub")).into_owned();

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use millrace_host::terminal::{receipt_page, say, say_json};
+use millrace_host::terminal::{receipt_failure, say_receipt_holds};
 use millrace_host::{Exit, Failure};
 use millrace_link::ca::CA_FILE;
 use millrace_link::receipt::{Receipt, ReceiptError};
-use serde_json::json;
 
 use super::DataArgument;
 use crate::places::Places;
@@ -53,30 +52,17 @@ impl VerifyReceipt {
             .hint("name it with --ca, or the data directory of an agent of that cluster with --data")
         })?;
         let checked = Receipt::load(&self.file).and_then(|receipt| Ok((receipt.check(&ca_pem)?, receipt)));
-        let ([one, other], receipt) = checked.map_err(|error| self.broken(&error))?;
-        if self.json {
-            return say_json(&json!({
-                "holds": true, "statement": receipt.statement, "names": [one.name, other.name],
-                "serials": [one.serial.to_string(), other.serial.to_string()],
-            }));
-        }
-        say(&format!("{}the receipt holds\n", receipt_page(&receipt.statement, [&one.name, &other.name])))
+        let ([one, other], receipt) =
+            checked.map_err(|error| receipt_failure(exit(&error), &error.to_string(), self.json))?;
+        let (serial, other_serial) = (one.serial.to_string(), other.serial.to_string());
+        say_receipt_holds(&receipt.statement, [&one.name, &other.name], [&serial, &other_serial], self.json)
     }
+}
 
-    fn broken(&self, error: &ReceiptError) -> Failure {
-        let exit = match error {
-            ReceiptError::Unread { .. } => Exit::Io,
-            ReceiptError::Ca(_) => Exit::Config,
-            _ => Exit::Data,
-        };
-        if self.json && exit == Exit::Data {
-            // The answer is the same on standard error; when nobody reads this one, nothing is lost.
-            let _ = say_json(&json!({ "holds": false, "why": error.to_string() }));
-        }
-        let said = match exit {
-            Exit::Data => format!("the receipt does not hold: {error}"),
-            _ => error.to_string(),
-        };
-        Failure::new(exit, said)
+const fn exit(error: &ReceiptError) -> Exit {
+    match error {
+        ReceiptError::Unread { .. } => Exit::Io,
+        ReceiptError::Ca(_) => Exit::Config,
+        _ => Exit::Data,
     }
 }

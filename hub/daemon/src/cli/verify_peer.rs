@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use millrace_host::config::Span;
-use millrace_host::terminal::{note, receipt_page, say, say_json, visible};
-use millrace_host::{Exit, Failure, files};
-use millrace_link::PeerIdentity;
+use millrace_host::terminal::{keep_receipt, note, note_receipt, receipt_page, say, say_json, visible};
+use millrace_host::{Exit, Failure};
 use millrace_link::receipt::Receipt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -45,11 +44,10 @@ impl WithPeer {
             sleep(LOOK_AGAIN).await;
             found = client.post("/v1/attest", &request).await?;
         }
-        let receipt = read(&found)?;
+        let receipt = Receipt::in_answer(&found).map_err(|error| Failure::internal(&error))?;
         if let (Some(path), Some(receipt)) = (&self.output, &receipt) {
             let text = receipt.to_json().map_err(|error| Failure::internal(&error))?;
-            let failed = |error| Failure::io(&format!("{} cannot be written", path.display()), &error);
-            files::replace(path, text.as_bytes()).map_err(failed)?;
+            keep_receipt(path, &text)?;
         }
         let exit = standing(&first, &found);
         if json {
@@ -61,14 +59,7 @@ impl WithPeer {
             say_json(&answer)?;
         } else {
             say(&page(&found, peer, receipt.as_ref())?)?;
-            match (&self.output, &receipt) {
-                (Some(path), Some(_)) => note(&format!("the receipt is in {}", path.display())),
-                (Some(_), None) => note("nothing is equal, so there is no receipt"),
-                (None, Some(_)) => {
-                    note("keep the receipt with -o FILE; `millrace-hub verify-receipt FILE` checks it");
-                }
-                (None, None) => {}
-            }
+            note_receipt(self.output.as_deref(), receipt.is_some(), "millrace-hub");
         }
         match exit {
             Exit::Temporary => {
@@ -99,19 +90,10 @@ fn standing(first: &Value, last: &Value) -> Exit {
     }
 }
 
-fn read(found: &Value) -> Result<Option<Receipt>, Failure> {
-    let Some(receipt) = found.get("receipt").filter(|receipt| !receipt.is_null()) else { return Ok(None) };
-    let receipt = Receipt::from_json(receipt.to_string().as_bytes());
-    receipt.map(Some).map_err(|error| Failure::internal(&error))
-}
-
 fn page(found: &Value, peer: &str, receipt: Option<&Receipt>) -> Result<String, Failure> {
     let mut text = String::new();
     if let Some(receipt) = receipt {
-        let [one, other] = &receipt.signatures;
-        let name = |der: &[u8]| PeerIdentity::from_der(der).map(|peer| peer.name);
-        let names = name(one.certificate()).and_then(|one| Ok((one, name(other.certificate())?)));
-        let (one, other) = names.map_err(|error| Failure::internal(&error))?;
+        let [one, other] = receipt.names().map_err(|error| Failure::internal(&error))?;
         text += &receipt_page(&receipt.statement, [&one, &other]);
     }
     let list = found.get("differing").and_then(Value::as_array).into_iter().flatten();
@@ -142,6 +124,6 @@ mod tests {
         let found = json!({ "differing": ["p003", "p007"], "receipt": null });
         let text = page(&found, "hub\u{7}2", None).unwrap();
         assert_eq!(text, "not the same at hub\\u{7}2: partitions p003, p007\n");
-        assert!(read(&found).unwrap().is_none());
+        assert!(Receipt::in_answer(&found).unwrap().is_none());
     }
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `answer` | [`say`], [`say_bytes`], [`say_json`], [`note`]: what goes to standard output, and what beside it |
 //! | `figures` | [`bytes`], [`rate`], [`count`], [`duration`], [`remaining`] |
-//! | `receipt` | [`receipt_page`]: a receipt that two holders have the same records |
+//! | `receipt` | [`receipt_page`], [`say_receipt_holds`], [`receipt_failure`], [`keep_receipt`], [`note_receipt`]: that two holders have the same records |
 //! | `records` | [`record_table`], [`record_line`]: readings as people see them |
 //! | `table` | [`Table`] with aligned columns |
 //! | `visible` | [`visible`]: foreign text with nothing in it that a terminal would obey |
@@ -22,7 +22,7 @@ mod visible;
 
 pub use answer::{note, say, say_bytes, say_json, say_json_line};
 pub use figures::{bytes, count, duration, rate, remaining};
-pub use receipt::receipt_page;
+pub use receipt::{keep_receipt, note_receipt, receipt_failure, receipt_page, say_receipt_holds};
 pub use records::{Authors, record_line, record_table};
 pub use table::{Align, Table};
 pub use visible::{visible, visible_json, visible_lines};

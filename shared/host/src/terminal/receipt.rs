@@ -1,13 +1,16 @@
-//! A receipt as people see it: who, when, what; the same at an agent and at a hub.
+//! A receipt as people see it: who, when, what, and where it is kept; the same at an agent and at a hub.
 //!
 //! Absent: whether it holds (`millrace-link` says).
 
+use std::path::Path;
 use std::time::Duration;
 
 use millrace_model::receipt::{Holder, Party, Statement, Subject};
+use serde_json::json;
 
-use super::{Align, Table, duration, visible};
+use super::{Align, Table, duration, note, say, say_json, visible};
 use crate::times::rfc3339;
+use crate::{Exit, Failure, files};
 
 /// Two clocks further apart than an exchange can take: worth a word.
 const APART: Duration = Duration::from_secs(60);
@@ -64,6 +67,58 @@ pub fn receipt_page(statement: &Statement, [name, other_name]: [&str; 2]) -> Str
         page += &format!("their clocks are {} apart: at least one of them is wrong\n", duration(apart));
     }
     page
+}
+
+/// Says of a receipt that was checked that it holds: its page, or JSON. `names` and `serials` are those of its holders' certificates.
+///
+/// # Errors
+/// When standard output takes nothing.
+pub fn say_receipt_holds(
+    statement: &Statement,
+    names: [&str; 2],
+    serials: [&str; 2],
+    json: bool,
+) -> Result<(), Failure> {
+    if json {
+        return say_json(
+            &json!({ "holds": true, "statement": statement, "names": names, "serials": serials }),
+        );
+    }
+    say(&format!("{}the receipt holds\n", receipt_page(statement, names)))
+}
+
+/// What a check ends with that found that a receipt does not hold ([`Exit::Data`]), or that could not be made.
+#[must_use]
+pub fn receipt_failure(exit: Exit, why: &str, json: bool) -> Failure {
+    if exit != Exit::Data {
+        return Failure::new(exit, why);
+    }
+    if json {
+        // The answer is the same on standard error; when nobody reads this one, nothing is lost.
+        let _ = say_json(&json!({ "holds": false, "why": why }));
+    }
+    Failure::new(exit, format!("the receipt does not hold: {why}"))
+}
+
+/// Puts the text of a receipt into a file.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn keep_receipt(path: &Path, text: &str) -> Result<(), Failure> {
+    files::replace(path, text.as_bytes())
+        .map_err(|error| Failure::io(&format!("{} cannot be written", path.display()), &error))
+}
+
+/// Says beside the answer where the receipt is, or why there is none, or how `program` can keep and check it.
+pub fn note_receipt(output: Option<&Path>, is_there: bool, program: &str) {
+    match (output, is_there) {
+        (Some(path), true) => note(&format!("the receipt is in {}", path.display())),
+        (Some(_), false) => note("nothing is equal, so there is no receipt"),
+        (None, true) => {
+            note(&format!("keep the receipt with -o FILE; `{program} verify-receipt FILE` checks it"));
+        }
+        (None, false) => {}
+    }
 }
 
 fn said(Holder { who, at_us }: Holder, name: &str) -> String {

@@ -78,6 +78,15 @@ impl Receipt {
         Self::from_json(&bytes)
     }
 
+    /// The receipt in the answer of a daemon, which is null when nothing is equal.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub fn in_answer(answer: &serde_json::Value) -> Result<Option<Self>, ReceiptError> {
+        let receipt = answer.get("receipt").filter(|receipt| !receipt.is_null());
+        receipt.map(|receipt| Self::from_json(receipt.to_string().as_bytes())).transpose()
+    }
+
     /// The receipt in this text. Whether it holds, [`Receipt::check`] says.
     ///
     /// # Errors
