@@ -160,7 +160,8 @@ impl Members {
     }
 }
 
-/// Whether every hub is seen and has what it should keep.
+/// Whether every hub is seen and has what it should keep, the one that was asked among them: one that has just joined may still read what
+/// was decided before it came.
 fn complete(answer: &Value) -> bool {
     let members = answer.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let settled = |member: &Value| {
@@ -168,7 +169,7 @@ fn complete(answer: &Value) -> bool {
             && ["full", "nothing"].contains(&text(member, "filled"))
             && text(member, "liveness") == "alive"
     };
-    !members.is_empty() && members.iter().all(settled)
+    members.iter().any(|member| member.get("me") == Some(&Value::Bool(true))) && members.iter().all(settled)
 }
 
 /// What is wrong with a hub, or with the road to it.
