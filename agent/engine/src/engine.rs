@@ -12,6 +12,7 @@ use crate::committing::{Committing, Purpose};
 use crate::epoch::Epoch;
 use crate::intake::{Intake, Pressure};
 use crate::recovery::Recovery;
+use crate::repairing::Repairing;
 use crate::restoring::Restoring;
 use crate::retention::Retention;
 use crate::session::Session;
@@ -39,6 +40,7 @@ pub struct Engine {
     pub(crate) epoch: Epoch,
     pub(crate) retention: Retention,
     pub(crate) restoring: Restoring,
+    pub(crate) repairing: Repairing,
     pub(crate) bucket: Bucket,
     pub(crate) metered: bool,
     pub(crate) acks_due: Option<Moment>,
@@ -78,6 +80,7 @@ impl Engine {
             epoch: Epoch::default(),
             retention: Retention::new(now + config.trim_interval),
             restoring: Restoring::default(),
+            repairing: Repairing::default(),
             bucket: Bucket::new(None, now),
             metered: false,
             acks_due: None,
@@ -140,7 +143,10 @@ impl Engine {
             }
             Event::Loaded { request, runs } => self.loaded(request, runs, now),
             Event::Damaged { request, aside } => self.damaged(request, &aside, now),
-            Event::Checked { journal, range, checks } => self.checked(journal, range, &checks, now),
+            Event::Checked { journal, range, checks } => {
+                self.checked(journal, range, &checks, now);
+                self.was_read(journal, range);
+            }
             Event::Consulted { session, number, told } => self.consulted(session, number, told),
             Event::Surveyed { segments } => self.surveyed(&segments, now),
             Event::Connected => self.connected(now),

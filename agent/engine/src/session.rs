@@ -176,6 +176,7 @@ impl Engine {
         self.shipping.session_ended();
         self.recovery.session_ended();
         self.restoring.session_ended();
+        self.repairing.session_ended();
         self.shelves.values_mut().for_each(crate::shelf::Shelf::session_ended);
     }
 
@@ -226,7 +227,7 @@ impl Engine {
             (State::Open, Frame::Recalled(recalled)) => self.recalled(recalled),
             (State::Open, Frame::Run(run)) => self.brought(run, now),
             (State::Open, Frame::Fetched(fetched)) => self.fetched(&fetched, now),
-            (State::Open, Frame::Wanted(wanted)) => self.wanted(&wanted),
+            (State::Open, Frame::Wanted(wanted)) => self.wanted(&wanted, now),
             (State::Open, Frame::Doubt(doubted)) => self.doubted(&doubted),
             (State::Open, Frame::Inquiry(inquiry)) => self.asked(inquiry),
             (State::Open, Frame::Decline(decline)) => {

@@ -38,6 +38,8 @@ pub struct Shelf {
     pub unwritten: RangeSet,
     /// Sent in this session, or held by its hub when it began.
     pub sent: RangeSet,
+    /// Of a journal that takes no more records: what the hub of this session lost and wants again, under the names that it had.
+    pub wanted: RangeSet,
     /// From here on, records are live in this session.
     pub live_from: Seq,
     /// Whether this session may ship: the hub's copy was found to be a part of ours.
@@ -75,6 +77,7 @@ impl Shelf {
             acked,
             unwritten: RangeSet::new(),
             sent: RangeSet::new(),
+            wanted: RangeSet::new(),
             live_from: state.head + 1,
             verified: false,
             ledger: state.ledger,
@@ -144,6 +147,11 @@ impl Shelf {
         self.unwritten.extend(&fresh);
         self.ledger.acked += count;
         self.ledger.pending = self.ledger.pending.saturating_sub(count);
+        self.begin_grace(fresh, now, grace);
+        count
+    }
+
+    fn begin_grace(&mut self, fresh: RangeSet, now: Moment, grace: Duration) {
         // Journals whose oldest segment cannot go are never asked what is trimmable, so the list is kept short here.
         self.end_grace(now, grace);
         match self.waiting.last_mut() {
@@ -151,7 +159,19 @@ impl Shelf {
             Some((since, young)) if now.since(*since) * GRACE_STEPS < grace => young.extend(&fresh),
             _ => self.waiting.push((now, fresh)),
         }
-        count
+    }
+
+    /// The hubs lost these, of a journal that takes no more records: what was acked is theirs by name, and is sent again as it is.
+    /// Its grace begins anew. Returns what that is.
+    pub fn want_back(&mut self, ranges: &RangeSet, now: Moment, grace: Duration) -> RangeSet {
+        let back = ranges.intersection(&self.present).intersection(&self.acked);
+        self.wanted.extend(&back);
+        self.graced.subtract(&back);
+        self.forget_grace(&back);
+        if !back.is_empty() {
+            self.begin_grace(back.clone(), now, grace);
+        }
+        back
     }
 
     /// Records went: everything below `floor`.
@@ -168,7 +188,7 @@ impl Shelf {
         let unacked = self.present.intersection(ranges).difference(&self.acked).count();
         let sent = self.sent.intersection(ranges);
         self.vouch(&sent);
-        for set in [&mut self.present, &mut self.sent] {
+        for set in [&mut self.present, &mut self.sent, &mut self.wanted] {
             set.subtract(ranges);
         }
         self.unack(ranges);
@@ -244,6 +264,10 @@ impl Shelf {
         for set in [&mut self.acked, &mut self.unwritten, &mut self.graced] {
             set.subtract(ranges);
         }
+        self.forget_grace(ranges);
+    }
+
+    fn forget_grace(&mut self, ranges: &RangeSet) {
         self.waiting.iter_mut().for_each(|(_, waiting)| waiting.subtract(ranges));
         self.waiting.retain(|(_, waiting)| !waiting.is_empty());
     }
@@ -257,7 +281,7 @@ impl Shelf {
     pub fn session_ended(&mut self) {
         let sent = std::mem::take(&mut self.sent);
         self.vouch(&sent);
-        self.verified = false;
+        (self.verified, self.wanted) = (false, RangeSet::new());
     }
 }
 

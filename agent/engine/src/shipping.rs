@@ -150,10 +150,14 @@ impl Engine {
             && self.bucket.allows(now)
         {
             let metered = self.metered;
-            let wanted = self
-                .lanes(|lane| !metered || lane == Lane::Urgent)
-                .find_map(|j| Some((j, self.shelves.get(&j).filter(|shelf| shelf.ships())?.next_backlog()?)));
-            if let Some((journal, range)) = wanted {
+            // What the hub lost of an older life comes in small batches: it waits for no backlog.
+            let may_go = |lane: Lane| !metered || lane == Lane::Urgent;
+            let next = self.next_wanted(may_go).or_else(|| {
+                self.lanes(may_go).find_map(|j| {
+                    Some((j, self.shelves.get(&j).filter(|shelf| shelf.ships())?.next_backlog()?))
+                })
+            });
+            if let Some((journal, range)) = next {
                 self.load(Channel::Backlog, journal, range);
             }
         }
@@ -170,6 +174,12 @@ impl Engine {
             Lane::Normal => self.bucket.rate() != Some(0),
             Lane::Bulk => self.bucket.rate() != Some(0) && !self.metered,
         }
+    }
+
+    /// The next that the hub wants again of journals that take no more records.
+    fn next_wanted(&self, may_go: impl Fn(Lane) -> bool) -> Option<(JournalId, SeqRange)> {
+        let mut asked = self.shelves.values().filter(|shelf| may_go(shelf.journal.lane));
+        asked.find_map(|shelf| Some((shelf.journal, shelf.wanted.iter().next()?)))
     }
 
     fn lanes(&self, may_go: impl Fn(Lane) -> bool) -> std::vec::IntoIter<JournalId> {
@@ -195,6 +205,9 @@ impl Engine {
         }
         self.shipping.channel(request.channel).loading = false;
         let Some(shelf) = self.shelves.get_mut(&request.journal) else { return };
+        if runs.is_empty() && shelf.retired {
+            return self.went(request.journal, request.range);
+        }
         if runs.is_empty() {
             // The range went between asking and reading: trimmed or evicted, which a commit will say. It is not asked for
             // again meanwhile.
@@ -209,6 +222,7 @@ impl Engine {
             }
             if let Some(shelf) = self.shelves.get_mut(&request.journal) {
                 shelf.sent.insert(range);
+                shelf.wanted.remove(range);
                 if run.is_whole_segment() {
                     shelf.seals.retain(|name| Some(*name) != run.segment);
                 }

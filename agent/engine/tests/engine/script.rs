@@ -12,7 +12,7 @@
 //! | `connected`, `lost` | the transport |
 //! | `welcome [credit=BYTES] [epoch=N] [incomplete] [LANE:RANGES[:VERDICT[:SAFE]]]…` | the hub answers; a verdict is `same`, `other`, `rolled-back` or `forked` |
 //! | `hubs N` | the hubs have changed |
-//! | `wanted`, `doubt` `LANE RANGES`; `inquiry LANE NUMBER` | what the hub lost; what it doubts; what it asks |
+//! | `wanted`, `doubt` `LANE[@LIFE] RANGES`; `inquiry LANE NUMBER` | what the hub lost; what it doubts; what it asks |
 //! | `consulted` | the oldest question to the store is answered |
 //! | `acks`, `conflict`, `decline` `LANE RANGES`; `compared LANE RANGE equal=RANGES`; `credit`, `goodbye` | frames |
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
@@ -216,8 +216,12 @@ impl Script {
         self.handle(Event::Received(frame));
     }
 
-    fn lodging(&self, lane: &str) -> Lodging {
-        Lodging::from(self.store.current(lane.parse().unwrap()))
+    /// `normal`, or of an older life `normal@1`.
+    fn lodging(&self, name: &str) -> Lodging {
+        let (lane, life) =
+            name.split_once('@').map_or((name, None), |(lane, life)| (lane, life.parse().ok()));
+        let lodging = Lodging::from(self.store.current(lane.parse().unwrap()));
+        Lodging { incarnation: life.map_or(lodging.incarnation, Incarnation::new), ..lodging }
     }
 
     fn publish(&mut self, name: &str, words: &[&str]) {

@@ -34,6 +34,9 @@ millrace_sim::transcripts! { Script:
     hubs_made_anew_get_again_what_is_kept_and_hear_what_is_not
     a_hub_that_its_cluster_left_behind_is_left
     what_a_hub_that_is_not_complete_lacks_is_not_lost
+    a_hub_that_asks_without_end_is_left
+    a_hub_that_doubts_much_is_served_piece_by_piece
+    what_the_hub_lost_of_an_older_life_goes_again_under_its_old_numbers
     what_the_hub_lost_goes_again_and_waits_for_its_ack
     a_new_disk_gets_its_history_back
     a_killed_agent_goes_on_with_its_history_where_it_was
