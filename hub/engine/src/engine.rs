@@ -352,10 +352,7 @@ impl Engine {
             (Stage::Open { .. }, Frame::Fetch(fetch)) => self.fetch(id, &fetch, now),
             (Stage::Open { .. }, Frame::Absent(absent)) => {
                 let journal = absent.journal.of(link.device);
-                // Only the directory that wrote a journal can say what is left of it.
-                if link.writes(journal.incarnation) {
-                    self.denied(journal, Source::Device, &absent.ranges, now);
-                }
+                self.denied_by_device(id, journal, &absent.ranges, now);
             }
             (Stage::Open { .. }, Frame::Reply(reply)) => self.agent_replied(id, reply, now),
             (_, frame) => {

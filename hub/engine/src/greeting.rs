@@ -31,6 +31,7 @@ impl Engine {
             doubted_until: None,
             comparing: None,
             recalling: None,
+            wanted: std::collections::BTreeSet::new(),
             level: AckLevel::Hub,
         };
         self.links.insert(link, fresh);

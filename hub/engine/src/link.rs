@@ -1,5 +1,7 @@
 //! What the engine knows of one connection.
 
+use std::collections::BTreeSet;
+
 use millrace_model::{
     AckLevel, DeviceId, Fence, Incarnation, JournalId, Moment, RangeSet, RecordCheck, SeqRange,
 };
@@ -63,6 +65,8 @@ pub struct Link {
     pub comparing: Option<Comparing>,
     /// The question about older incarnations that is under way.
     pub recalling: Option<Recalling>,
+    /// Journals of which this hub wants records again: of those that the session does not write, it takes no other runs.
+    pub wanted: BTreeSet<JournalId>,
     /// How durable a record must be before the agent wants to hear of it.
     pub level: AckLevel,
 }

@@ -33,8 +33,9 @@ use asking::{Denial, Errand, PATIENCE};
 use crate::owing::FRAME_RANGES_MAX;
 use crate::{Alarm, Command, Engine};
 
-/// Journals that are being fetched at once; the others wait.
-const ERRANDS_MAX: usize = 8;
+/// Ranges of one journal that are fetched because others have them: as many as one frame between hubs tells. What damage takes from this
+/// store has no other limit than the store.
+const MISSED_RANGES_MAX: usize = FRAME_RANGES_MAX;
 
 /// How often it is looked whether a source has come up.
 const LOOK: Duration = Duration::from_secs(5);
@@ -64,6 +65,8 @@ pub struct Mending {
     /// Who had or brought nothing, and until when nobody asks again.
     denied: BTreeMap<(JournalId, Source), Denial>,
     look_at: Option<Moment>,
+    /// Whose turn it was last: journals are asked for one after the other, so that none that cannot be had is in another's way.
+    turn: Option<JournalId>,
     /// What is being declared as lost, by the number of the change.
     declaring: BTreeMap<u64, (JournalId, RangeSet)>,
 }
@@ -79,6 +82,8 @@ struct Work {
     sources: BTreeSet<Source>,
     errand: Option<Errand>,
     overdue: bool,
+    /// Whether readers miss it: it was here, or another hub has it. What a device alone says that it has is as what it has not sent yet.
+    hurts: bool,
 }
 
 /// What is being fetched of one journal, for people.
@@ -114,6 +119,11 @@ impl Mending {
         }
     }
 
+    /// Whether something of a journal is being fetched.
+    pub(crate) fn fetches(&self, journal: JournalId) -> bool {
+        self.work.contains_key(&journal)
+    }
+
     /// Somebody is back: it may have got what it had not, or be reached by a better road.
     pub(crate) fn returned(&mut self, from: Source, device: Option<DeviceId>) {
         let theirs = |journal: &JournalId| device.is_none_or(|device| device == journal.device);
@@ -127,7 +137,7 @@ impl Engine {
     pub(crate) fn recall_losses(&mut self, now: Moment) {
         let lost: Vec<JournalId> =
             self.shelves.iter().filter(|(_, shelf)| !shelf.lost.is_empty()).map(|(id, _)| *id).collect();
-        lost.into_iter().for_each(|journal| self.take_up(journal, now));
+        lost.into_iter().for_each(|journal| self.take_up(journal, true, now));
     }
 
     /// Records were found damaged and moved aside: they are not here any more.
@@ -139,18 +149,23 @@ impl Engine {
         }
         self.commands.push_back(Command::Alarm(Alarm::Damaged { journal, ranges: lost.clone() }));
         self.announce(journal, &lost);
-        self.take_up(journal, now);
+        self.take_up(journal, true, now);
     }
 
-    /// Others have records that are not here, and were not known to be lost: they are fetched as those are.
-    pub(crate) fn miss(&mut self, journal: JournalId, ranges: &RangeSet, now: Moment) {
+    /// `by` has records that are not here, and were not known to be lost: they are fetched as those are. A journal that the quota of its
+    /// device has no room for stays away.
+    pub(crate) fn miss(&mut self, journal: JournalId, ranges: &RangeSet, by: Source, now: Moment) {
+        let room = self.journals_of(journal.device).count() < self.config.device_journals_max;
+        if ranges.is_empty() || !room && !self.shelves.contains_key(&journal) {
+            return;
+        }
         let shelf = self.shelves.entry(journal).or_default();
-        let missed = shelf.miss(ranges);
+        let missed = shelf.miss(ranges, MISSED_RANGES_MAX);
         if missed.is_empty() {
             return;
         }
         self.announce(journal, &missed);
-        self.take_up(journal, now);
+        self.take_up(journal, by != Source::Device, now);
     }
 
     /// Nobody is to count these as here.
@@ -162,20 +177,11 @@ impl Engine {
         }
     }
 
-    fn take_up(&mut self, journal: JournalId, now: Moment) {
+    fn take_up(&mut self, journal: JournalId, hurts: bool, now: Moment) {
         let left = self.shelves.get(&journal).map_or(0, |shelf| shelf.lost.count());
-        let fresh = || Work {
-            began: now,
-            lost: 0,
-            fetched: 0,
-            declared: 0,
-            bytes: 0,
-            sources: BTreeSet::new(),
-            errand: None,
-            overdue: false,
-        };
-        let work = self.mending.work.entry(journal).or_insert_with(fresh);
+        let work = self.mending.work.entry(journal).or_insert_with(|| Work::begun(now));
         work.lost = left.saturating_add(work.fetched);
+        work.hurts |= hurts;
         self.mending.look_at = Some(now);
     }
 
@@ -203,16 +209,8 @@ impl Engine {
             self.give_up_errand(journal, now);
             self.warn_if_overdue(journal, now);
         }
-        let mut running = self.mending.work.values().filter(|work| work.errand.is_some()).count();
-        let idle: Vec<JournalId> =
-            self.mending.work.iter().filter(|(_, work)| work.errand.is_none()).map(|(id, _)| *id).collect();
-        for journal in idle {
-            if running >= ERRANDS_MAX {
-                break;
-            }
-            if self.ask(journal, now) {
-                running += 1;
-            } else {
+        for journal in self.mending.in_turn() {
+            if !self.ask(journal, now) {
                 self.declare_if_hopeless(journal, now);
             }
         }
@@ -240,10 +238,16 @@ impl Engine {
         }
     }
 
-    /// Partitions of which something is being fetched: what is here of them is not everything.
+    /// Whether something is being fetched that was here, or is at another hub.
+    pub(crate) fn is_hurt(&self, journal: JournalId) -> bool {
+        self.mending.work.get(&journal).is_some_and(|work| work.hurts)
+    }
+
+    /// Partitions of which something is being fetched that was here, or is at another hub: what is here of them is not everything.
     #[must_use]
     pub fn hurt(&self) -> BTreeSet<Partition> {
-        self.mending.work.keys().map(|journal| Partition::of(&journal.device)).collect()
+        let hurt = self.mending.work.iter().filter(|(_, work)| work.hurts);
+        hurt.map(|(journal, _)| Partition::of(&journal.device)).collect()
     }
 
     /// What is being fetched.
@@ -265,6 +269,20 @@ fn lacking(journal: JournalId, ranges: &RangeSet) -> Vec<Lacks> {
 }
 
 impl Work {
+    const fn begun(began: Moment) -> Self {
+        Self {
+            began,
+            lost: 0,
+            fetched: 0,
+            declared: 0,
+            bytes: 0,
+            sources: BTreeSet::new(),
+            errand: None,
+            overdue: false,
+            hurts: false,
+        }
+    }
+
     /// What a start finds lost begins before the engine has heard of the wall clock: the wall is reckoned back from now.
     fn told(&self, journal: JournalId, left: u64, (now, wall): (Moment, Wall)) -> Mend {
         let took = now.since(self.began);

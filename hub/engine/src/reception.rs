@@ -133,19 +133,17 @@ impl Engine {
             self.protocol_broken(id, "a run came without credit", now);
             return;
         }
-        // An agent ships the journals that it writes, and no session but the newest of their incarnation may: so a journal
-        // never mixes what two machines wrote.
-        let fits =
-            matches!(&link.stage, Stage::Open { incarnation, .. } if *incarnation == run.journal.incarnation);
-        if !fits {
-            self.protocol_broken(id, "a run is of another incarnation than the session", now);
-            return;
-        }
         let journal = run.journal.of(device);
         let Some(range) = SeqRange::starting(run.first, u64::from(run.count)) else {
             self.protocol_broken(id, "a run names no records", now);
             return;
         };
+        // An agent ships the journals that it writes, and no session but the newest of their incarnation may: so a journal
+        // never mixes what two machines wrote. What this hub lost and asked for, a later life brings under its old numbers.
+        if !link.writes(journal.incarnation) && !self.is_wanted(id, journal, range) {
+            self.protocol_broken(id, "a run is of another incarnation than the session", now);
+            return;
+        }
         if self.is_full() {
             let reason = "this hub's disk budget is used up: try another";
             self.close(id, GoodbyeCode::Unavailable, reason, now);
@@ -156,10 +154,10 @@ impl Engine {
             self.close(id, GoodbyeCode::Quota, &reason, now);
             return;
         }
-        // Replicas get the same bytes while they are flushed here.
+        // Replicas get the same bytes while they are flushed here. What was lost here is with the others.
         if self.wait(id, bytes, Some(range), Change::Receive(run.clone().into_run(device)), now) {
-            // What this hub alone had lost is with the others.
-            if !self.shelves.get(&journal).is_some_and(|shelf| shelf.lost.covers(range)) {
+            let lost = self.shelves.get(&journal).is_some_and(|shelf| shelf.lost.covers(range));
+            if !(lost && self.is_hurt(journal)) {
                 self.forward(journal, range, run);
             }
         }
@@ -297,14 +295,15 @@ impl Engine {
         if !stored.is_empty() {
             let lost =
                 self.shelves.get(&journal).map(|shelf| shelf.lost.intersection(&stored)).unwrap_or_default();
+            let hurt = self.is_hurt(journal);
             let by = from.map_or(Source::Device, Source::Hub);
             if !lost.is_empty() {
                 self.mended(journal, &lost, (by, sender.bytes), now);
             }
             self.shelves.entry(journal).or_default().stored(&stored, sender.bytes);
             self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
-            // What was lost here the others have proved to have long ago.
-            let brought = if lost == stored { self.replication.me().or(from) } else { from };
+            // What was lost here the others have proved to have long ago. What was never here is as all else that comes.
+            let brought = if lost == stored && hurt { self.replication.me().or(from) } else { from };
             self.replication.stored(journal, &stored, brought, now);
             flushed.news.entry(journal).or_default().extend(&stored);
         }

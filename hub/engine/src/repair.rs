@@ -46,8 +46,15 @@ const AFTER_WELCOME: Duration = Duration::from_secs(30);
 /// A round that may not begin yet is tried again after this.
 const POSTPONED: Duration = Duration::from_secs(15);
 
-/// After a round that found something: is it mended?
+/// After a round that found something: is it mended? Twice as long after each further round that found something, up to the interval.
 const RECHECK: Duration = Duration::from_secs(30);
+
+/// That is 17 hours: no interval is longer.
+const RECHECK_DOUBLINGS_MAX: u32 = 11;
+
+/// Journals that are known to differ from another holder's, all partners together; what is more than that is known by the round that
+/// finds it.
+const STANDING_MAX: usize = 4_096;
 
 /// Rounds with agents at once.
 const AGENT_ROUNDS_MAX: usize = 16;
@@ -131,6 +138,19 @@ pub struct Findings {
     pub bytes: u64,
 }
 
+/// A round that is to come. One that only looks stands beside the one that mends, and takes nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Planned {
+    partner: Partner,
+    dry_run: bool,
+}
+
+impl Planned {
+    const fn mending(partner: Partner) -> Self {
+        Self { partner, dry_run: false }
+    }
+}
+
 /// Rounds under way, and when the next ones are due.
 #[derive(Debug, Default)]
 pub(crate) struct Repair {
@@ -138,12 +158,24 @@ pub(crate) struct Repair {
     /// The journals of each partition.
     by_partition: BTreeSet<(Partition, JournalId)>,
     rounds: BTreeMap<Partner, Round>,
-    due: BTreeMap<Partner, (Moment, Trigger, bool)>,
-    agenda: BTreeSet<(Moment, Partner)>,
+    due: BTreeMap<Planned, (Moment, Trigger)>,
+    agenda: BTreeSet<(Moment, Planned)>,
     /// Records that two holders have differently although both have read them: doubted once, and by the next round forked.
     suspects: BTreeMap<(Partner, JournalId), Suspect>,
+    /// Rounds in a row that found something to do.
+    rechecks: BTreeMap<Partner, u32>,
+    /// Journals that differed when a round looked last.
+    standing: BTreeMap<(Partner, JournalId), Standing>,
     /// Inquiries so far.
     asked: u64,
+}
+
+/// A difference that stands.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    since: Moment,
+    /// People were told.
+    told: bool,
 }
 
 /// Records of one journal that two holders have differently.
@@ -168,36 +200,43 @@ impl Repair {
         all.take_while(move |(of, _)| *of == partition).map(|(_, journal)| *journal)
     }
 
-    fn schedule(&mut self, partner: Partner, at: Moment, trigger: Trigger, dry_run: bool) {
+    fn schedule(&mut self, round: Planned, at: Moment, trigger: Trigger) {
         // What was asked for is not put off by what comes of itself.
-        if self.due.get(&partner).is_some_and(|(_, known, _)| *known < trigger) {
+        if self.due.get(&round).is_some_and(|(_, known)| *known < trigger) {
             return;
         }
-        if let Some((before, ..)) = self.due.insert(partner, (at, trigger, dry_run)) {
-            self.agenda.remove(&(before, partner));
+        if let Some((before, _)) = self.due.insert(round, (at, trigger)) {
+            self.agenda.remove(&(before, round));
         }
-        self.agenda.insert((at, partner));
+        self.agenda.insert((at, round));
     }
 
-    fn postpone(&mut self, partner: Partner, at: Moment) {
-        if let Some((before, ..)) = self.due.get_mut(&partner) {
-            self.agenda.remove(&(*before, partner));
+    fn postpone(&mut self, round: Planned, at: Moment) {
+        if let Some((before, _)) = self.due.get_mut(&round) {
+            self.agenda.remove(&(*before, round));
             *before = at;
-            self.agenda.insert((at, partner));
+            self.agenda.insert((at, round));
         }
     }
 
-    fn settle(&mut self, partner: Partner) -> Option<(Trigger, bool)> {
-        let (at, trigger, dry_run) = self.due.remove(&partner)?;
-        self.agenda.remove(&(at, partner));
-        Some((trigger, dry_run))
+    fn settle(&mut self, round: Planned) -> Option<Trigger> {
+        let (at, trigger) = self.due.remove(&round)?;
+        self.agenda.remove(&(at, round));
+        Some(trigger)
     }
 
     /// The partner is gone: whatever was asked of it is not answered.
     pub(crate) fn left(&mut self, partner: Partner) {
-        self.settle(partner);
+        for dry_run in [false, true] {
+            self.settle(Planned { partner, dry_run });
+        }
         self.rounds.remove(&partner);
+        self.rechecks.remove(&partner);
         self.suspects.retain(|(of, _), _| *of != partner);
+        // An agent comes back under another number; a hub that is away still differs.
+        if matches!(partner, Partner::Agent(_)) {
+            self.standing.retain(|(of, _), _| *of != partner);
+        }
     }
 }
 
@@ -211,18 +250,20 @@ const FIRST: JournalId = JournalId {
 impl Engine {
     /// Another hub has told all: it is compared with soon.
     pub(crate) fn repair_after_greeting(&mut self, node: NodeId, now: Moment) {
-        self.repair.schedule(Partner::Hub(node), now + AFTER_GREETING, Trigger::Reconnect, false);
+        let round = Planned::mending(Partner::Hub(node));
+        self.repair.schedule(round, now + AFTER_GREETING, Trigger::Reconnect);
     }
 
     /// A session has begun: its device is compared with when nothing comes any more.
     pub(crate) fn repair_after_welcome(&mut self, link: LinkId, now: Moment) {
-        self.repair.schedule(Partner::Agent(link), now + AFTER_WELCOME, Trigger::Reconnect, false);
+        let round = Planned::mending(Partner::Agent(link));
+        self.repair.schedule(round, now + AFTER_WELCOME, Trigger::Reconnect);
     }
 
     /// Somebody asks for rounds with these, now.
     pub(crate) fn repair_on_demand(&mut self, wanted: &Wanted, now: Moment) {
         for partner in self.partners(wanted) {
-            self.repair.schedule(partner, now, Trigger::Demand, wanted.dry_run);
+            self.repair.schedule(Planned { partner, dry_run: wanted.dry_run }, now, Trigger::Demand);
         }
         self.repair_when_due(now);
     }
@@ -251,13 +292,14 @@ impl Engine {
         if self.is_stopping() {
             return;
         }
-        while let Some((_, partner)) = self.repair.agenda.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((_, planned)) = self.repair.agenda.first().copied().filter(|(at, _)| *at <= now) {
+            let partner = planned.partner;
             if self.repair.rounds.contains_key(&partner) || !self.may_begin(partner, now) {
-                self.repair.postpone(partner, now + POSTPONED);
+                self.repair.postpone(planned, now + POSTPONED);
                 continue;
             }
-            let Some((trigger, dry_run)) = self.repair.settle(partner) else { continue };
-            self.begin_round(partner, trigger, dry_run, now);
+            let Some(trigger) = self.repair.settle(planned) else { continue };
+            self.begin_round(planned, trigger, now);
         }
         let looking: Vec<Partner> = self.repair.rounds.keys().copied().collect();
         for partner in looking {
@@ -301,17 +343,13 @@ impl Engine {
         both.map(|(partition, _)| partition).collect()
     }
 
-    fn begin_round(&mut self, partner: Partner, trigger: Trigger, dry_run: bool, now: Moment) {
-        let at = self.wall(now);
+    fn begin_round(&mut self, planned: Planned, trigger: Trigger, now: Moment) {
+        let (Planned { partner, dry_run }, at) = (planned, self.wall(now));
         if let Partner::Agent(link) = partner
             && self.written_by(link).is_empty()
         {
-            return self.repair.schedule(
-                partner,
-                now + self.config.repair_interval,
-                Trigger::Interval,
-                false,
-            );
+            let next = now + self.config.repair_interval;
+            return self.repair.schedule(Planned::mending(partner), next, Trigger::Interval);
         }
         let round = match partner {
             Partner::Hub(node) => Round::with_hub(self.shared_with(node)),
@@ -334,21 +372,25 @@ impl Engine {
     /// A round is over.
     fn end_round(&mut self, partner: Partner, ended: Option<String>, now: Moment) {
         let Some(round) = self.repair.rounds.remove(&partner) else { return };
-        let acted = round.acted;
+        let (acted, dry_run) = (round.acted, round.dry_run);
         let report = round.report(partner, ended, now);
-        let (pause, next) = if acted {
-            (RECHECK, Trigger::Recheck)
-        } else {
-            (self.config.repair_interval, Trigger::Interval)
-        };
-        self.repair.schedule(partner, now + pause, next, false);
+        let interval = self.config.repair_interval;
+        if acted {
+            let before = self.repair.rechecks.entry(partner).or_default();
+            let pause = before_recheck(*before, interval);
+            *before = before.saturating_add(1);
+            self.repair.schedule(Planned::mending(partner), now + pause, Trigger::Recheck);
+        } else if !dry_run {
+            self.repair.rechecks.remove(&partner);
+            self.repair.schedule(Planned::mending(partner), now + interval, Trigger::Interval);
+        }
         self.commands.push_back(Command::Compared(Box::new(report)));
     }
 
     /// How many rounds that somebody asked for are not over.
     #[must_use]
     pub fn demanded(&self) -> usize {
-        let due = self.repair.due.values().filter(|(_, trigger, _)| *trigger == Trigger::Demand).count();
+        let due = self.repair.due.values().filter(|(_, trigger)| *trigger == Trigger::Demand).count();
         due + self.repair.rounds.values().filter(|round| round.is_demanded()).count()
     }
 
@@ -357,6 +399,11 @@ impl Engine {
     pub fn rounds(&self, now: Moment) -> Vec<RoundReport> {
         self.repair.rounds.iter().map(|(partner, round)| round.report_so_far(*partner, now)).collect()
     }
+}
+
+/// How long after a round that found something the next one begins, when as many as `before` in a row had found something by then.
+fn before_recheck(before: u32, interval: Duration) -> Duration {
+    RECHECK.saturating_mul(1 << before.min(RECHECK_DOUBLINGS_MAX)).min(interval)
 }
 
 /// With whom somebody wants rounds.
@@ -377,5 +424,49 @@ impl Wanted {
 
     fn takes_device(&self, device: millrace_model::DeviceId) -> bool {
         self.device.is_none_or(|wanted| wanted == device) && self.hub.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HUB: Partner = Partner::Hub(NodeId(2));
+
+    #[test]
+    fn a_round_that_only_looks_takes_nothing_of_the_one_that_mends() {
+        let (look, mend) = (Planned { partner: HUB, dry_run: true }, Planned::mending(HUB));
+        let mut repair = Repair::default();
+        repair.schedule(mend, Moment(50), Trigger::Recheck);
+        repair.schedule(look, Moment(10), Trigger::Demand);
+        assert_eq!(repair.agenda.first(), Some(&(Moment(10), look)));
+        assert_eq!(repair.settle(look), Some(Trigger::Demand));
+        assert_eq!(repair.agenda.first(), Some(&(Moment(50), mend)));
+        repair.schedule(mend, Moment(5), Trigger::Demand);
+        repair.schedule(mend, Moment(90), Trigger::Interval);
+        assert_eq!(repair.settle(mend), Some(Trigger::Demand), "what comes of itself puts nothing off");
+        assert!(repair.agenda.is_empty() && repair.due.is_empty());
+    }
+
+    #[test]
+    fn whoever_leaves_takes_both_rounds_along_and_a_hub_still_differs() {
+        let journal = FIRST;
+        let mut repair = Repair::default();
+        for partner in [HUB, Partner::Agent(7)] {
+            repair.schedule(Planned { partner, dry_run: true }, Moment(1), Trigger::Demand);
+            repair.schedule(Planned::mending(partner), Moment(1), Trigger::Reconnect);
+            repair.standing.insert((partner, journal), Standing { since: Moment(0), told: false });
+            repair.left(partner);
+        }
+        assert!(repair.agenda.is_empty() && repair.due.is_empty());
+        assert_eq!(repair.standing.into_keys().collect::<Vec<_>>(), [(HUB, journal)]);
+    }
+
+    #[test]
+    fn what_cannot_be_mended_is_looked_at_ever_more_rarely() {
+        let hour = Duration::from_secs(3_600);
+        let pauses: Vec<u64> = (0..9).map(|before| before_recheck(before, hour).as_secs()).collect();
+        assert_eq!(pauses, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+        assert_eq!(before_recheck(u32::MAX, hour), hour);
     }
 }

@@ -63,6 +63,8 @@ impl Shelf {
     pub fn stored(&mut self, ranges: &RangeSet, bytes: u64) {
         self.present.extend(ranges);
         self.lost.subtract(ranges);
+        // Whoever declared them was mistaken: they are asked for again should damage take them.
+        self.declared.subtract(ranges);
         self.head = self.head.max(ranges.last().unwrap_or(0));
         self.stored_bytes = self.stored_bytes.saturating_add(bytes);
     }
@@ -75,12 +77,15 @@ impl Shelf {
         lost
     }
 
-    /// Records are elsewhere and not here: returns those that are not known to be lost, declared, or let go.
-    pub fn miss(&mut self, ranges: &RangeSet) -> RangeSet {
-        let mut missed = ranges.difference(&self.held()).difference(&self.lost);
+    /// Records are elsewhere and not here: returns those that were not known to be lost, or let go. What was declared as lost is among
+    /// them, since somebody has it all the same. The oldest `ranges_max` ranges at most: what is more the next comparison finds.
+    pub fn miss(&mut self, ranges: &RangeSet, ranges_max: usize) -> RangeSet {
+        let mut missed = ranges.difference(&self.had()).difference(&self.passed).difference(&self.lost);
         if let Some(none) = SeqRange::new(0, 0) {
             missed.remove(none);
         }
+        let room = ranges_max.saturating_sub(self.lost.range_count());
+        let missed: RangeSet = missed.iter().take(room).collect();
         self.lost.extend(&missed);
         missed
     }
@@ -111,6 +116,14 @@ impl Shelf {
         held
     }
 
+    /// Whether this hub knows all these numbers: it has them, had them, or waits for them.
+    #[must_use]
+    pub fn knows(&self, range: SeqRange) -> bool {
+        let mut known = self.held();
+        known.extend(&self.lost);
+        known.covers(range)
+    }
+
     /// What this disk has, or had and let go: what other hubs are told. What the author declared as lost is not among it, and neither
     /// is what others let go: a hub that has it all the same is to bring it here.
     #[must_use]
@@ -126,5 +139,45 @@ impl Shelf {
     #[must_use]
     pub fn let_go(&self) -> Option<SeqRange> {
         SeqRange::new(1, self.floor.checked_sub(1)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(pairs: &[(Seq, Seq)]) -> RangeSet {
+        pairs.iter().filter_map(|(first, last)| SeqRange::new(*first, *last)).collect()
+    }
+
+    #[test]
+    fn what_was_declared_as_lost_is_missed_when_somebody_has_it_and_lost_no_more_when_it_comes() {
+        let mut shelf = Shelf {
+            present: ranges(&[(3, 5), (9, 9)]),
+            declared: ranges(&[(6, 7)]),
+            passed: ranges(&[(8, 8)]),
+            floor: 3,
+            head: 9,
+            ..Shelf::default()
+        };
+        assert_eq!(
+            shelf.miss(&ranges(&[(0, 12)]), 10),
+            ranges(&[(6, 7), (10, 12)]),
+            "nothing trimmed, nothing let go"
+        );
+        shelf.stored(&ranges(&[(6, 6)]), 1);
+        assert_eq!(
+            (shelf.declared.clone(), shelf.lost.clone()),
+            (ranges(&[(7, 7)]), ranges(&[(7, 7), (10, 12)]))
+        );
+        assert!(shelf.knows(SeqRange::new(1, 12).unwrap()) && !shelf.knows(SeqRange::only(13)));
+    }
+
+    #[test]
+    fn no_more_is_missed_than_there_is_room_for() {
+        let mut shelf = Shelf { floor: 1, ..Shelf::default() };
+        let claimed: RangeSet = (1..=100).map(|at| SeqRange::only(at * 2)).collect();
+        assert_eq!(shelf.miss(&claimed, 8).range_count(), 8);
+        assert_eq!(shelf.miss(&claimed, 8), RangeSet::new());
     }
 }

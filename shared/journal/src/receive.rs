@@ -303,6 +303,11 @@ fn insert_rows(
 
 fn count(row: &mut JournalRow, checked: &Checked, stored: &RangeSet) {
     row.present.extend(stored);
+    // It is not lost after all. Whoever brings it one by one may leave more holes than there is room for: then the old word stands.
+    let declared = row.declared.difference(stored);
+    if declared.range_count() <= RANGES_MAX {
+        row.declared = declared;
+    }
     // What was here once and got lost by damage has been counted already.
     row.ingested += row.acknowledge(stored);
     if checked.range.last() > row.head

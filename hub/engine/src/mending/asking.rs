@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use millrace_model::{DeviceId, JournalId, Moment, RangeSet, SeqRange};
+use millrace_model::{DeviceId, JournalId, Moment, NodeId, RangeSet, SeqRange};
 use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
 use super::{Mending, Source};
+use crate::link::Stage;
 use crate::{Engine, LinkId};
+
+/// Journals that are being fetched from other hubs at once; the others wait for their turn.
+const HUB_ERRANDS_MAX: usize = 8;
+
+/// The same from devices: one that brings nothing keeps its place for a while, and there are many.
+const DEVICE_ERRANDS_MAX: usize = 64;
 
 /// A source that brings nothing for so long is left for the next.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,11 +42,27 @@ pub(super) struct Denial {
 #[derive(Debug)]
 pub(super) struct Errand {
     pub(super) from: Source,
+    /// The session that was asked, of a device.
+    pub(super) link: Option<LinkId>,
     pub(super) ranges: RangeSet,
     pub(super) until: Moment,
 }
 
 impl Mending {
+    /// The journals that nobody is asked for now, the one first whose turn it is.
+    pub(super) fn in_turn(&self) -> Vec<JournalId> {
+        let idle = self.work.iter().filter(|(_, work)| work.errand.is_none()).map(|(journal, _)| *journal);
+        let (mut before, mut after): (Vec<_>, Vec<_>) = idle.partition(|journal| Some(*journal) <= self.turn);
+        after.append(&mut before);
+        after
+    }
+
+    fn has_room(&self, for_hub: bool) -> bool {
+        let errands = self.work.values().filter_map(|work| work.errand.as_ref());
+        let under_way = errands.filter(|errand| matches!(errand.from, Source::Hub(_)) == for_hub).count();
+        under_way < if for_hub { HUB_ERRANDS_MAX } else { DEVICE_ERRANDS_MAX }
+    }
+
     /// What of `ranges` a source has not said to lack.
     pub(super) fn without_denied(&self, journal: JournalId, from: Source, mut ranges: RangeSet) -> RangeSet {
         if let Some(denial) = self.denied.get(&(journal, from)) {
@@ -61,32 +84,56 @@ impl Engine {
     /// Asks the best source for a batch. `false` when nobody has anything now.
     pub(super) fn ask(&mut self, journal: JournalId, now: Moment) -> bool {
         let Some(lost) = self.shelves.get(&journal).map(|shelf| shelf.lost.clone()) else { return false };
-        let asked = self.ask_hub(journal, &lost).or_else(|| self.ask_device(journal, &lost));
-        let Some((from, ranges)) = asked else { return false };
+        let asked = if let Some((guest, node, has)) = self.hub_to_ask(journal, &lost) {
+            self.mending.has_room(true).then_some((Source::Hub(node), guest, has))
+        } else if let Some((link, has)) = self.device_to_ask(journal, lost) {
+            self.mending.has_room(false).then_some((Source::Device, link, has))
+        } else {
+            return false;
+        };
+        // There is somebody, and the journal's turn comes.
+        let Some((from, link, has)) = asked else { return true };
+        let ranges = self.batch(journal, &has);
+        if from == Source::Device {
+            self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges: ranges.clone() }));
+            if let Some(link) = self.links.get_mut(&link) {
+                link.wanted.insert(journal);
+            }
+        } else {
+            let lacks = Lacks { journal, ranges: ranges.clone(), bring: true };
+            self.answer(link, PeerFrame::Lacks(lacks));
+        }
+        let link = (from == Source::Device).then_some(link);
+        self.mending.turn = Some(journal);
         if let Some(work) = self.mending.work.get_mut(&journal) {
-            work.errand = Some(Errand { from, ranges, until: now + PATIENCE });
+            work.errand = Some(Errand { from, link, ranges, until: now + PATIENCE });
         }
         true
     }
 
-    fn ask_hub(&mut self, journal: JournalId, lost: &RangeSet) -> Option<(Source, RangeSet)> {
-        let (guest, node, has) = self.guests.iter().find_map(|(id, guest)| {
+    fn hub_to_ask(&self, journal: JournalId, lost: &RangeSet) -> Option<(LinkId, NodeId, RangeSet)> {
+        self.guests.iter().find_map(|(id, guest)| {
             let has = self.replication.holds_of(guest.node, journal, lost);
             let has = self.mending.askable(journal, Source::Hub(guest.node), has);
             (guest.greeted && !has.is_empty()).then_some((*id, guest.node, has))
-        })?;
-        let ranges = self.batch(journal, &has);
-        let lacks = Lacks { journal, ranges: ranges.clone(), bring: true };
-        self.answer(guest, PeerFrame::Lacks(lacks));
-        Some((Source::Hub(node), ranges))
+        })
     }
 
-    fn ask_device(&mut self, journal: JournalId, lost: &RangeSet) -> Option<(Source, RangeSet)> {
-        let may_have = self.mending.askable(journal, Source::Device, lost.clone());
-        let link = self.writer_of(journal).filter(|_| !may_have.is_empty())?;
-        let ranges = self.batch(journal, &may_have);
-        self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges: ranges.clone() }));
-        Some((Source::Device, ranges))
+    /// The session that writes a journal knows best what is left of it. When its device has moved on to another life, that one may still
+    /// have what was acknowledged.
+    fn device_to_ask(&self, journal: JournalId, lost: RangeSet) -> Option<(LinkId, RangeSet)> {
+        let has = self.mending.askable(journal, Source::Device, lost);
+        let open =
+            |id: &LinkId| self.links.get(id).is_some_and(|link| matches!(link.stage, Stage::Open { .. }));
+        let any = || self.links_of(journal.device).into_iter().rfind(open);
+        let link = self.writer_of(journal).or_else(any).filter(|_| !has.is_empty())?;
+        Some((link, has))
+    }
+
+    /// Whether a run of another life of its device may come on `link`: this hub asked for it, and knows all its numbers.
+    pub(crate) fn is_wanted(&self, link: LinkId, journal: JournalId, range: SeqRange) -> bool {
+        let asked = self.links.get(&link).is_some_and(|link| link.wanted.contains(&journal));
+        asked && self.shelves.get(&journal).is_some_and(|shelf| shelf.knows(range))
     }
 
     /// The session that writes a journal now.
@@ -110,6 +157,20 @@ impl Engine {
             }
         }
         batch
+    }
+
+    /// A session of the device has not got some of what it was asked for. Only the one that was asked is believed.
+    pub(crate) fn denied_by_device(
+        &mut self,
+        link: LinkId,
+        journal: JournalId,
+        ranges: &RangeSet,
+        now: Moment,
+    ) {
+        let errand = self.mending.work.get(&journal).and_then(|work| work.errand.as_ref());
+        if errand.is_some_and(|errand| errand.link == Some(link)) {
+            self.denied(journal, Source::Device, ranges, now);
+        }
     }
 
     /// A source has not got some of what it was asked for.
@@ -170,5 +231,30 @@ mod tests {
         mending.denied.entry(at).or_default().tired = true;
         assert_eq!(mending.askable(journal, Source::Device, range(1, 300)), RangeSet::new());
         assert_eq!(mending.without_denied(journal, Source::Device, range(1, 300)), range(101, 300));
+    }
+
+    #[test]
+    fn journals_take_turns_so_that_none_is_in_anothers_way() {
+        let journal = |device| JournalId {
+            device: DeviceId::from_bytes([device; 16]),
+            incarnation: Incarnation::new(1),
+            lane: Lane::Normal,
+        };
+        let mut mending = Mending::default();
+        for device in 1..=4 {
+            mending.work.insert(journal(device), super::super::Work::begun(Moment(0)));
+        }
+        assert_eq!(mending.in_turn(), [1, 2, 3, 4].map(journal));
+        mending.turn = Some(journal(2));
+        assert_eq!(mending.in_turn(), [3, 4, 1, 2].map(journal));
+        let errand = || Errand {
+            from: Source::Device,
+            link: Some(7),
+            ranges: SeqRange::only(1).into(),
+            until: Moment(9),
+        };
+        mending.work.get_mut(&journal(4)).unwrap().errand = Some(errand());
+        assert_eq!(mending.in_turn(), [3, 1, 2].map(journal));
+        assert!(mending.has_room(true) && mending.has_room(false));
     }
 }

@@ -1,14 +1,15 @@
 //! How mending ends: everything is back, or nobody has the rest any more, or it takes too long.
 //!
-//! Promise: what is declared as lost every replica said that it has not got, and the device said so as well or will never be here.
+//! Promise: what is declared as lost every replica said that it has not got, and any other hub that was known to have it, and the device
+//! said so as well or was revoked. It may have been wrong: whoever has it all the same is asked for it by the next comparison.
 
 use std::time::Duration;
 
+use millrace_model::limits::RANGES_MAX;
 use millrace_model::store::Change;
 use millrace_model::{JournalId, Moment, RangeSet};
 
 use super::Source;
-use crate::link::Stage;
 use crate::reception::Origin;
 use crate::{Alarm, Command, Engine};
 
@@ -25,6 +26,7 @@ impl Engine {
         }
         let Some(shelf) = self.shelves.get(&journal) else { return };
         let (mut lost, aged) = (shelf.lost.clone(), shelf.lost.intersection(&shelf.passed));
+        let declared = shelf.declared.range_count();
         // Another hub let these go for their age, and no hub has them any more: they are no loss.
         if !aged.is_empty() && self.no_hub_has(journal, &aged) {
             lost.subtract(&aged);
@@ -34,6 +36,12 @@ impl Engine {
             self.mending.hurry();
         }
         if lost.is_empty() || !self.nobody_has(journal, &lost) {
+            return;
+        }
+        // The store notes so many; the rest stays lost, and overdue.
+        let room = RANGES_MAX.saturating_sub(declared);
+        let lost: RangeSet = lost.iter().take(room).collect();
+        if lost.is_empty() {
             return;
         }
         let change = Change::DeclareLost { journal, ranges: lost.clone() };
@@ -50,21 +58,20 @@ impl Engine {
             let has_none = self.mending.without_denied(journal, Source::Hub(node), has).is_empty();
             answers && self.replication.standing(node) == Some(true) && has_none
         });
-        known && hubs
+        known && hubs && !self.is_known_elsewhere(journal, lost)
+    }
+
+    /// Whether any hub, a replica or not and connected or not, was heard to have any of these and has not taken it back.
+    fn is_known_elsewhere(&self, journal: JournalId, lost: &RangeSet) -> bool {
+        self.replication.peers.keys().any(|node| {
+            let has = self.replication.holds_of(*node, journal, lost);
+            !self.mending.without_denied(journal, Source::Hub(*node), has).is_empty()
+        })
     }
 
     fn nobody_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
         let of_device = self.mending.without_denied(journal, Source::Device, lost.clone());
-        self.no_hub_has(journal, lost) && (of_device.is_empty() || self.has_moved_on(journal))
-    }
-
-    /// Whether the directory that wrote a journal is gone: its device was revoked, or writes to another one.
-    fn has_moved_on(&self, journal: JournalId) -> bool {
-        let links = self.links_of(journal.device);
-        let open = links.iter().filter_map(|id| self.links.get(id));
-        let mut open = open.filter(|link| matches!(link.stage, Stage::Open { .. })).peekable();
-        let writes_elsewhere = open.peek().is_some() && open.all(|link| !link.writes(journal.incarnation));
-        writes_elsewhere || self.retention.is_gone(&journal.device)
+        self.no_hub_has(journal, lost) && (of_device.is_empty() || self.retention.is_gone(&journal.device))
     }
 
     /// A change that this hub made by itself is flushed.

@@ -8,11 +8,11 @@ use millrace_model::{JournalId, Moment, RangeSet, SegmentName, SeqRange};
 use millrace_wire::peer::{Held, PeerSeal};
 use millrace_wire::{Frame, PeerFrame, Records, Seal};
 
-use super::Partner;
 use super::answering::Asker;
 use super::round::{Next, Taken};
+use super::{Partner, STANDING_MAX, Standing};
 use crate::reception::Origin;
-use crate::{Alarm, Command, Engine};
+use crate::{Alarm, Command, Engine, Source};
 
 /// Segments of one journal that one round has read again because they are contested; the next round takes more.
 const CONTESTED_MAX: usize = 64;
@@ -86,6 +86,7 @@ impl Engine {
             && found.contested.is_empty();
         if nothing {
             self.repair.suspects.remove(&(partner, journal));
+            self.repair.standing.remove(&(partner, journal));
             return;
         }
         let Some(first) = first else {
@@ -95,8 +96,25 @@ impl Engine {
             return;
         };
         let lasting = Lasting::of(&first, *found);
-        if !lasting.is_empty() {
+        if lasting.is_empty() {
+            self.repair.standing.remove(&(partner, journal));
+        } else {
+            self.stands(partner, journal, &lasting, now);
             self.act(partner, journal, lasting, now);
+        }
+    }
+
+    /// Tells people of a journal that differs for too long. Of one that is being fetched they hear by that.
+    fn stands(&mut self, partner: Partner, journal: JournalId, lasting: &Lasting, now: Moment) {
+        let (known, key) = (self.repair.standing.len(), (partner, journal));
+        if known >= STANDING_MAX && !self.repair.standing.contains_key(&key) {
+            return;
+        }
+        let standing = self.repair.standing.entry(key).or_insert(Standing { since: now, told: false });
+        let overdue = now.since(standing.since) >= self.config.consistency_timeout;
+        if overdue && !self.mending.fetches(journal) && !std::mem::replace(&mut standing.told, true) {
+            let records = lasting.records();
+            self.commands.push_back(Command::Alarm(Alarm::Overdue { journal, records }));
         }
     }
 
@@ -137,8 +155,13 @@ impl Engine {
         if round.dry_run {
             return;
         }
-        round.acted |= pull.count() + push.count() > 0 || !seal.is_empty() || !sealed_here.is_empty();
-        self.miss(journal, &pull, now);
+        let gives = matches!(partner, Partner::Hub(_)) && !(push.is_empty() && sealed_here.is_empty());
+        round.acted |= gives || !pull.is_empty() || !seal.is_empty();
+        let source = match partner {
+            Partner::Hub(node) => Source::Hub(node),
+            Partner::Agent(_) => Source::Device,
+        };
+        self.miss(journal, &pull, source, now);
         for segment in seal {
             self.reception.take(0, Origin::Repair, 0, None, Change::Seal { journal, segment });
         }
@@ -246,6 +269,16 @@ impl Lasting {
                 second.rows
             },
         }
+    }
+
+    /// How many records it is about.
+    fn records(&self) -> u64 {
+        let places = self.contested.iter().filter_map(range_of);
+        let seals = self.seal.iter().chain(&self.sealed_here).filter_map(SegmentName::range);
+        let mut all: RangeSet = places.chain(seals).chain(self.rows.iter()).collect();
+        all.extend(&self.pull);
+        all.extend(&self.push);
+        all.count()
     }
 
     fn is_empty(&self) -> bool {

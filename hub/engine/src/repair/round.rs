@@ -22,6 +22,9 @@ pub const WAITING_MAX: usize = 1_024;
 /// Journals that differed at the first look.
 pub const DOUBTFUL_MAX: usize = 1_024;
 
+/// Ranges of all their differences: 4 MB. One journal alone is always looked at again.
+const DOUBTFUL_RANGES_MAX: usize = 1 << 18;
+
 /// Bytes of one comparison: a journal that differs nearly everywhere is mended in several rounds.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -49,6 +52,7 @@ pub(crate) struct Round {
     /// Comparisons that go on.
     going: VecDeque<Going>,
     doubtful: BTreeMap<JournalId, Box<Difference>>,
+    doubtful_ranges: usize,
     look_at: Option<Moment>,
     /// When something was asked or answered last.
     moved: Moment,
@@ -127,6 +131,7 @@ impl Round {
             waiting: VecDeque::new(),
             going: VecDeque::new(),
             doubtful: BTreeMap::new(),
+            doubtful_ranges: 0,
             look_at: None,
             moved: Moment(0),
             findings: Findings::default(),
@@ -243,7 +248,11 @@ impl Round {
 
     /// A journal differs at the first look.
     pub(super) fn doubt(&mut self, journal: JournalId, difference: Box<Difference>) {
-        if self.doubtful.len() < DOUBTFUL_MAX {
+        let ranges =
+            difference.pull.range_count() + difference.push.range_count() + difference.rows.range_count();
+        let room = self.doubtful.len() < DOUBTFUL_MAX && self.doubtful_ranges + ranges <= DOUBTFUL_RANGES_MAX;
+        if room || self.doubtful.is_empty() {
+            self.doubtful_ranges += ranges;
             self.doubtful.insert(journal, difference);
         }
     }
@@ -269,6 +278,7 @@ impl Round {
         if self.look_at.take_if(|at| *at <= now).is_none() {
             return;
         }
+        self.doubtful_ranges = 0;
         let doubtful = std::mem::take(&mut self.doubtful);
         self.waiting.extend(doubtful.into_iter().map(|(journal, first)| (journal, Some(first))));
     }

@@ -12,6 +12,9 @@ use super::{Peer, Ranges, Replication, Shelves};
 /// Records of one load for a replica that missed them.
 const LOAD_RECORDS_MAX: u64 = 16_384;
 
+/// Ranges that one replica lost and fetches by itself, as far as that is remembered: 4 MB.
+const LACKING_RANGES_MAX: usize = 1 << 18;
+
 /// How often second-hand debts ripen. A record is owed after one to two of these: longer than any healthy delivery takes.
 const RIPENING: Duration = Duration::from_secs(5);
 
@@ -116,7 +119,11 @@ impl Replication {
             }
         }
         peer.pay(journal, ranges);
-        peer.lacking.entry(journal).or_default().extend(ranges);
+        // What is not remembered goes there unasked, and is welcome.
+        let known = peer.lacking.values().map(RangeSet::range_count).fold(0, usize::saturating_add);
+        if known.saturating_add(ranges.range_count()) <= LACKING_RANGES_MAX {
+            peer.lacking.entry(journal).or_default().extend(ranges);
+        }
     }
 
     /// `node` asks for records that it lost: what is here of them is owed. Returns what is not.

@@ -49,6 +49,8 @@ millrace_sim::transcripts! { Script:
     a_device_brings_again_what_its_only_hub_lost
     a_hub_brings_what_another_lost_when_it_is_asked
     what_nobody_brings_is_an_alarm_after_a_while
+    what_damage_takes_of_an_older_life_is_asked_of_its_device
+    whoever_was_not_asked_says_nothing_of_what_is_left
     what_nobody_has_any_more_is_declared_as_lost
     a_slow_device_is_not_taken_for_one_that_has_nothing
     a_device_with_a_new_disk_gets_what_is_kept_of_its_older_life
