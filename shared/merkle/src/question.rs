@@ -24,7 +24,7 @@ pub const NAMES_MAX: usize = 1_024;
 /// Checks of tail rows in one answer, 8 bytes each.
 pub const CHECKS_MAX: usize = 4_096;
 
-/// Ranges of one answer.
+/// Ranges of one answer, 17 bytes each at most when there are so many.
 pub const SPANS_MAX: usize = 8 << 10;
 
 /// Pages of one outline. Stores keep no more than 4,096 holes, so an honest journal has one.
@@ -161,8 +161,7 @@ pub struct Outline {
     pub first_ordinal: u64,
     /// The digest.
     pub summary: Summary,
-    /// What is here, from where it was asked for: LEB128, twice for each range: its distance from the end of the one before (of the
-    /// first: from where it was asked for), its length less one. At most [`SPANS_MAX`] ranges ([`crate::spans`]).
+    /// What is here, from where it was asked for, in the form of [`crate::spans`]. At most [`SPANS_MAX`] ranges.
     pub present: Bytes,
     /// Whether there are more ranges behind them: only behind as many as may be told.
     pub more: bool,

@@ -1,18 +1,35 @@
 //! What is present at a holder, as the bytes of an [`Outline`](crate::question::Outline).
 //!
 //! ```text
-//! present := (distance:LEB128 length−1:LEB128)*
-//! distance: of the first range from where the question began; of each other one from the last number of the range before (2 or more)
+//! present := range*
+//! range   := 4 · distance + 0 : LEB128, length − 1 : LEB128
+//!          | 4 · (length − 1) + 1 : LEB128      the distance is the usual one
+//!          | 4 · distance + 2 : LEB128          the length is one
+//! distance: of the first range from where the question began, usually 0; of each other one from the last number of the range before, usually 2
 //! ```
+//!
+//! So a single record that is missing costs one number, in an outline as in what is asked for; the usual distance goes before the length of one.
 //!
 //! Promise: one set has one form; what is not in that form, or is too long, is refused.
 
 use bytes::Bytes;
 use millrace_model::canon::DecodeError;
-use millrace_model::varint::{Cursor, put_u64};
+use millrace_model::varint::{Cursor, put_tagged, put_u64};
 use millrace_model::{RangeSet, Seq, SeqRange};
 
 use crate::question::SPANS_MAX;
+
+/// Distance and length are written.
+const BOTH: u8 = 0;
+
+/// The distance is the usual one; the length is written.
+const USUAL: u8 = 1;
+
+/// The length is one; the distance is written.
+const SINGLE: u8 = 2;
+
+/// The usual distance of a range behind another: one number is missing between them.
+const GAP_OF_ONE: u64 = 2;
 
 /// Why bytes are no ranges.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -23,6 +40,9 @@ pub enum SpansError {
     /// Two ranges that should have been one.
     #[error("ranges touch or overlap")]
     Touching,
+    /// The same range has a shorter form, or there is no such form.
+    #[error("a range is not in its shortest form")]
+    Form,
     /// Numbers have 64 bits.
     #[error("a range ends past the last number")]
     Overflow,
@@ -35,11 +55,18 @@ pub enum SpansError {
 #[must_use]
 pub fn encode(present: &RangeSet, from: Seq) -> (Bytes, bool) {
     let asked = SeqRange::new(from, Seq::MAX).map(|asked| present.within(asked)).unwrap_or_default();
-    let (mut bytes, mut end) = (Vec::new(), from);
+    let (mut bytes, mut end, mut usual) = (Vec::new(), from, 0);
     for range in asked.iter().take(SPANS_MAX) {
-        put_u64(&mut bytes, range.first() - end);
-        put_u64(&mut bytes, range.last() - range.first());
-        end = range.last();
+        let (distance, more) = (range.first() - end, range.last() - range.first());
+        match (distance, more) {
+            _ if distance == usual => put_tagged(&mut bytes, more, USUAL),
+            (_, 0) => put_tagged(&mut bytes, distance, SINGLE),
+            _ => {
+                put_tagged(&mut bytes, distance, BOTH);
+                put_u64(&mut bytes, more);
+            }
+        }
+        (end, usual) = (range.last(), GAP_OF_ONE);
     }
     (bytes.into(), asked.range_count() > SPANS_MAX)
 }
@@ -50,13 +77,21 @@ pub fn encode(present: &RangeSet, from: Seq) -> (Bytes, bool) {
 /// When the bytes are not what [`encode`] writes.
 pub fn decode(bytes: &[u8], from: Seq) -> Result<RangeSet, SpansError> {
     let mut cursor = Cursor::new(bytes);
-    let (mut ranges, mut end) = (RangeSet::new(), from);
+    let (mut ranges, mut end, mut usual) = (RangeSet::new(), from, 0);
     while !cursor.is_empty() {
-        let (distance, more) = (cursor.u64()?, cursor.u64()?);
+        let (distance, more) = match cursor.tagged()? {
+            (more, USUAL) => (usual, more),
+            (distance, SINGLE) if distance != usual => (distance, 0),
+            (distance, BOTH) if distance != usual => match cursor.u64()? {
+                0 => return Err(SpansError::Form),
+                more => (distance, more),
+            },
+            _ => return Err(SpansError::Form),
+        };
         if ranges.range_count() == SPANS_MAX {
             return Err(SpansError::TooMany);
         }
-        if distance < 2 && !ranges.is_empty() {
+        if distance < GAP_OF_ONE && !ranges.is_empty() {
             return Err(SpansError::Touching);
         }
         let first = end.checked_add(distance).ok_or(SpansError::Overflow)?;
@@ -64,11 +99,12 @@ pub fn decode(bytes: &[u8], from: Seq) -> Result<RangeSet, SpansError> {
         if let Some(range) = SeqRange::new(first, end) {
             ranges.insert(range);
         }
+        usual = GAP_OF_ONE;
     }
     Ok(ranges)
 }
 
-/// For fields that carry ranges: `#[serde(with = "millrace_merkle::spans")]`. A list of numbers would take a quarter more.
+/// For fields that carry ranges: `#[serde(with = "millrace_merkle::spans")]`. A list of numbers would take up to twice as much.
 ///
 /// # Errors
 /// When the format cannot carry bytes, or there are more than [`SPANS_MAX`] ranges: then it must not be sent.
@@ -134,13 +170,41 @@ mod tests {
     }
 
     #[test]
+    fn a_single_missing_record_costs_one_number_wherever_it_is_told() {
+        let bytes = |pairs: &[(u64, u64)], from| encode(&ranges(pairs), from).0.to_vec();
+        assert_eq!(bytes(&[(1, 10), (12, 20), (22, 22)], 1), [9 * 4 + 1, 8 * 4 + 1, 1]);
+        assert_eq!(bytes(&[(11, 11), (21, 21)], 0), [11 * 4 + 2, 10 * 4 + 2]);
+        assert_eq!(bytes(&[(3, 10), (14, 20)], 1), [2 * 4, 7, 4 * 4, 6]);
+    }
+
+    #[test]
+    fn as_many_ranges_as_there_may_be_have_seventeen_bytes_each_at_most() {
+        let step = u64::MAX / SPANS_MAX as u64;
+        let all: RangeSet = (0..SPANS_MAX as u64)
+            .filter_map(|at| SeqRange::new(at * step + step / 2, (at + 1) * step - 2))
+            .collect();
+        let (bytes, more) = encode(&all, 0);
+        assert!(!more && bytes.len() <= 17 * SPANS_MAX, "{}", bytes.len());
+    }
+
+    #[test]
     fn ranges_that_touch_overflow_or_are_too_many_are_refused() {
-        assert_eq!(decode(&[0, 0, 1, 0], 1), Err(SpansError::Touching));
-        assert_eq!(decode(&[0, 0, 0, 0], 1), Err(SpansError::Touching));
-        assert_eq!(decode(&[1, 0], u64::MAX), Err(SpansError::Overflow));
-        assert_eq!(decode(&[0, 1], u64::MAX), Err(SpansError::Overflow));
-        assert_eq!(decode(&[2, 0].repeat(SPANS_MAX + 1), 1), Err(SpansError::TooMany));
-        assert!(matches!(decode(&[1], 1), Err(SpansError::Malformed(_))));
+        assert_eq!(decode(&[1, 4 + 2], 1), Err(SpansError::Touching));
+        assert_eq!(decode(&[1, 2], 1), Err(SpansError::Touching));
+        assert_eq!(decode(&[1, 4, 1], 1), Err(SpansError::Touching));
+        assert_eq!(decode(&[4 + 2], u64::MAX), Err(SpansError::Overflow));
+        assert_eq!(decode(&[4 + 1], u64::MAX), Err(SpansError::Overflow));
+        assert_eq!(decode(&[1, 1], u64::MAX - 1), Err(SpansError::Overflow));
+        assert_eq!(decode(&[1; SPANS_MAX + 1], 1), Err(SpansError::TooMany));
+        assert!(matches!(decode(&[4], 1), Err(SpansError::Malformed(_))));
         assert!(matches!(decode(&[0x80, 0, 1], 1), Err(SpansError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_range_in_a_longer_form_than_it_has_is_refused() {
+        // Usual distances that are written, a length of one that is written, and a form that there is not.
+        for bytes in [&[0, 5][..], &[2], &[1, 2 * 4, 5], &[1, 2 * 4 + 2], &[3 * 4, 0], &[3], &[1, 3]] {
+            assert_eq!(decode(bytes, 1), Err(SpansError::Form), "{bytes:?}");
+        }
     }
 }

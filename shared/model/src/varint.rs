@@ -13,6 +13,17 @@ pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     out.push((value & 0x7f) as u8);
 }
 
+/// Appends `value` and two bits of a `tag` (0 to 3) as the LEB128 of 4 · `value` + `tag`, which may need 66 bits.
+pub fn put_tagged(out: &mut Vec<u8>, value: u64, tag: u8) {
+    let first = ((value & 0x1f) as u8) << 2 | (tag & 3);
+    if value >> 5 == 0 {
+        out.push(first);
+    } else {
+        out.push(first | 0x80);
+        put_u64(out, value >> 5);
+    }
+}
+
 pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
     put_u64(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
@@ -61,6 +72,23 @@ impl<'a> Cursor<'a> {
         Err(DecodeError::Varint)
     }
 
+    /// The next number and its tag, as [`put_tagged`] writes them.
+    ///
+    /// # Errors
+    /// As [`Cursor::u64`].
+    pub fn tagged(&mut self) -> Result<(u64, u8), DecodeError> {
+        let first = self.u8()?;
+        let (low, tag) = (u64::from(first >> 2 & 0x1f), first & 3);
+        if first & 0x80 == 0 {
+            return Ok((low, tag));
+        }
+        let high = self.u64()?;
+        if high == 0 || high >> 59 != 0 {
+            return Err(DecodeError::Varint);
+        }
+        Ok((high << 5 | low, tag))
+    }
+
     pub(crate) fn i64(&mut self) -> Result<i64, DecodeError> {
         let value = self.u64()?;
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
@@ -102,6 +130,20 @@ mod tests {
             assert_eq!(cursor.i64(), Ok(signed));
             assert_eq!(cursor.end(), Ok(()));
         }
+
+        #[test]
+        fn a_tagged_number_reads_back_and_is_the_number_that_both_make(value in any::<u64>(), shift in 0_u32..64, tag in 0_u8..4) {
+            let value = value >> shift;
+            let (mut bytes, mut plain) = (Vec::new(), Vec::new());
+            put_tagged(&mut bytes, value, tag);
+            let mut cursor = Cursor(&bytes);
+            assert_eq!(cursor.tagged(), Ok((value, tag)));
+            assert_eq!(cursor.end(), Ok(()));
+            if let Some(both) = value.checked_mul(4) {
+                put_u64(&mut plain, both | u64::from(tag));
+                assert_eq!(bytes, plain);
+            }
+        }
     }
 
     #[test]
@@ -109,5 +151,10 @@ mod tests {
         assert_eq!(Cursor(&[0x80, 0x00]).u64(), Err(DecodeError::Varint));
         assert_eq!(Cursor(&[0xff; 11]).u64(), Err(DecodeError::Varint));
         assert_eq!(Cursor(&[0x80]).u64(), Err(DecodeError::Short));
+        assert_eq!(Cursor(&[0x84, 0x00]).tagged(), Err(DecodeError::Varint));
+        assert_eq!(Cursor(&[0x80]).tagged(), Err(DecodeError::Short));
+        let mut bytes = vec![0x80];
+        put_u64(&mut bytes, 1 << 59);
+        assert_eq!(Cursor(&bytes).tagged(), Err(DecodeError::Varint));
     }
 }

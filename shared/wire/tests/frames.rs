@@ -107,7 +107,7 @@ fn one_of_each() -> Vec<Frame> {
                 head: 4_000,
                 root: Some(NodeHash([7; 16])),
                 tail: u64::MAX,
-                present: Bytes::from_static(&[0, 9]),
+                present: millrace_merkle::spans::encode(&ranges(), 3).0,
             }],
             left_out: 1,
         }),

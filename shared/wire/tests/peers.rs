@@ -31,7 +31,7 @@ fn held() -> Held {
 fn outline() -> Outline {
     let root = Root { level: 3, hash: Some(NodeHash([6; 16])) };
     let summary = Summary { root, tail: u64::MAX };
-    let present = Bytes::from_static(&[1, 8, 3]);
+    let present = millrace_merkle::spans::encode(&held().ranges, 1).0;
     Outline { floor: 1, head: 4_000, first_ordinal: 0, summary, present, more: false }
 }
 

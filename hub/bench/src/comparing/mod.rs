@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Hashes are made up: what is measured is the comparison, not the hashing. Asking for what is lacking is in our figure; the data that comes
-//! then, and the comparison that shows afterwards that both are equal, are not (the JSON has the bytes of that one).
+//! then, and the comparison that shows afterwards that both are equal, are not (the JSON has that one's bytes and round trips).
+//! Round trips of rsync are not counted: its 0 means nothing.
 
 mod holder;
 mod negentropy;
@@ -55,6 +56,8 @@ pub(crate) struct Cost {
     pub(crate) recheck_bytes: u64,
     /// Round trips.
     pub(crate) trips: u64,
+    /// Of these, the ones of that question.
+    pub(crate) recheck_trips: u64,
     /// Seconds of both sides together.
     pub(crate) seconds: f64,
 }

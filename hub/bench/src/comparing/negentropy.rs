@@ -17,7 +17,7 @@ fn id(seq: u64, damaged: bool) -> Id {
 }
 
 fn storage(case: Case, seqs: &BTreeSet<u64>, whole: bool) -> anyhow::Result<NegentropyStorageVector> {
-    let mut storage = NegentropyStorageVector::new();
+    let mut storage = NegentropyStorageVector::with_capacity(usize::try_from(case.records)?);
     for seq in 1..=case.records {
         let other = !whole && seqs.contains(&seq);
         if other && case.fault != Fault::Damaged {

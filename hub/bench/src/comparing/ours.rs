@@ -94,7 +94,7 @@ impl Road<'_> {
 
     fn compare(&mut self, journal: JournalId) -> anyhow::Result<()> {
         for _ in 0..ROUNDS_MAX {
-            let before = self.cost.bytes;
+            let before = (self.cost.bytes, self.cost.trips);
             let mut comparison = Comparison::new(Limits::DEFAULT);
             while let Some(about) = comparison.poll_question() {
                 let (mine, theirs) = self.ask(Question::Journal { journal, about })?;
@@ -106,7 +106,8 @@ impl Road<'_> {
             let Difference { pull, contested, equal, .. } = comparison.into_difference();
             if equal {
                 // The first comparison of a journal that was said to differ never comes here.
-                self.cost.recheck_bytes += self.cost.bytes - before;
+                self.cost.recheck_bytes += self.cost.bytes - before.0;
+                self.cost.recheck_trips += self.cost.trips - before.1;
                 return Ok(());
             }
             let ordinals: Vec<u64> =

@@ -53,5 +53,5 @@ pub(super) fn measure(case: Case) -> anyhow::Result<Option<Cost>> {
     };
     let bytes = figure("Total bytes sent:")? + figure("Total bytes received:")?;
     let bytes = bytes.saturating_sub(figure("Literal data:")?);
-    Ok(Some(Cost { bytes, recheck_bytes: 0, trips: 1, seconds }))
+    Ok(Some(Cost { bytes, seconds, ..Cost::default() }))
 }
