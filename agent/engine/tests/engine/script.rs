@@ -216,7 +216,7 @@ impl Script {
         self.handle(Event::Received(frame));
     }
 
-    /// `normal`, or of an older life `normal@1`.
+    /// `normal`, or of another life, by its number, `normal@99`.
     fn lodging(&self, name: &str) -> Lodging {
         let (lane, life) =
             name.split_once('@').map_or((name, None), |(lane, life)| (lane, life.parse().ok()));

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`deleted`] | rows are gone |
 //! | [`flipped`] | bodies of segments are not what they were |
+//! | [`older`] | rows of a device's older life are gone |
 //! | [`files`] | whole files are |
 //! | [`commands`] | nothing, or little: what `repair` and `repairs` say |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
@@ -13,4 +14,5 @@ mod commands;
 mod deleted;
 mod files;
 mod flipped;
+mod older;
 mod scene;

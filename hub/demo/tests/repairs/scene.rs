@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -190,7 +190,11 @@ pub(crate) fn journal(hub: &Hub) -> PathBuf {
 
 /// What a plant engineer types at a stopped hub: `sqlite3 journal.db "…"`.
 pub(crate) fn sqlite3(hub: &Hub, script: &str) -> String {
-    let output = Command::new("sqlite3").arg(journal(hub)).arg(script).output();
+    sqlite3_at(&journal(hub), script)
+}
+
+pub(crate) fn sqlite3_at(file: &Path, script: &str) -> String {
+    let output = Command::new("sqlite3").arg(file).arg(script).output();
     let output = output.expect("the program `sqlite3` is needed: `make packages` installs it");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && errors.is_empty(), "sqlite3: {said}{errors}");
