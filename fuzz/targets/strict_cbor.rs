@@ -10,7 +10,7 @@ use millrace_wire::limits::VERSION;
 use millrace_wire::{decode, strict};
 
 /// Frame kinds of version 1.
-const KINDS: std::ops::RangeInclusive<u8> = 1..=13;
+const KINDS: std::ops::RangeInclusive<u8> = 1..=25;
 
 fuzz_target!(|body: &[u8]| {
     if strict::check(body).is_err() {

@@ -10,6 +10,7 @@ use crate::limits::{
     ACKS_MAX, BODY_MAX, CERTIFICATE_BYTES_MAX, HEADER_BYTES, HUBS_MAX, JOURNALS_MAX, RUN_BODY_MAX,
     SIGNATURE_BYTES_MAX, TEXT_CHARS_MAX, VERSION,
 };
+use crate::reading;
 use crate::strict::{self, FormError};
 use crate::{
     Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Fetch, Fetched, Goodbye, Hello,
@@ -332,7 +333,7 @@ pub(crate) fn pack<T: Serialize>(kind: &'static str, body: &T) -> Result<Vec<u8>
 }
 
 pub(crate) fn unpack<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, FrameError> {
-    serde_cbor::from_slice(body).map_err(|error| FrameError::Fields { kind, error: error.to_string() })
+    reading::read(body).map_err(|error| FrameError::Fields { kind, error: error.to_string() })
 }
 
 fn within_limits(frame: &Frame, kind: &'static str) -> Result<(), FrameError> {

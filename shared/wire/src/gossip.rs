@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::limits::GOSSIP_ITEM_MAX;
+use crate::reading;
 use crate::strict::{self, FormError};
 
 /// Version of everything in a datagram; its first byte. A datagram with another one is dropped.
@@ -79,7 +80,7 @@ pub fn decode<T: DeserializeOwned>(mut from: impl Buf) -> Result<T, GossipError>
     }
     let body = from.copy_to_bytes(length);
     strict::check(&body)?;
-    serde_cbor::from_slice(&body).map_err(|error| GossipError::Fields(error.to_string()))
+    reading::read(&body).map_err(|error| GossipError::Fields(error.to_string()))
 }
 
 #[cfg(test)]

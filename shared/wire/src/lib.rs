@@ -33,6 +33,7 @@ pub mod gossip;
 pub mod greeting;
 pub mod limits;
 pub mod peer;
+mod reading;
 pub mod recalling;
 pub mod renewal;
 pub mod repairing;
