@@ -7,6 +7,7 @@
 //! | [`flipped`] | bodies of segments are not what they were |
 //! | [`files`] | whole files are |
 //! | [`commands`] | nothing, or little: what `repair` and `repairs` say |
+//! | [`told`] | the hub that mended something is gone itself |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod commands;
@@ -14,3 +15,4 @@ mod deleted;
 mod files;
 mod flipped;
 mod scene;
+mod told;
