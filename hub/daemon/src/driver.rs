@@ -17,6 +17,7 @@ mod carrying;
 pub mod input;
 mod keeping;
 mod recalling;
+mod repairing;
 mod replicating;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -43,7 +44,7 @@ use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::repairs::Repairs;
 use crate::retention::Looking;
-use input::{Answer, Answers, Consultation, Input, Line, Load, Seen, Snapshot, Stored};
+use input::{Answer, Answers, Begun, Consultation, Input, Line, Load, Seen, Snapshot, Stored};
 use way::Way;
 
 pub use replicating::ToCluster;
@@ -172,6 +173,13 @@ impl DriverHandle {
     pub async fn hurt(&self) -> Option<BTreeSet<Partition>> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.inputs.send(Input::AskHurt(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Has comparisons begin, and says with whom; `None` when the driver has ended.
+    pub async fn repair(&self, wanted: Wanted) -> Option<Begun> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.inputs.send(Input::Repair(wanted, reply)).await.ok()?;
         answer.await.ok()
     }
 
@@ -416,6 +424,11 @@ impl Driver {
                 let snapshot = self.snapshot();
                 // Whoever asked may have gone.
                 let _ = reply.send(snapshot);
+            }
+            Input::Repair(wanted, reply) => {
+                let begun = self.repair(wanted);
+                // Whoever asked may have gone.
+                let _ = reply.send(begun);
             }
             // Whoever asked may have gone.
             Input::Weigh(node, reply) => drop(reply.send(self.parts.engine.holdings(node))),

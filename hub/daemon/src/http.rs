@@ -17,6 +17,7 @@ mod others;
 mod owners;
 mod parameters;
 mod records;
+mod repair;
 mod repairs;
 mod route;
 mod socket;
@@ -133,7 +134,8 @@ pub(crate) use admin::{TokenRequest, shown as shown_token};
 pub(crate) use attest::AttestRequest;
 pub(crate) use devices::merged as merged_devices;
 pub(crate) use records::for_peer as records_for_peer;
-pub(crate) use repairs::RepairRequest;
+pub(crate) use repair::RepairRequest;
+pub(crate) use repairs::LIMIT_MAX as REPAIRS_MAX;
 pub(crate) use route::DrainRequest;
 pub(crate) use socket::Limited;
 
@@ -224,7 +226,7 @@ impl Api {
             .route("/v1/tokens", post(admin::make_token))
             .route("/v1/dump", get(dump::show))
             .route("/v1/drain", post(route::drain))
-            .route("/v1/repair", post(repairs::begin))
+            .route("/v1/repair", post(repair::begin))
             .route("/v1/attest", post(attest::compare))
             .route("/v1/devices/{device}/revoke", post(admin::revoke))
             .route("/v1/members/{name}/remove", post(members::remove))

@@ -1,162 +1,62 @@
-//! Repairs: what was mended lately, and which comparisons found something, kept for people.
+//! Repairs: what was mended lately, and which comparisons found something, kept for people; at this hub, and what the others told of theirs.
 //!
 //! ```text
-//! repairs.json      one JSON object: {"version": 1, "reports": [oldest … newest]}
+//! repairs.json   one JSON object: {"version": 2, "reports": [oldest … newest], "others": {HUB: {"name", "reports": […]}}}
+//!                version 1 had neither others nor numbers
 //! ```
 //!
-//! Promise: at most [`KEPT_MAX`] reports are kept, here and on disk; the file is replaced whole. One that is missing or damaged costs
-//! nothing but the memory of what was mended.
-//! Absent: deciding what is mended (the engine).
+//! Promise: at most [`KEPT_MAX`] reports of this hub are kept and [`COPIES_MAX`] of each of [`HUBS_MAX`] others, here and on disk; the
+//! file is replaced whole. One that is missing or damaged costs nothing but the memory of what was mended. A report of another hub stands
+//! under the identity that it came with.
+//! Absent: deciding what is mended (the engine), asking other hubs.
+//!
+//! | room | what stands there |
+//! |---|---|
+//! | [`report`] | one report, and what of it another hub may say |
+//! | [`telling`] | telling the other hubs |
 
-use std::collections::VecDeque;
+pub mod report;
+pub mod telling;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use millrace_host::times::rfc3339;
-use millrace_hub_engine::{Mend, Partner, RoundReport};
-use millrace_model::JournalId;
+use millrace_model::{HubId, Wall};
+use millrace_wire::limits::HUBS_MAX;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-/// Reports that are kept; older ones are in the log.
+pub use report::{Compared, Mended, Numbered, Report};
+use report::{NUMBER_MAX, REPORT_BYTES_MAX};
+
+/// Reports of this hub that are kept; older ones are in the log.
 pub const KEPT_MAX: usize = 1_000;
 
-/// Largest file that is read: a thousand reports take about 400 KB.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Reports of each other hub that are kept here, and that one message brings. The older ones are with that hub.
+pub const COPIES_MAX: usize = 200;
 
-/// Something that was mended, or a comparison that found something.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Report {
-    /// A journal had lost records and has them again, or never will.
-    Mended(Mended),
-    /// This hub and another holder compared what they have.
-    Compared(Compared),
-}
+/// Largest file that is read: all that may be kept, each report of the greatest length.
+const FILE_BYTES_MAX: u64 = ((KEPT_MAX + HUBS_MAX * COPIES_MAX) * (REPORT_BYTES_MAX + 64)) as u64;
 
-/// One journal that had lost records.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Mended {
-    /// When the loss was noticed.
-    pub at: String,
-    /// Which journal.
-    pub journal: JournalId,
-    /// Records that were lost.
-    pub lost: u64,
-    /// Records that came again.
-    pub fetched: u64,
-    /// Records that nobody has any more: they are declared as lost.
-    #[serde(default)]
-    pub declared: u64,
-    /// Bytes of the runs that brought them.
-    pub bytes: u64,
-    /// How long it took.
-    pub took_ms: u64,
-    /// Who brought them: hubs by their numbers, or `the device`.
-    pub sources: Vec<String>,
-}
-
-/// One round of comparison.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Compared {
-    /// When it began.
-    pub at: String,
-    /// With whom: a hub by its number, or the device.
-    pub partner: String,
-    /// Why: `demand`, `recheck`, `reconnect` or `interval`.
-    pub trigger: String,
-    /// Whether nothing was to be done.
-    pub dry_run: bool,
-    /// Journals that were compared one by one; those under equal roots were not.
-    pub journals: u64,
-    /// Of these, journals that differed for longer than a moment.
-    pub differing: u64,
-    /// Records that the other one has, and this hub fetches.
-    pub pulled: u64,
-    /// Records that this hub has, and the other one gets.
-    pub pushed: u64,
-    /// Segments that were sealed from records that were here.
-    pub sealed: u64,
-    /// Segments and rows that were different at both.
-    pub contested: u64,
-    /// Hashes of what was let go here that were taken over.
-    pub adopted: u64,
-    /// Questions: each went to the other one and back.
-    pub questions: u64,
-    /// Bytes of questions and answers, about.
-    pub bytes: u64,
-    /// How long it took.
-    pub took_ms: u64,
-    /// Whether everything is equal.
-    pub equal: bool,
-    /// Why it ended early.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub ended: Option<String>,
-}
-
-fn millis(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl From<&Mend> for Mended {
-    fn from(mend: &Mend) -> Self {
-        Self {
-            at: rfc3339(mend.at),
-            journal: mend.journal,
-            lost: mend.lost,
-            fetched: mend.fetched,
-            declared: mend.declared,
-            bytes: mend.bytes,
-            took_ms: millis(mend.took),
-            sources: mend.sources.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-impl From<&RoundReport> for Compared {
-    fn from(round: &RoundReport) -> Self {
-        let partner = match (round.partner, round.device) {
-            (Partner::Hub(node), _) => format!("hub {node}"),
-            (Partner::Agent(_), Some(device)) => format!("device {device}"),
-            (Partner::Agent(link), None) => format!("connection {link}"),
-        };
-        let found = &round.findings;
-        Self {
-            at: rfc3339(round.at),
-            partner,
-            trigger: round.trigger.name().to_owned(),
-            dry_run: round.dry_run,
-            journals: found.journals,
-            differing: found.differing,
-            pulled: found.pulled,
-            pushed: found.pushed,
-            sealed: found.sealed,
-            contested: found.contested,
-            adopted: found.adopted,
-            questions: found.questions,
-            bytes: found.bytes,
-            took_ms: millis(round.took),
-            equal: found.differing == 0 && round.ended.is_none(),
-            ended: round.ended.clone(),
-        }
-    }
-}
-
-impl Report {
-    /// When it began.
-    #[must_use]
-    pub fn at(&self) -> &str {
-        match self {
-            Self::Mended(mended) => &mended.at,
-            Self::Compared(compared) => &compared.at,
-        }
-    }
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Written {
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
     version: u32,
-    reports: VecDeque<Report>,
+    reports: VecDeque<Numbered>,
+    #[serde(default)]
+    others: BTreeMap<HubId, Copies>,
+}
+
+/// What another hub has told of its repairs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Copies {
+    /// What it was called when it told.
+    pub name: String,
+    /// Oldest first.
+    pub reports: VecDeque<Numbered>,
 }
 
 /// The reports. Cheap to clone.
@@ -166,7 +66,9 @@ pub struct Repairs(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    reports: Mutex<VecDeque<Report>>,
+    kept: Mutex<Kept>,
+    /// The number of this hub's newest report, for those who wait for another.
+    newest: watch::Sender<u64>,
     /// One writes at a time, the newest state.
     writing: Mutex<()>,
 }
@@ -175,26 +77,32 @@ impl Repairs {
     /// What an earlier process kept at `path`.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        let reports = read(path).unwrap_or_else(|error| {
+        let kept = read(path).unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(path = %path.display(), %error, "what was mended before is not known any more");
             }
-            VecDeque::new()
+            Kept::default()
         });
         Self(Arc::new(Shared {
             path: path.to_owned(),
-            reports: Mutex::new(reports),
+            newest: watch::Sender::new(newest(&kept.reports)),
+            kept: Mutex::new(kept),
             writing: Mutex::new(()),
         }))
     }
 
-    /// Keeps one more.
-    pub fn add(&self, report: Report) {
-        let mut reports = self.lock();
-        while reports.len() >= KEPT_MAX {
-            reports.pop_front();
+    /// Keeps one more of this hub. Its number is the time, in microseconds, or follows the one before when that is greater: so it is new
+    /// to whoever has copies, also after the file was lost.
+    pub fn add(&self, report: Report, now: Wall) {
+        let mut kept = self.lock();
+        let time = u64::try_from(now.0).unwrap_or_default();
+        let number = time.max(newest(&kept.reports).saturating_add(1)).min(NUMBER_MAX);
+        while kept.reports.len() >= KEPT_MAX {
+            kept.reports.pop_front();
         }
-        reports.push_back(report);
+        kept.reports.push_back(Numbered { number, report });
+        drop(kept);
+        self.0.newest.send_replace(number);
     }
 
     /// Writes them; call it where the disk may be waited for.
@@ -203,67 +111,113 @@ impl Repairs {
     /// When the disk refuses; the old file then stays.
     pub fn save(&self) -> io::Result<()> {
         let _one_at_a_time = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = Written { version: 1, reports: self.lock().clone() };
-        millrace_host::files::replace(&self.0.path, &serde_json::to_vec(&written)?)
+        let written = {
+            let mut kept = self.lock();
+            kept.version = 2;
+            serde_json::to_vec(&*kept)?
+        };
+        millrace_host::files::replace(&self.0.path, &written)
     }
 
-    /// The newest `limit`, newest first.
+    /// The newest `limit` of this hub, newest first.
     #[must_use]
-    pub fn latest(&self, limit: usize) -> Vec<Report> {
-        self.lock().iter().rev().take(limit).cloned().collect()
+    pub fn latest(&self, limit: usize) -> Vec<Numbered> {
+        self.lock().reports.iter().rev().take(limit).cloned().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Report>> {
-        self.0.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Those of this hub behind `number`, oldest first; of more than [`COPIES_MAX`] the newest.
+    #[must_use]
+    pub fn behind(&self, number: u64) -> Vec<Numbered> {
+        let kept = self.lock();
+        let news = kept.reports.iter().rev().take_while(|report| report.number > number).take(COPIES_MAX);
+        let mut news: Vec<Numbered> = news.cloned().collect();
+        news.reverse();
+        news
+    }
+
+    /// The number of this hub's newest report, now and whenever it changes; 0: it has none.
+    #[must_use]
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.0.newest.subscribe()
+    }
+
+    /// Keeps what another hub, called `name` now, has told of its repairs. The number of the newest that is kept of it, and whether
+    /// anything is new.
+    ///
+    /// # Errors
+    /// When it tells too much, or what is no report; then nothing of it is kept.
+    pub fn take_copies(&self, hub: HubId, name: &str, told: Vec<Numbered>) -> Result<(u64, bool), String> {
+        if told.len() > COPIES_MAX {
+            return Err(format!("{} reports at once: at most {COPIES_MAX} are taken", told.len()));
+        }
+        told.iter().try_for_each(Numbered::check)?;
+        let mut kept = self.lock();
+        let before = kept.others.get(&hub).cloned().unwrap_or_default();
+        if told.is_empty() {
+            return Ok((newest(&before.reports), false));
+        }
+        let after = merged(Copies { name: name.to_owned(), ..before.clone() }, told);
+        let changed = after != before;
+        kept.others.insert(hub, after);
+        forget_surplus(&mut kept.others);
+        Ok((kept.others.get(&hub).map_or(0, |copies| newest(&copies.reports)), changed))
+    }
+
+    /// What is kept of the other hubs.
+    #[must_use]
+    pub fn copies(&self) -> BTreeMap<HubId, Copies> {
+        self.lock().others.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn read(path: &Path) -> io::Result<VecDeque<Report>> {
+fn newest(reports: &VecDeque<Numbered>) -> u64 {
+    reports.back().map_or(0, |report| report.number)
+}
+
+/// The copies with those among `told` that are new; of too many the newest.
+fn merged(mut copies: Copies, told: Vec<Numbered>) -> Copies {
+    let known: BTreeSet<u64> = copies.reports.iter().map(|report| report.number).collect();
+    copies.reports.extend(told.into_iter().filter(|report| !known.contains(&report.number)));
+    in_order(&mut copies.reports, COPIES_MAX);
+    copies
+}
+
+/// Sorted and each number once; of more than `limit` the newest.
+fn in_order(reports: &mut VecDeque<Numbered>, limit: usize) {
+    let mut all: Vec<Numbered> = std::mem::take(reports).into();
+    all.sort_by_key(|report| report.number);
+    all.dedup_by_key(|report| report.number);
+    let surplus = all.len().saturating_sub(limit);
+    reports.extend(all.drain(surplus..));
+}
+
+/// Of too many hubs those go that have told nothing for longest: removed ones, as a rule.
+fn forget_surplus(others: &mut BTreeMap<HubId, Copies>) {
+    while others.len() > HUBS_MAX {
+        let oldest = others.iter().min_by_key(|(_, copies)| newest(&copies.reports)).map(|(hub, _)| *hub);
+        match oldest {
+            Some(hub) => drop(others.remove(&hub)),
+            None => return,
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Kept> {
     if std::fs::metadata(path)?.len() > FILE_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too long"));
     }
-    let mut written: Written = serde_json::from_slice(&std::fs::read(path)?)?;
-    if written.version != 1 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "another version wrote it"));
+    let mut kept: Kept = serde_json::from_slice(&std::fs::read(path)?)?;
+    match kept.version {
+        1 => kept.reports.iter_mut().zip(1..).for_each(|(report, number)| report.number = number),
+        2 => {}
+        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "another version wrote it")),
     }
-    let surplus = written.reports.len().saturating_sub(KEPT_MAX);
-    written.reports.drain(..surplus);
-    Ok(written.reports)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use millrace_model::{DeviceId, Incarnation, Lane};
-
-    fn report(lost: u64) -> Report {
-        let device = DeviceId::from_bytes([7; 16]);
-        let journal = JournalId { device, incarnation: Incarnation::new(9), lane: Lane::Bulk };
-        let sources = vec!["hub n2".to_owned()];
-        let at = "2026-01-01T00:00:00Z".into();
-        Report::Mended(Mended {
-            at,
-            journal,
-            lost,
-            fetched: lost,
-            declared: 0,
-            bytes: 9,
-            took_ms: 5,
-            sources,
-        })
-    }
-
-    #[test]
-    fn the_latest_reports_outlive_the_process_and_damage_only_forgets() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("repairs.json");
-        let repairs = Repairs::open(&path);
-        (0..KEPT_MAX as u64 + 5).for_each(|lost| repairs.add(report(lost)));
-        repairs.save().unwrap();
-        let again = Repairs::open(&path);
-        assert_eq!(again.latest(KEPT_MAX + 9).len(), KEPT_MAX);
-        assert_eq!(again.latest(1), [report(KEPT_MAX as u64 + 4)]);
-        std::fs::write(&path, b"{").unwrap();
-        assert_eq!(Repairs::open(&path).latest(9), []);
-    }
+    in_order(&mut kept.reports, KEPT_MAX);
+    kept.others.values_mut().for_each(|copies| in_order(&mut copies.reports, COPIES_MAX));
+    forget_surplus(&mut kept.others);
+    Ok(kept)
 }

@@ -116,7 +116,8 @@ pub struct RoundReport {
 }
 
 /// The count of a round.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Findings {
     /// Journals whose digests were compared one by one.
     pub journals: u64,

@@ -2,6 +2,10 @@
 //!
 //! Promise: it names a place in the order of records, not a row of a table, so records that arrive meanwhile neither shift nor
 //! repeat anything. Absent: what was asked; a cursor is used with the same query that returned it.
+//!
+//! ```text
+//! text := "1" ("." part)*
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +14,9 @@ use millrace_model::{DeviceId, Incarnation, JournalId, Lane, Seq, Wall};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReadError;
+
+/// Of a text that is no cursor, what the error shows.
+const REFUSED_CHARS_MAX: usize = 120;
 
 /// The place of a record in the order of queries: arrival, then journal, then number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -72,21 +79,27 @@ impl FromStr for Cursor {
     type Err = ReadError;
 
     fn from_str(text: &str) -> Result<Self, ReadError> {
-        let parsed = || -> Option<Key> {
-            let mut parts = text.split('.');
-            if parts.next()? != "1" {
-                return None;
-            }
+        let key = |parts: &mut Parts<'_>| -> Option<Key> {
             let wall = Wall(u64::from_str_radix(parts.next()?, 16).ok()?.cast_signed());
             let device = parts.next()?.parse().ok()?;
             let incarnation = parts.next()?.parse().ok()?;
             let lane = Lane::from_code(parts.next()?.parse().ok()?)?;
             let seq = Seq::from_str_radix(parts.next()?, 16).ok()?;
-            let journal = JournalId { device, incarnation, lane };
-            parts.next().is_none().then_some(Key { wall, journal, seq })
+            Some(Key { wall, journal: JournalId { device, incarnation, lane }, seq })
         };
-        parsed().map(Self).ok_or_else(|| ReadError::Cursor(text.chars().take(120).collect()))
+        parsed(text, key).map(Self)
     }
+}
+
+/// The parts of a cursor's text behind its version.
+pub(crate) type Parts<'a> = std::str::Split<'a, char>;
+
+/// The place that this text names, when `place` takes all of its parts.
+pub(crate) fn parsed<T>(text: &str, place: impl FnOnce(&mut Parts<'_>) -> Option<T>) -> Result<T, ReadError> {
+    let mut parts = text.split('.');
+    let version = parts.next();
+    let found = place(&mut parts).filter(|_| version == Some("1") && parts.next().is_none());
+    found.ok_or_else(|| ReadError::Cursor(text.chars().take(REFUSED_CHARS_MAX).collect()))
 }
 
 impl From<Cursor> for String {

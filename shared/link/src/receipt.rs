@@ -20,6 +20,7 @@ mod file;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::PathBuf;
 
 use millrace_model::Wall;
@@ -60,7 +61,7 @@ pub enum ReceiptError {
         /// Where it was looked for.
         path: PathBuf,
         /// What the operating system said.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// Over its limit: not even looked at.
     #[error("it has more than {RECEIPT_BYTES_MAX} bytes: no receipt is so long")]
@@ -74,6 +75,14 @@ pub enum ReceiptError {
     /// What it says cannot be.
     #[error("what it says cannot be: {0}")]
     Statement(#[from] StatementError),
+    /// What it is to be checked with is not there.
+    #[error("the CA's certificate {} cannot be read: {error}", path.display())]
+    CaUnread {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
     /// What it is to be checked with is no certificate.
     #[error("the CA's certificate cannot be read: {0}")]
     Ca(CertificateError),
@@ -114,6 +123,19 @@ pub enum ReceiptError {
     /// The key does not sign.
     #[error("the key of this machine cannot sign: {0}")]
     Key(#[from] Error),
+}
+
+/// As whoever checks files tells faults apart: what was given to check with cannot be used (`InvalidInput`), the disk failed (as the
+/// operating system said), or else the receipt does not hold (`InvalidData`).
+impl From<ReceiptError> for io::Error {
+    fn from(error: ReceiptError) -> Self {
+        let kind = match &error {
+            ReceiptError::Ca(_) | ReceiptError::CaUnread { .. } => io::ErrorKind::InvalidInput,
+            ReceiptError::Unread { error, .. } => error.kind(),
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
 }
 
 impl From<Role> for Party {

@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_cluster_is_complete_when_every_hub_is_seen_and_full() {
         let of = |state: &str, filled: &str, liveness: &str| {
-            let first = json!({ "state": "member", "filled": "full", "liveness": "alive" });
+            let first = json!({ "state": "member", "filled": "full", "liveness": "alive", "me": true });
             let second = json!({ "state": state, "filled": filled, "liveness": liveness });
             complete(&json!({ "members": [first, second] }))
         };
@@ -371,6 +371,8 @@ mod tests {
             [("joining", "full", "alive"), ("member", "syncing", "alive"), ("member", "full", "down")];
         assert!(short.iter().all(|(state, filled, liveness)| !of(state, filled, liveness)));
         assert!(!complete(&json!({ "members": [] })));
+        let stranger = json!({ "state": "member", "filled": "full", "liveness": "alive", "me": false });
+        assert!(!complete(&json!({ "members": [stranger] })), "it does not know itself yet");
     }
 
     #[test]

@@ -9,24 +9,31 @@ use serde_json::Value;
 
 use super::Which;
 use super::look::{number, shown, text};
+use crate::client::encoded;
+use crate::http::REPAIRS_MAX;
 
 /// List what damage took from hubs and what was fetched again, by which it was mended, and what is being fetched now.
+///
+/// At every hub; of those that do not answer, what they told this one before.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  millrace-hub repairs\n  millrace-hub repairs --json | jq '.reports[0]'")]
+#[command(
+    after_help = "Examples:\n  millrace-hub repairs\n  millrace-hub repairs --hub hub-b -n 100\n  millrace-hub repairs --json | jq '.reports[0]'"
+)]
 pub(super) struct Repairs {
     #[command(flatten)]
     which: Which,
-    /// How many of the latest to show.
-    #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 20)]
+    /// How many of the latest to show, at most 1000.
+    #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 20, value_parser = lines)]
     count: usize,
+    /// Only those of the hub with this name.
+    #[arg(long, value_name = "NAME")]
+    hub: Option<String>,
 }
 
 impl Repairs {
     pub(super) async fn perform(self) -> Result<Exit, Failure> {
-        let mut answer = self.which.client()?.get("/v1/repairs").await?;
-        if let Some(reports) = answer.get_mut("reports").and_then(Value::as_array_mut) {
-            reports.truncate(self.count);
-        }
+        let hub = self.hub.map(|name| format!("&hub={}", encoded(&name))).unwrap_or_default();
+        let answer = self.which.client()?.get(&format!("/v1/repairs?limit={}{hub}", self.count)).await?;
         if self.which.json {
             say_json(&answer)?;
             return Ok(Exit::Ok);
@@ -51,10 +58,16 @@ impl Repairs {
             say(&table(&reports).to_string())?;
         }
         for hub in list("unheard") {
-            note(&format!("note: {} did not answer", hub.as_str().unwrap_or("a hub")));
+            let hub = hub.as_str().unwrap_or("a hub");
+            note(&format!("note: {hub} did not answer; what it told before is shown"));
         }
         Ok(Exit::Ok)
     }
+}
+
+fn lines(text: &str) -> Result<usize, String> {
+    let fits = text.parse().ok().filter(|count| (1..=REPAIRS_MAX).contains(count));
+    fits.ok_or_else(|| format!("write 1 to {REPAIRS_MAX}"))
 }
 
 fn table(reports: &[Value]) -> Table {

@@ -1,12 +1,13 @@
 //! `millrace-hub verify-receipt`: checks a receipt, with nothing but the CA's certificate. No daemon and no network are needed.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
 use millrace_host::terminal::{receipt_failure, say_receipt_holds};
 use millrace_host::{Exit, Failure};
 use millrace_link::ca::CA_FILE;
-use millrace_link::receipt::{Receipt, ReceiptError};
+use millrace_link::receipt::Receipt;
 
 use super::DATA_DEFAULT;
 use crate::places::Places;
@@ -41,26 +42,11 @@ impl VerifyReceipt {
     pub(super) fn perform(self) -> Result<Exit, Failure> {
         let beside = || Places::new(&self.data).identity().join(CA_FILE);
         let ca = self.ca.clone().unwrap_or_else(beside);
-        let ca_pem = std::fs::read_to_string(&ca).map_err(|error| {
-            Failure::new(
-                Exit::Config,
-                format!("the CA's certificate {} cannot be read: {error}", ca.display()),
-            )
-            .hint("name it with --ca, or the data directory of a hub of that cluster with --data")
-        })?;
-        let checked = Receipt::load(&self.file).and_then(|receipt| Ok((receipt.check(&ca_pem)?, receipt)));
-        let ([one, other], receipt) =
-            checked.map_err(|error| receipt_failure(exit(&error), &error.to_string(), self.json))?;
+        let checked = Receipt::load_checked(&self.file, &ca);
+        let (receipt, [one, other]) =
+            checked.map_err(|error| receipt_failure(&io::Error::from(error), self.json))?;
         let (serial, other_serial) = (one.serial.to_string(), other.serial.to_string());
         say_receipt_holds(&receipt.statement, [&one.name, &other.name], [&serial, &other_serial], self.json)?;
         Ok(Exit::Ok)
-    }
-}
-
-const fn exit(error: &ReceiptError) -> Exit {
-    match error {
-        ReceiptError::Unread { .. } => Exit::Io,
-        ReceiptError::Ca(_) => Exit::Config,
-        _ => Exit::Data,
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use millrace_hub_engine::{
-    Asker, Config, Debt, DeviceSummary, Event, Fullness, Holdings, LinkId, Measure, Mend, Retained,
-    RoundReport,
+    Asker, Config, Debt, DeviceSummary, Event, Fullness, Holdings, LinkId, Measure, Mend, Partner, Retained,
+    RoundReport, Wanted,
 };
 use millrace_link::{Connection, KeyHash};
 use millrace_merkle::{About, Told};
 use millrace_model::store::{Quarantined, Usage};
-use millrace_model::{DeviceId, JournalId, NodeId, Partition, RangeSet, RecordCheck, Run, Seq, SeqRange};
+use millrace_model::{
+    DeviceId, JournalId, NodeId, Partition, RangeSet, RecordCheck, Run, Seq, SeqRange, Wall,
+};
 use millrace_wire::{Frame, GoodbyeCode};
 use tokio::sync::{mpsc, oneshot};
 
@@ -66,6 +68,8 @@ pub enum Input {
     Ask(oneshot::Sender<Snapshot>),
     /// Of which partitions is something being fetched that damage took?
     AskHurt(oneshot::Sender<BTreeSet<Partition>>),
+    /// Somebody asks for comparisons; the answer says with whom they begin.
+    Repair(Wanted, oneshot::Sender<Begun>),
     /// What is here of all that this hub and another one both keep?
     Weigh(NodeId, oneshot::Sender<Holdings>),
 }
@@ -135,6 +139,26 @@ pub struct Snapshot {
     pub rounds: Vec<RoundReport>,
     /// Comparisons that somebody asked for and that are not over.
     pub demanded: usize,
+}
+
+/// Comparisons that begin because somebody asked for them.
+#[derive(Debug, Clone, Default)]
+pub struct Begun {
+    /// The number of the newest report before them.
+    pub after: u64,
+    /// With whom: all of those who were asked for and are connected.
+    pub partners: Vec<Beginning>,
+}
+
+/// A comparison that begins.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// With whom.
+    pub partner: Partner,
+    /// Whose journals, if an agent's.
+    pub device: Option<DeviceId>,
+    /// When another one began that somebody asked for before, and that is not over: its report comes first.
+    pub under_way: Option<Wall>,
 }
 
 /// Records that the engine wants for another hub.

@@ -4,13 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_hub_engine::{Event, Mend, Retained, RoundReport, Trigger};
+use millrace_hub_engine::{Event, Retained};
 
 use super::Driver;
 use super::carrying::measure;
 use super::input::Answer;
-use crate::meters::{ByReason, ByResult};
-use crate::repairs::{Compared, Report};
+use crate::meters::ByReason;
 use crate::retention;
 
 /// How often the memory is written at most: what a power cut takes of it only keeps records a little longer.
@@ -86,47 +85,6 @@ impl Driver {
         if let Err(error) = noted.await {
             tracing::error!(%error, "when devices were last seen could not be noted");
         }
-    }
-
-    /// What a journal had lost is here again: people are told, now and later.
-    pub(super) fn mended(&self, mend: &Mend) {
-        let Mend { journal, lost, fetched, bytes, took, .. } = mend;
-        tracing::info!(%journal, lost, fetched, bytes, ?took, "a journal is whole again");
-        self.report(Report::Mended(mend.into()));
-    }
-
-    /// A comparison is over. Those that found nothing are only counted, unless somebody asked.
-    pub(super) fn compared(&self, round: &RoundReport) {
-        let compared = Compared::from(round);
-        let result = if compared.equal { "equal" } else { "different" };
-        self.parts.meters.compared.get_or_create(&ByResult { result }).inc();
-        let Compared { partner, trigger, journals, differing, pulled, pushed, questions, bytes, .. } =
-            &compared;
-        tracing::debug!(partner, trigger, journals, differing, questions, bytes, "copies were compared");
-        let telling = matches!(round.trigger, Trigger::Demand | Trigger::Recheck);
-        if compared.equal && !telling {
-            return;
-        }
-        tracing::info!(
-            partner,
-            trigger,
-            journals,
-            differing,
-            pulled,
-            pushed,
-            "copies were compared: {result}"
-        );
-        self.report(Report::Compared(compared));
-    }
-
-    fn report(&self, report: Report) {
-        let repairs = self.parts.repairs.clone();
-        repairs.add(report);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = repairs.save() {
-                tracing::warn!(%error, "the report of a repair could not be written");
-            }
-        });
     }
 
     /// The same at the end.

@@ -29,7 +29,7 @@ use millrace_wire::CallKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::repairs::node_of;
+use super::repair::node_of;
 use super::{Answer, Api, stopping};
 use crate::peers::Caller;
 

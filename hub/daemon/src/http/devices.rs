@@ -34,7 +34,7 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
     let held: BTreeMap<_, _> =
         snapshot.devices.into_iter().map(|summary| (summary.device, summary)).collect();
     let mut sessions = BTreeMap::from([(api.0.endpoint.name.clone(), sessions(held.values()))]);
-    let (theirs, unheard) = others::ask(&api, QUESTION).await;
+    let (theirs, unheard) = others::ask(&api, QUESTION, None).await;
     sessions.extend(theirs);
     let mut devices = merged(api.0.registry.devices(), held, api.0.clock.wall());
     for device in &mut devices {

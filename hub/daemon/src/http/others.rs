@@ -16,17 +16,19 @@ use super::Api;
 /// How long another hub may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The answers by the names of the hubs, and the names of those that did not answer, in order. A witness is not asked: it takes no
-/// agents and keeps no readings.
+/// The answers by the names of the hubs, and the names of those that did not answer, in order; of all other hubs, or of the one called
+/// `only`. A witness is not asked: it takes no agents and keeps no readings.
 pub(super) async fn ask<T: DeserializeOwned + Send + 'static>(
     api: &Api,
     question: &'static [u8],
+    only: Option<&str>,
 ) -> (Vec<(String, T)>, Vec<String>) {
     let cluster = api.0.registry.cluster();
     let table = cluster.table();
     let others = table.others(cluster.me());
     let mut asked: JoinSet<(String, Result<T, String>)> = JoinSet::new();
-    for (node, record) in others.into_iter().filter(|(_, record)| !record.witness) {
+    let meant = |name: &str| only.is_none_or(|only| only == name);
+    for (node, record) in others.into_iter().filter(|(_, record)| !record.witness && meant(&record.name)) {
         let (api, name) = (api.clone(), record.name.clone());
         asked.spawn(async move { (name, one(&api, node, question).await) });
     }

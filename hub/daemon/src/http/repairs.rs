@@ -1,26 +1,40 @@
 //! `GET /v1/repairs`: what is being mended, and what was, at every hub.
 //!
-//! Promise: each hub speaks for itself; those that did not answer are named.
+//! ```text
+//!  caller ──▶ this hub ──"which repairs?"──▶ every other hub that it reaches
+//!                      ──what they told before──▶ `repairs.json`
+//! ```
+//!
+//! Promise: each hub speaks for itself; those that did not answer are named, and what they told before is shown. A report that another
+//! hub has kept here is kept under the identity of the connection that it came on.
+//! Absent: telling others ([`crate::repairs::telling`]), having comparisons begin ([`super::repair`]).
+
+mod filter;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query as Parameters, State};
 use bytes::Bytes;
 use millrace_host::http::Problem;
 use millrace_host::times::rfc3339;
-use millrace_hub_engine::{Event, Mend, Wanted};
-use millrace_model::{JournalId, NodeId};
+use millrace_hub_engine::Mend;
+use millrace_model::{HubId, JournalId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Answer, Api, others, stopping};
-use crate::driver::input::Input;
-use crate::repairs::{Compared, Report};
+use crate::peers::Caller;
+use crate::repairs::telling::{Reached, Telling};
+use crate::repairs::{Compared, Copies, KEPT_MAX, Numbered};
+use filter::Filter;
+pub(crate) use filter::LIMIT_MAX;
 
 /// What another hub is asked.
 const QUESTION: &[u8] = br#"{"which_repairs":true}"#;
 
-/// Reports of each hub that one answer has.
-const SHOWN_MAX: usize = 200;
+/// Reports that this hub answers to another one. What it told before, the other one has copies of.
+const TOLD_MAX: usize = 200;
 
 /// What one hub says.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -29,7 +43,7 @@ struct Repairs {
     comparing: Vec<Compared>,
     /// Comparisons that somebody asked for and that are not over.
     demanded: usize,
-    reports: Vec<Report>,
+    reports: Vec<Numbered>,
 }
 
 /// A journal that is being mended.
@@ -66,35 +80,90 @@ impl Running {
     }
 }
 
-pub(super) async fn list(State(api): State<Api>) -> Answer {
-    let mine = (api.0.endpoint.name.clone(), here(&api).await.ok_or_else(stopping)?);
-    let (theirs, unheard) = others::ask::<Repairs>(&api, QUESTION).await;
-    let demanded = mine.1.demanded;
-    let of_hub = |hub: &str, one: Value| named(&api, of_hub(hub, one));
-    let (mut running, mut comparing, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-    for (hub, repairs) in std::iter::once(mine).chain(theirs) {
-        running.extend(repairs.running.iter().map(|one| of_hub(&hub, json!(one))));
-        comparing.extend(repairs.comparing.iter().map(|one| of_hub(&hub, json!(one))));
-        reports.extend(repairs.reports.iter().map(|one| (one.at().to_owned(), of_hub(&hub, json!(one)))));
+pub(super) async fn list(
+    State(api): State<Api>,
+    Parameters(pairs): Parameters<Vec<(String, String)>>,
+) -> Answer {
+    let filter = Filter::read(&pairs)?;
+    let me = &api.0.endpoint.name;
+    let only = filter.hub.as_deref();
+    let mut said = BTreeMap::new();
+    let mut mine = here(&api).await.ok_or_else(stopping)?;
+    let demanded = mine.demanded;
+    mine.reports = api.0.repairs.latest(KEPT_MAX);
+    if only.is_none_or(|only| only == me) {
+        said.insert(me.clone(), mine);
     }
-    reports.sort_by(|(a, _), (b, _)| b.cmp(a));
-    let reports: Vec<Value> = reports.into_iter().map(|(_, report)| report).collect();
+    // Nobody else speaks for this hub.
+    let alone = only.is_some_and(|only| only == me);
+    let (theirs, unheard) =
+        if alone { Default::default() } else { others::ask::<Repairs>(&api, QUESTION, only).await };
+    said.extend(theirs);
+    let copies = copies(&api);
+    if let Some(name) = only
+        && !said.contains_key(name)
+        && unheard.is_empty()
+        && !copies.iter().any(|(hub, _)| hub == name)
+    {
+        return Err(Problem::not_found(
+            format!("no hub is called {name}"),
+            "`millrace-hub members` lists them",
+        ));
+    }
+    let of_hub = |hub: &str, one: Value| named(&api, of_hub(hub, one));
+    let (mut running, mut comparing) = (Vec::new(), Vec::new());
+    for (hub, repairs) in &said {
+        running.extend(repairs.running.iter().map(|one| of_hub(hub, json!(one))));
+        comparing.extend(repairs.comparing.iter().map(|one| of_hub(hub, json!(one))));
+    }
+    let told = said.iter().flat_map(|(hub, repairs)| repairs.reports.iter().map(|one| (hub.as_str(), one)));
+    let copied = copies.iter().flat_map(|(hub, of)| of.reports.iter().map(|one| (hub.as_str(), one)));
+    let (reports, cut) = newest(told.chain(copied), &filter);
+    let reports: Vec<Value> = reports.into_iter().map(|(hub, one)| of_hub(hub, json!(one))).collect();
     Ok(Json(json!({
-        "hub": api.0.endpoint.name, "unheard": unheard, "running": running, "comparing": comparing,
-        "demanded": demanded, "reports": reports,
+        "hub": me, "unheard": unheard, "running": running, "comparing": comparing, "demanded": demanded,
+        "reports": reports, "cut": cut,
     })))
+}
+
+/// The newest of the reports that are asked for, the newest first, and whether there are more of them. Each with the name of its hub.
+fn newest<'a>(
+    all: impl Iterator<Item = (&'a str, &'a Numbered)>,
+    filter: &Filter,
+) -> (Vec<(&'a str, &'a Numbered)>, bool) {
+    let mut known = BTreeSet::new();
+    let mut found: Vec<(&str, &Numbered)> = all
+        .filter(|(hub, one)| filter.takes(hub, one))
+        // A hub that answers also told before. One that numbers nothing never did.
+        .filter(|(hub, one)| one.number == 0 || known.insert((*hub, one.number)))
+        .collect();
+    found.sort_by(|(_, a), (_, b)| (b.report.at(), b.number).cmp(&(a.report.at(), a.number)));
+    let cut = found.len() > filter.limit;
+    found.truncate(filter.limit);
+    (found, cut)
+}
+
+/// What other hubs have told before, by their names as they are now.
+fn copies(api: &Api) -> Vec<(String, Copies)> {
+    let table = api.0.registry.cluster().table();
+    let name = |hub: HubId, copies: &Copies| {
+        let record = table.node_of(&hub).and_then(|node| table.hub(node));
+        record.map_or_else(|| copies.name.clone(), |record| record.name.clone())
+    };
+    api.0.repairs.copies().into_iter().map(|(hub, copies)| (name(hub, &copies), copies)).collect()
 }
 
 async fn here(api: &Api) -> Option<Repairs> {
     let snapshot = api.0.driver.snapshot().await?;
     let running = snapshot.mending.iter().map(Running::of).collect();
     let comparing = snapshot.rounds.iter().map(Compared::from).collect();
-    let (demanded, reports) = (snapshot.demanded, api.0.repairs.latest(SHOWN_MAX));
+    // After the comparisons that are not over: one that ends between the two is among the reports.
+    let (demanded, reports) = (snapshot.demanded, api.0.repairs.latest(TOLD_MAX));
     Some(Repairs { running, comparing, demanded, reports })
 }
 
 /// Hubs and devices by the names that people gave them.
-fn named(api: &Api, mut shown: Value) -> Value {
+pub(super) fn named(api: &Api, mut shown: Value) -> Value {
     let cluster = api.0.registry.cluster();
     let table = cluster.table();
     let hub = |text: &str| {
@@ -132,46 +201,6 @@ fn of_hub(hub: &str, mut shown: Value) -> Value {
     shown
 }
 
-/// What is to be compared.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct RepairRequest {
-    /// Only this device, by id or name.
-    #[serde(default)]
-    pub device: Option<String>,
-    /// Only the hub with this name.
-    #[serde(default)]
-    pub hub: Option<String>,
-    /// Only say what differs.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// `POST /v1/repair`: this hub compares its copies now.
-pub(super) async fn begin(State(api): State<Api>, Json(asked): Json<RepairRequest>) -> Answer {
-    let no_device = |name: &str| {
-        Problem::not_found(format!("no device is called {name}"), "`millrace-hub devices` lists them")
-    };
-    let device = asked.device.as_deref();
-    let device = device.map(|name| api.0.registry.find(name).ok_or_else(|| no_device(name))).transpose()?;
-    let hub = asked.hub.as_deref().map(|name| node_of(&api, name)).transpose()?;
-    let wanted = Wanted { device: device.map(|device| device.id), hub, dry_run: asked.dry_run };
-    let began = rfc3339(api.0.clock.wall());
-    if !api.0.driver.tell(Input::Event(Event::Repair(wanted))).await {
-        return Err(stopping());
-    }
-    Ok(Json(json!({ "hub": api.0.endpoint.name, "began": began })))
-}
-
-pub(super) fn node_of(api: &Api, name: &str) -> Result<NodeId, Problem> {
-    let cluster = api.0.registry.cluster();
-    let table = cluster.table();
-    let others = table.others(cluster.me());
-    let found = others.into_iter().find(|(_, record)| record.name == name).map(|(node, _)| node);
-    found.ok_or_else(|| {
-        Problem::not_found(format!("no other hub is called {name}"), "`millrace-hub members` lists them")
-    })
-}
-
 /// Whether another hub asks for the repairs of this one.
 pub(super) fn is_asked(body: &[u8]) -> bool {
     body == QUESTION
@@ -181,4 +210,65 @@ pub(super) fn is_asked(body: &[u8]) -> bool {
 pub(super) async fn for_peer(api: &Api) -> Result<Bytes, String> {
     let repairs = here(api).await.ok_or("the hub is stopping")?;
     serde_json::to_vec(&repairs).map(Bytes::from).map_err(|error| error.to_string())
+}
+
+/// Whether, and what, another hub tells of its repairs.
+pub(super) fn told(body: &[u8]) -> Option<Telling> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Keeps it, and says up to which number.
+pub(super) async fn keep(api: &Api, from: &Caller, told: Telling) -> Result<Bytes, String> {
+    let table = api.0.registry.cluster().table();
+    let record = from.node.and_then(|node| table.hub(node)).ok_or("only hubs of the table may tell")?;
+    let repairs = api.0.repairs.clone();
+    let (newest, changed) = repairs.take_copies(from.hub, &record.name, told.repair_reports)?;
+    if changed {
+        let saved = tokio::task::spawn_blocking(move || repairs.save()).await;
+        if let Err(error) = saved.map_err(std::io::Error::other).and_then(|saved| saved) {
+            tracing::warn!(%error, "the repairs of another hub could not be written");
+        }
+    }
+    serde_json::to_vec(&Reached { newest }).map(Bytes::from).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repairs::tests::{compared, mended};
+
+    fn filter(pairs: &[(&str, &str)]) -> Filter {
+        let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Filter::read(&pairs.collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn what_a_hub_says_and_told_before_is_shown_once_and_the_limit_counts_what_is_asked_for() {
+        let all = [
+            ("hub-2", vec![mended(5), mended(6)]),
+            ("hub-3", vec![mended(0), mended(0)]),
+            ("hub-2", vec![mended(4), mended(5), compared(7, "demand")]),
+        ];
+        let found = |pairs: &[(&str, &str)]| {
+            let all = all.iter().flat_map(|(hub, reports)| reports.iter().map(move |one| (*hub, one)));
+            let (found, cut) = newest(all, &filter(pairs));
+            (found.into_iter().map(|(hub, one)| (hub, one.number)).collect::<Vec<_>>(), cut)
+        };
+        let second = |number: u64| ("hub-2", number);
+        let everything = vec![second(7), second(6), second(5), second(4), ("hub-3", 0), ("hub-3", 0)];
+        assert_eq!(found(&[]), (everything, false));
+        assert_eq!(found(&[("limit", "2")]), (vec![second(7), second(6)], true));
+        assert_eq!(found(&[("limit", "1"), ("kind", "mended"), ("after", "5")]), (vec![second(6)], false));
+        assert_eq!(found(&[("hub", "hub-3"), ("limit", "2")]).0.len(), 2);
+    }
+
+    #[test]
+    fn what_other_hubs_tell_is_told_apart_from_what_they_ask() {
+        let telling = serde_json::to_vec(&Telling { repair_reports: vec![mended(4)] }).unwrap();
+        assert_eq!(told(&telling).unwrap().repair_reports, [mended(4)]);
+        for other in [QUESTION, br#"{"whose_sessions":true}"#, br#"{"pairs":[],"partitions":""}"#, b"{"] {
+            assert!(told(other).is_none());
+        }
+        assert!(is_asked(QUESTION) && !is_asked(&telling));
+    }
 }

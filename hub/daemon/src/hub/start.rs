@@ -34,7 +34,7 @@ use crate::reading::Reading;
 use crate::reception;
 use crate::registrar::Registrar;
 use crate::registry::Expelled;
-use crate::repairs::Repairs;
+use crate::repairs::{Repairs, telling};
 use crate::retention::Looking;
 use crate::scrub::{self, Scrub};
 use crate::session::{RENEWALS_AT_ONCE, Sessions};
@@ -177,7 +177,7 @@ impl Hub {
             attesting: attesting.clone(),
             driver: handle.clone(),
             board,
-            repairs,
+            repairs: repairs.clone(),
             scrub: scrub.clone(),
             scrub_pace: config.scrub,
             meters: meters.clone(),
@@ -213,6 +213,10 @@ impl Hub {
         let receiving = reception::receive(Arc::clone(&listener), sessions, Some(peers.clone()), devices_max);
         crew.begin("reception", receiving);
         crew.begin("the scrub", scrub::run(scrubbing));
+        crew.begin(
+            "telling other hubs of repairs",
+            telling::run(repairs, cluster.clone(), peers.clone(), shutdown.clone()),
+        );
         crew.attempt("the data directory", footing.watch(shutdown.clone()));
         crew.begin("the HTTP API", serve_web(web, &api, config.http_writable, &shutdown));
         crew.attempt("the admin socket", serve_socket(socket, &api, &shutdown));

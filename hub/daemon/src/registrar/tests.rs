@@ -160,19 +160,9 @@ async fn a_hubs_token_makes_a_hub_and_no_device_and_a_devices_token_no_hub() {
 /// A token that another hub made: it is decided, and this hub hears of it when it comes to that.
 async fn decided_elsewhere(world: &World, uses: u32) -> JoinSecret {
     let secret = JoinSecret::fresh().unwrap();
-    let token = Token {
-        fingerprint: hex(&secret.fingerprint()),
-        uses,
-        expires: NOW.plus(Duration::from_secs(3_600)),
-        created_at: NOW,
-        name: None,
-        labels: BTreeMap::new(),
-        used_by: Vec::new(),
-        hub: false,
-        replace: None,
-        device: None,
-        witness: None,
-    };
+    let fingerprint = hex(&secret.fingerprint());
+    let expires = NOW.plus(Duration::from_secs(3_600));
+    let token = Token { expires, ..crate::registry::tests::token(&fingerprint, uses) };
     let txn = Txn { then: vec![put(keys::token(&token.fingerprint), &token).unwrap()], ..Txn::default() };
     let cluster = world.registrar.registry.cluster();
     cluster.control().propose(&Command::Txn(txn)).await.unwrap();

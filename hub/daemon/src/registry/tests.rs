@@ -59,7 +59,8 @@ fn device(number: u8, name: &str) -> Device {
     }
 }
 
-fn token(fingerprint: &str, uses: u32) -> Token {
+/// A token that expires in a moment.
+pub(crate) fn token(fingerprint: &str, uses: u32) -> Token {
     Token {
         fingerprint: fingerprint.into(),
         uses,

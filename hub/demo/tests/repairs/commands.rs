@@ -17,6 +17,7 @@ async fn repair_compares_with_whom_it_is_told_and_says_who_is_unknown() {
     assert_eq!((said.code, &answer["equal"], &answer["over"]), (Some(0), &true.into(), &true.into()));
     let report = &answer["reports"][0];
     assert_eq!((&report["dry_run"], &report["trigger"]), (&true.into(), &"demand".into()), "{report}");
+    assert_eq!((&answer["partners"], &answer["unreached"]), (&1.into(), &serde_json::json!([])), "{answer}");
 
     let unknown = [
         (["--hub", "hub-9"], "no other hub is called hub-9"),
@@ -31,10 +32,36 @@ async fn repair_compares_with_whom_it_is_told_and_says_who_is_unknown() {
     assert_eq!(said.code, Some(64), "{said:?}");
     let said = hub.tried(&["repair", "--help"]).await.unwrap();
     assert!(said.code == Some(0) && said.out.contains("--dry-run") && said.out.contains("75"), "{said:?}");
+    // The device is connected to one of the three.
+    let mut away = 0;
+    for hub in &scene.hubs {
+        let said = hub.tried(&["repair", "--device", DEVICE, "--wait", "1s"]).await.unwrap();
+        let elsewhere = said.err.contains("press-line is not connected") && said.err.contains("devices");
+        assert_eq!(said.code == Some(69), elsewhere, "{said:?}");
+        away += usize::from(elsewhere);
+    }
+    assert_eq!(away, 2);
     // What somebody asked for is told, also when everything was equal.
     let said = hub.tried(&["repairs"]).await.unwrap();
     assert!(said.code == Some(0) && said.out.contains("equal"), "{said:?}");
     assert!(said.out.contains(" hub-2") && said.out.contains(" hub-3"), "by their names: {said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comparing_with_nobody_is_no_success() {
+    let mut scene = Scene::of(1, 100).await;
+    assert!(scene.agent.process.terminate().await.unwrap().success());
+    let hub = &scene.hubs[0];
+    let said = until("the end of the device's session", LIMIT, || async {
+        let said = hub.tried(&["repair", "--all", "--wait", "1s", "--json"]).await?;
+        Ok(if said.code == Some(69) { Look::Found(said) } else { Look::NotYet(format!("{said:?}")) })
+    });
+    let said = said.await.unwrap();
+    let answer: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&answer["partners"], &answer["equal"]), (&0.into(), &false.into()), "{answer}");
+    assert!(said.err.contains("nothing was compared"), "{said:?}");
+    let said = hub.tried(&["repair", "--device", DEVICE]).await.unwrap();
+    assert!(said.code == Some(69) && said.err.contains("not connected"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

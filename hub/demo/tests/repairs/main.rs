@@ -8,6 +8,7 @@
 //! | [`older`] | rows of a device's older life are gone |
 //! | [`files`] | whole files are |
 //! | [`commands`] | nothing, or little: what `repair` and `repairs` say |
+//! | [`told`] | the hub that mended something is gone itself |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod commands;
@@ -16,3 +17,4 @@ mod files;
 mod flipped;
 mod older;
 mod scene;
+mod told;

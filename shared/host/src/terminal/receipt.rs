@@ -2,6 +2,7 @@
 //!
 //! Absent: whether it holds (`millrace-link` says).
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -87,17 +88,22 @@ pub fn say_receipt_holds(
     say(&format!("{}the receipt holds\n", receipt_page(statement, names)))
 }
 
-/// What a check ends with that found that a receipt does not hold ([`Exit::Data`]), or that could not be made.
+/// What a check of files ends with that did not find that a receipt holds: [`Exit::Config`] when what it was to be checked with cannot be
+/// used (`InvalidInput`), [`Exit::Data`] when it does not hold (`InvalidData`), otherwise as the disk failed.
 #[must_use]
-pub fn receipt_failure(exit: Exit, why: &str, json: bool) -> Failure {
-    if exit != Exit::Data {
-        return Failure::new(exit, why);
+pub fn receipt_failure(error: &io::Error, json: bool) -> Failure {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => Failure::new(Exit::Config, error.to_string())
+            .hint("name it with --ca, or the data directory of a machine of that cluster with --data"),
+        io::ErrorKind::InvalidData => {
+            if json {
+                // The answer is the same on standard error; when nobody reads this one, nothing is lost.
+                let _ = say_json(&json!({ "holds": false, "why": error.to_string() }));
+            }
+            Failure::new(Exit::Data, format!("the receipt does not hold: {error}"))
+        }
+        _ => Failure::new(Exit::from_io(error), error.to_string()),
     }
-    if json {
-        // The answer is the same on standard error; when nobody reads this one, nothing is lost.
-        let _ = say_json(&json!({ "holds": false, "why": why }));
-    }
-    Failure::new(exit, format!("the receipt does not hold: {why}"))
 }
 
 /// Puts the text of a receipt into a file.
@@ -138,6 +144,22 @@ mod tests {
     use super::*;
     use millrace_model::receipt::{Count, Shared, Standing, Verdict};
     use millrace_model::{DeviceId, HubId, Incarnation, JournalId, Lane, NodeHash, Wall};
+
+    #[test]
+    fn whether_the_receipt_the_ca_or_the_disk_is_at_fault_is_told_by_the_exit_code() {
+        use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound, PermissionDenied};
+        for (kind, exit) in [
+            (InvalidData, Exit::Data),
+            (InvalidInput, Exit::Config),
+            (NotFound, Exit::Io),
+            (IsADirectory, Exit::Io),
+            (PermissionDenied, Exit::Permission),
+        ] {
+            let failure = receipt_failure(&io::Error::new(kind, "why"), false);
+            assert_eq!((failure.exit, failure.hint.contains("--ca")), (exit, exit == Exit::Config));
+            assert!(failure.message.ends_with("why"), "{failure}");
+        }
+    }
 
     #[test]
     fn a_receipt_says_who_when_and_what_and_obeys_no_name() {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use millrace_model::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::cursor::parsed;
 use crate::error::ReadError;
 
 /// What of a journal comes next.
@@ -55,11 +56,7 @@ impl FromStr for ScrubCursor {
     type Err = ReadError;
 
     fn from_str(text: &str) -> Result<Self, ReadError> {
-        let parsed = || -> Option<Self> {
-            let mut parts = text.split('.');
-            if parts.next()? != "1" {
-                return None;
-            }
+        parsed(text, |parts| {
             let journal = i64::from_str_radix(parts.next()?, 16).ok()?;
             let (stage, seq) = (parts.next()?, Seq::from_str_radix(parts.next()?, 16).ok()?);
             let stage = match stage {
@@ -67,9 +64,8 @@ impl FromStr for ScrubCursor {
                 "t" => Stage::Tail(seq),
                 _ => return None,
             };
-            parts.next().is_none().then_some(Self { journal, stage })
-        };
-        parsed().ok_or_else(|| ReadError::Cursor(text.chars().take(120).collect()))
+            Some(Self { journal, stage })
+        })
     }
 }
 

@@ -11,8 +11,8 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::{Receipt, ReceiptError, Signed};
-use crate::chain;
 use crate::limits::{RECEIPT_BYTES_MAX, RECEIPT_CERTIFICATE_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use crate::{PeerIdentity, chain};
 use millrace_model::receipt::Statement;
 
 /// The word by which the file says what it is.
@@ -76,6 +76,19 @@ impl Receipt {
         let most = RECEIPT_BYTES_MAX as u64 + 3;
         Disk::open(path).map_err(unread)?.take(most).read_to_end(&mut bytes).map_err(unread)?;
         Self::from_json(&bytes)
+    }
+
+    /// Reads the file at `path` and checks it with the CA's certificate (PEM) in the file at `ca`; who signed it, in the order of the
+    /// holders.
+    ///
+    /// # Errors
+    /// As [`Self::load`] and [`Self::check`], and [`ReceiptError::CaUnread`].
+    pub fn load_checked(path: &Path, ca: &Path) -> Result<(Self, [PeerIdentity; 2]), ReceiptError> {
+        let unread = |error: std::io::Error| ReceiptError::CaUnread { path: ca.to_owned(), error };
+        let ca_pem = std::fs::read_to_string(ca).map_err(unread)?;
+        let receipt = Self::load(path)?;
+        let signers = receipt.check(&ca_pem)?;
+        Ok((receipt, signers))
     }
 
     /// The receipt in the answer of a daemon, which is null when nothing is equal.

@@ -65,6 +65,31 @@ fn a_receipt_holds_with_the_ca_of_its_cluster_alone() {
 }
 
 #[test]
+fn a_file_is_checked_with_a_file_and_faults_of_either_are_told_apart() {
+    let (cluster, other, dir) = (Cluster::new(), Cluster::new(), tempfile::tempdir().unwrap());
+    let file = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name)
+    };
+    let whole = file("receipt", &receipt(&cluster).to_json().unwrap());
+    let (ca, foreign) = (file("ca", cluster.ca()), file("foreign", other.ca()));
+    let (broken, nowhere) = (file("broken", "{}"), dir.path().join("nowhere"));
+    let (read, [device, hub]) = Receipt::load_checked(&whole, &ca).unwrap();
+    assert_eq!((read, device.role, hub.role), (Receipt::load(&whole).unwrap(), DEVICE, HUB));
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound};
+    for (receipt, ca, kind) in [
+        (&whole, &foreign, InvalidData),
+        (&broken, &ca, InvalidData),
+        (&nowhere, &ca, NotFound),
+        (&whole, &nowhere, InvalidInput),
+        (&whole, &broken, InvalidInput),
+    ] {
+        let error = io::Error::from(Receipt::load_checked(receipt, ca).unwrap_err());
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+}
+
+#[test]
 fn every_flipped_bit_of_what_is_said_signed_or_shown_is_found() {
     let cluster = Cluster::new();
     let whole = receipt(&cluster);

@@ -1,0 +1,112 @@
+//! What the driver does for repair: it says with whom comparisons begin, and keeps the reports.
+
+use millrace_hub_engine::{Event, Findings, Mend, Partner, RoundReport, Trigger, Wanted};
+
+use super::Driver;
+use super::input::{Beginning, Begun};
+use crate::meters::ByResult;
+use crate::repairs::{Compared, Report};
+
+impl Driver {
+    /// Somebody asks for comparisons. They begin with those who are connected; when that is nobody, none does.
+    pub(super) fn repair(&mut self, wanted: Wanted) -> Begun {
+        let running = self.parts.engine.rounds(self.parts.clock.moment());
+        let under_way = |partner: &Partner| {
+            let demanded = |round: &&RoundReport| round.trigger == Trigger::Demand;
+            running.iter().filter(demanded).find(|round| round.partner == *partner).map(|round| round.at)
+        };
+        let hubs = self.peers.keys().filter(|_| wanted.device.is_none());
+        let hubs = hubs.filter(|node| wanted.hub.is_none_or(|hub| hub == **node));
+        let hubs = hubs.map(|node| (Partner::Hub(*node), None));
+        let lines = self.lines.iter().filter(|(_, line)| line.greeted && wanted.hub.is_none());
+        let lines = lines.filter(|(_, line)| wanted.device.is_none_or(|device| device == line.device));
+        let lines = lines.map(|(link, line)| (Partner::Agent(*link), Some(line.device)));
+        let partners = hubs.chain(lines).map(|(partner, device)| Beginning {
+            partner,
+            device,
+            under_way: under_way(&partner),
+        });
+        let begun = Begun { after: *self.parts.repairs.newest().borrow(), partners: partners.collect() };
+        if !begun.partners.is_empty() {
+            self.feed(Event::Repair(wanted));
+        }
+        begun
+    }
+
+    /// What a journal had lost is here again: people are told, now and later.
+    pub(super) fn mended(&self, mend: &Mend) {
+        let Mend { journal, lost, fetched, bytes, took, .. } = mend;
+        tracing::info!(%journal, lost, fetched, bytes, ?took, "a journal is whole again");
+        self.report(Report::Mended(mend.into()));
+    }
+
+    /// A comparison is over. Those that found nothing are only counted, unless somebody asked.
+    pub(super) fn compared(&self, round: &RoundReport) {
+        let compared = Compared::from(round);
+        let result = if compared.equal { "equal" } else { "different" };
+        self.parts.meters.compared.get_or_create(&ByResult { result }).inc();
+        let Compared { partner, trigger, .. } = &compared;
+        let Findings { journals, differing, pulled, pushed, questions, bytes, .. } = compared.found;
+        tracing::debug!(partner, trigger, journals, differing, questions, bytes, "copies were compared");
+        let telling = matches!(round.trigger, Trigger::Demand | Trigger::Recheck);
+        if compared.equal && !telling {
+            return;
+        }
+        tracing::info!(
+            partner,
+            trigger,
+            journals,
+            differing,
+            pulled,
+            pushed,
+            "copies were compared: {result}"
+        );
+        self.report(Report::Compared(compared));
+    }
+
+    fn report(&self, report: Report) {
+        let repairs = self.parts.repairs.clone();
+        repairs.add(report, self.parts.clock.wall());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = repairs.save() {
+                tracing::warn!(%error, "the report of a repair could not be written");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_journal::{Options, Store, Writer};
+    use millrace_model::{DeviceId, NodeId, Wall};
+
+    use super::*;
+    use crate::driver::input::Input;
+    use crate::driver::way::Way;
+    use crate::repairs::tests::mended;
+
+    #[tokio::test]
+    async fn comparisons_begin_with_those_who_are_connected_and_with_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("journal.db"), &Options::hub()).unwrap();
+        let writer = Writer::start(store, 1).unwrap();
+        let mut driver = crate::driver::tests::driver(dir.path(), &writer).await;
+        assert!(driver.repair(Wanted::default()).partners.is_empty());
+        driver.parts.repairs.add(mended(1).report, Wall(7));
+        driver.take(Input::PeerUp { node: NodeId(2), way: Way::new().0 });
+        let partners = |driver: &mut Driver, wanted: Wanted| {
+            let begun = driver.repair(wanted);
+            assert_eq!(begun.after, 7);
+            begun.partners.iter().map(|one| one.partner).collect::<Vec<_>>()
+        };
+        let away = Wanted { hub: Some(NodeId(3)), ..Wanted::default() };
+        assert_eq!(partners(&mut driver, away), []);
+        let device = Some(DeviceId::from_bytes([7; 16]));
+        assert_eq!(partners(&mut driver, Wanted { device, ..Wanted::default() }), []);
+        assert_eq!(driver.parts.engine.demanded(), 0, "nothing was asked for that cannot begin");
+        let two = Wanted { hub: Some(NodeId(2)), ..Wanted::default() };
+        assert_eq!(partners(&mut driver, two), [Partner::Hub(NodeId(2))]);
+        assert_eq!(partners(&mut driver, Wanted::default()), [Partner::Hub(NodeId(2))]);
+        assert_eq!(driver.parts.engine.demanded(), 1);
+    }
+}
