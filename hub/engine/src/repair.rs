@@ -269,8 +269,16 @@ impl Engine {
         self.repair_when_due(now);
     }
 
-    fn partners(&self, wanted: &Wanted) -> Vec<Partner> {
-        let hubs = self.replication.peers.keys().copied().filter(|node| wanted.takes_hub(*node));
+    /// With whom rounds begin when somebody wants this: those who are connected.
+    #[must_use]
+    pub fn partners(&self, wanted: &Wanted) -> Vec<Partner> {
+        // Whoever is away or was let go would never answer, and be waited for.
+        let placed = |node: &NodeId| {
+            self.replication.placed.as_ref().is_some_and(|placed| placed.hubs.contains_key(node))
+        };
+        let here = |node: &NodeId| self.replication.standing(*node).is_some() && placed(node);
+        let hubs = self.replication.peers.keys().copied().filter(here);
+        let hubs = hubs.filter(|node| wanted.takes_hub(*node));
         let mut partners: Vec<Partner> = hubs.map(Partner::Hub).collect();
         let links = self.links.iter().filter(|(_, link)| matches!(link.stage, Stage::Open { .. }));
         partners.extend(
@@ -346,12 +354,6 @@ impl Engine {
 
     fn begin_round(&mut self, planned: Planned, trigger: Trigger, now: Moment) {
         let (Planned { partner, dry_run }, at) = (planned, self.wall(now));
-        if let Partner::Agent(link) = partner
-            && self.written_by(link).is_empty()
-        {
-            let next = now + self.config.repair_interval;
-            return self.repair.schedule(Planned::mending(partner), next, Trigger::Interval);
-        }
         let round = match partner {
             Partner::Hub(node) => Round::with_hub(self.shared_with(node)),
             Partner::Agent(link) => {

@@ -60,7 +60,7 @@ impl Repair {
         let client = which.client()?;
         let asked =
             RepairRequest { device: self.device.clone(), hub: self.hub.clone(), dry_run: self.dry_run };
-        let mut outcome = Outcome::of(&client.post("/v1/repair", &json!(asked)).await?);
+        let mut outcome = Outcome::of(&client.post("/v1/repair", &json!(asked)).await?, self.dry_run);
         let deadline = Instant::now() + self.wait.duration();
         while !outcome.over && Instant::now() < deadline {
             sleep(LOOK_AGAIN).await;
@@ -85,6 +85,8 @@ impl Repair {
 #[derive(Debug, Default)]
 struct Outcome {
     hub: String,
+    /// Whether this command only looks. Somebody else's may mend meanwhile.
+    dry_run: bool,
     /// With how many they began.
     partners: usize,
     /// Those of whom no report has come, by the words of their reports; with the beginning of a comparison that is not meant.
@@ -108,7 +110,7 @@ struct Open {
 
 impl Outcome {
     /// As a hub answers that was asked for comparisons.
-    fn of(begun: &Value) -> Self {
+    fn of(begun: &Value, dry_run: bool) -> Self {
         let list = |key: &str| begun.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
         let open = list("partners").into_iter().map(|one| {
             let under_way = text(&one, "under_way").to_owned();
@@ -117,6 +119,7 @@ impl Outcome {
         let open: BTreeMap<String, Open> = open.collect();
         Self {
             hub: text(begun, "hub").to_owned(),
+            dry_run,
             partners: open.len(),
             over: open.is_empty(),
             open,
@@ -138,7 +141,9 @@ impl Outcome {
         for report in reports.into_iter().flatten().rev() {
             self.after = self.after.max(number(report, "number"));
             let of = text(report, "partner");
-            if self.open.get(of).is_some_and(|open| open.under_way != text(report, "at")) {
+            let only_looked = report.get("dry_run").and_then(Value::as_bool).unwrap_or_default();
+            let like_mine = only_looked == self.dry_run;
+            if like_mine && self.open.get(of).is_some_and(|open| open.under_way != text(report, "at")) {
                 self.open.remove(of);
                 self.reports.push(report.clone());
             }
@@ -246,7 +251,10 @@ mod tests {
     fn begun(partners: &[&str], unreached: &[&str]) -> Outcome {
         let partners = partners.iter().map(|partner| json!({ "partner": partner, "under_way": null }));
         let partners: Vec<Value> = partners.collect();
-        Outcome::of(&json!({ "hub": "hub-a", "after": 7, "partners": partners, "unreached": unreached }))
+        Outcome::of(
+            &json!({ "hub": "hub-a", "after": 7, "partners": partners, "unreached": unreached }),
+            false,
+        )
     }
 
     fn said(number: u64, partner: &str, equal: bool) -> Value {
@@ -291,12 +299,22 @@ mod tests {
     #[test]
     fn the_report_of_a_comparison_that_was_under_way_before_is_not_the_answer() {
         let partners = json!([{ "partner": "hub-b", "under_way": "t" }]);
-        let mut mine = Outcome::of(&json!({ "hub": "hub-a", "after": 7, "partners": partners }));
+        let mut mine = Outcome::of(&json!({ "hub": "hub-a", "after": 7, "partners": partners }), false);
         mine.take_in(&json!({ "demanded": 1, "reports": [said(8, "hub-b", true)] }));
         assert!(!mine.over && mine.reports.is_empty());
         let later = json!({ "number": 9, "at": "u", "partner": "hub-b", "equal": true });
         mine.take_in(&json!({ "demanded": 0, "reports": [later] }));
         assert_eq!(mine.exit(), Exit::Ok);
+    }
+
+    #[test]
+    fn the_report_of_one_that_mends_is_no_answer_for_one_that_only_looks() {
+        let mut mine = Outcome::of(&json!({ "partners": [{ "partner": "hub-b" }] }), true);
+        let with = |number: u64, dry_run: bool| json!({ "number": number, "at": "t", "partner": "hub-b", "equal": true, "dry_run": dry_run });
+        mine.take_in(&json!({ "demanded": 1, "reports": [with(8, false)] }));
+        assert!(!mine.over && mine.reports.is_empty());
+        mine.take_in(&json!({ "demanded": 0, "reports": [with(9, true)] }));
+        assert_eq!((mine.exit(), mine.reports.len()), (Exit::Ok, 1));
     }
 
     #[test]

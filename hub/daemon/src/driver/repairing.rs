@@ -15,15 +15,13 @@ impl Driver {
             let demanded = |round: &&RoundReport| round.trigger == Trigger::Demand;
             running.iter().filter(demanded).find(|round| round.partner == *partner).map(|round| round.at)
         };
-        let hubs = self.peers.keys().filter(|_| wanted.device.is_none());
-        let hubs = hubs.filter(|node| wanted.hub.is_none_or(|hub| hub == **node));
-        let hubs = hubs.map(|node| (Partner::Hub(*node), None));
-        let lines = self.lines.iter().filter(|(_, line)| line.greeted && wanted.hub.is_none());
-        let lines = lines.filter(|(_, line)| wanted.device.is_none_or(|device| device == line.device));
-        let lines = lines.map(|(link, line)| (Partner::Agent(*link), Some(line.device)));
-        let partners = hubs.chain(lines).map(|(partner, device)| Beginning {
+        let device = |partner: &Partner| match partner {
+            Partner::Hub(_) => None,
+            Partner::Agent(link) => self.lines.get(link).map(|line| line.device),
+        };
+        let partners = self.parts.engine.partners(&wanted).into_iter().map(|partner| Beginning {
             partner,
-            device,
+            device: device(&partner),
             under_way: under_way(&partner),
         });
         let begun = Begun { after: *self.parts.repairs.newest().borrow(), partners: partners.collect() };
@@ -77,8 +75,10 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use millrace_hub_engine::placement::Placement;
+    use millrace_hub_engine::{HubStanding, Placed};
     use millrace_journal::{Options, Store, Writer};
-    use millrace_model::{DeviceId, NodeId, Wall};
+    use millrace_model::{DeviceId, HubId, Incarnation, NodeId, Wall};
 
     use super::*;
     use crate::driver::input::Input;
@@ -93,6 +93,20 @@ mod tests {
         let mut driver = crate::driver::tests::driver(dir.path(), &writer).await;
         assert!(driver.repair(Wanted::default()).partners.is_empty());
         driver.parts.repairs.add(mended(1).report, Wall(7));
+        let full = |node| HubStanding {
+            hub: HubId::from_bytes([node; 16]),
+            region: String::new(),
+            store: Incarnation::new(1),
+            full: true,
+        };
+        let placed = Placed {
+            me: NodeId(1),
+            store: Incarnation::new(1),
+            epoch: 1,
+            placement: Placement::default(),
+            hubs: [1, 2, 3].map(|node| (NodeId(u64::from(node)), full(node))).into(),
+        };
+        driver.feed(Event::Placed(Box::new(placed)));
         driver.take(Input::PeerUp { node: NodeId(2), way: Way::new().0 });
         let partners = |driver: &mut Driver, wanted: Wanted| {
             let begun = driver.repair(wanted);
