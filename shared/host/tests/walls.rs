@@ -59,6 +59,11 @@ fn each_foreign_crate_is_named_by_its_one_owner() {
 }
 
 #[test]
+fn no_shipped_program_can_damage_a_store_on_purpose() {
+    none("Only the simulated fleet harms.", &dependencies::harm(&House::read().rooms));
+}
+
+#[test]
 fn every_file_opens_with_its_header() {
     none("Every .rs file starts with `//!`.", &sources::headers(&House::read().files));
 }

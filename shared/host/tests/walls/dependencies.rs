@@ -34,6 +34,9 @@ const OWNED: [(&str, &[&str]); 14] = [
     ("sd-notify", &["shared/host"]),
 ];
 
+/// The feature of the journal that damages a store on purpose.
+const HARM: &str = "sabotage";
+
 /// Crates that any test may use as a tool: certificates of a broker that is not ours.
 const TEST_TOOLS: [&str; 1] = ["rcgen"];
 
@@ -130,13 +133,34 @@ pub(crate) fn owners(rooms: &[Room]) -> Vec<String> {
     breaches
 }
 
+/// Damaging a store on purpose is for the simulated fleet and for tests.
+pub(crate) fn harm(rooms: &[Room]) -> Vec<String> {
+    let others = rooms.iter().filter(|room| room.path != "hub/fleet");
+    let needs = others.flat_map(|room| room.needs.iter().map(move |need| (room, need)));
+    let harmful = needs.filter(|(_, need)| need.shipped && need.features.iter().any(|name| name == HARM));
+    let told = harmful.map(|(room, need)| {
+        format!(
+            "{}/Cargo.toml: {} with the feature `{HARM}` in a program that is shipped; fix: ask for it under \
+             [dev-dependencies]",
+            room.path, need.name
+        )
+    });
+    told.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::house::Need;
     use super::*;
 
     fn room(path: &str, name: &str, needs: &[(&str, bool)]) -> Room {
-        let needs = needs.iter().map(|(name, shipped)| Need { name: (*name).to_owned(), shipped: *shipped });
+        let need = |(name, shipped): &(&str, bool)| {
+            let (name, feature) =
+                name.split_once('/').map_or((*name, None), |(name, feature)| (name, Some(feature)));
+            let features = feature.into_iter().map(str::to_owned).collect();
+            Need { name: name.to_owned(), shipped: *shipped, features }
+        };
+        let needs = needs.iter().map(need);
         Room { path: path.to_owned(), name: name.to_owned(), needs: needs.collect() }
     }
 
@@ -183,6 +207,18 @@ mod tests {
         let found = storeys(&rooms);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("shared/host") && found[1].contains("agent/daemon"), "{found:?}");
+    }
+
+    #[test]
+    fn whoever_ships_a_way_to_damage_a_store_is_found() {
+        let rooms = [
+            room("hub/fleet", "millrace-hub-fleet", &[("millrace-journal/sabotage", true)]),
+            room("hub/engine", "millrace-hub-engine", &[("millrace-journal/sabotage", false)]),
+            room("hub/daemon", "millrace-hub", &[("millrace-journal/sabotage", true), ("tokio/rt", true)]),
+        ];
+        let found = harm(&rooms);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("hub/daemon"), "{found:?}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Need {
     pub(crate) name: String,
     /// Whether the shipped program contains it; false for dev-dependencies.
     pub(crate) shipped: bool,
+    /// The features that are asked for.
+    pub(crate) features: Vec<String>,
 }
 
 /// A Rust file, its path relative to the workspace.
@@ -80,7 +82,9 @@ fn gather(table: &toml::Table, needs: &mut Vec<Need>) {
     {
         for (name, value) in table.get(key).and_then(toml::Value::as_table).into_iter().flatten() {
             let renamed = value.get("package").and_then(toml::Value::as_str);
-            needs.push(Need { name: renamed.unwrap_or(name).to_owned(), shipped });
+            let features = value.get("features").and_then(toml::Value::as_array).into_iter().flatten();
+            let features = features.filter_map(toml::Value::as_str).map(str::to_owned).collect();
+            needs.push(Need { name: renamed.unwrap_or(name).to_owned(), shipped, features });
         }
     }
 }
