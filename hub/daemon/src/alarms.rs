@@ -188,6 +188,13 @@ fn telling(alarm: &Alarm) -> Telling {
             format!("{records} records of {journal} that damage took are still not here"),
             "connect the other hubs and the device: whoever still has them brings them",
         ),
+        Alarm::Differs { journal, partner, records } => (
+            "overdue",
+            true,
+            Some(journal.device),
+            format!("{records} records of {journal} differ from what {partner} has, and stay so"),
+            "`millrace-hub repair` compares again; look at the disks of both, and for a copy of the device",
+        ),
         Alarm::Full => (
             "full",
             true,

@@ -225,6 +225,15 @@ pub enum Alarm {
         /// How many records.
         records: u64,
     },
+    /// A journal has differed from another holder's for longer than it may, and nothing of it is being fetched.
+    Differs {
+        /// Which journal.
+        journal: JournalId,
+        /// From whose.
+        partner: crate::Partner,
+        /// How many records it is about.
+        records: u64,
+    },
     /// Damage took records that nobody has any more: they are declared as lost.
     Irreparable {
         /// Which journal.

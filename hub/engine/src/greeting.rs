@@ -279,8 +279,9 @@ impl Engine {
         } else {
             Verdict::Continues
         };
-        let held = shelf.held();
-        // What was let go, and what its author declared as lost, is as safe as it will ever be.
+        // What was declared as lost is not here. Its author has not got it either, or else brings it after all.
+        let held = shelf.had_or_passed();
+        // What was let go is as safe as it will ever be.
         let mut safe = held.difference(&shelf.present);
         safe.extend(&self.replication.safe(journal, greeting.hello.level, &held, &shelf.present));
         let holding = Holding {

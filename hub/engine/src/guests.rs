@@ -34,11 +34,13 @@ pub(crate) struct Guest {
     /// Changes and bytes that wait for a flush.
     pub(crate) waiting: usize,
     pub(crate) bytes: u64,
+    /// Its inquiries that the store has not answered.
+    pub(crate) inquiries: usize,
 }
 
 impl Engine {
     pub(crate) fn guest_up(&mut self, id: LinkId, node: NodeId) {
-        let guest = Guest { node, offer: None, greeted: false, waiting: 0, bytes: 0 };
+        let guest = Guest { node, offer: None, greeted: false, waiting: 0, bytes: 0, inquiries: 0 };
         self.guests.insert(id, guest);
         if self.is_stopping() {
             self.dismiss(id, "this hub stops");

@@ -82,8 +82,6 @@ struct Work {
     sources: BTreeSet<Source>,
     errand: Option<Errand>,
     overdue: bool,
-    /// Whether readers miss it: it was here, or another hub has it. What a device alone says that it has is as what it has not sent yet.
-    hurts: bool,
 }
 
 /// What is being fetched of one journal, for people.
@@ -137,7 +135,7 @@ impl Engine {
     pub(crate) fn recall_losses(&mut self, now: Moment) {
         let lost: Vec<JournalId> =
             self.shelves.iter().filter(|(_, shelf)| !shelf.lost.is_empty()).map(|(id, _)| *id).collect();
-        lost.into_iter().for_each(|journal| self.take_up(journal, true, now));
+        lost.into_iter().for_each(|journal| self.take_up(journal, now));
     }
 
     /// Records were found damaged and moved aside: they are not here any more.
@@ -149,12 +147,12 @@ impl Engine {
         }
         self.commands.push_back(Command::Alarm(Alarm::Damaged { journal, ranges: lost.clone() }));
         self.announce(journal, &lost);
-        self.take_up(journal, true, now);
+        self.take_up(journal, now);
     }
 
-    /// `by` has records that are not here, and were not known to be lost: they are fetched as those are. A journal that the quota of its
-    /// device has no room for stays away.
-    pub(crate) fn miss(&mut self, journal: JournalId, ranges: &RangeSet, by: Source, now: Moment) {
+    /// Another hub has records that are not here, or a device has what was declared as lost: they are fetched as what damage took. A
+    /// journal that the quota of its device has no room for stays away.
+    pub(crate) fn miss(&mut self, journal: JournalId, ranges: &RangeSet, now: Moment) {
         let room = self.journals_of(journal.device).count() < self.config.device_journals_max;
         if ranges.is_empty() || !room && !self.shelves.contains_key(&journal) {
             return;
@@ -165,7 +163,7 @@ impl Engine {
             return;
         }
         self.announce(journal, &missed);
-        self.take_up(journal, by != Source::Device, now);
+        self.take_up(journal, now);
     }
 
     /// Nobody is to count these as here.
@@ -177,11 +175,10 @@ impl Engine {
         }
     }
 
-    fn take_up(&mut self, journal: JournalId, hurts: bool, now: Moment) {
+    fn take_up(&mut self, journal: JournalId, now: Moment) {
         let left = self.shelves.get(&journal).map_or(0, |shelf| shelf.lost.count());
         let work = self.mending.work.entry(journal).or_insert_with(|| Work::begun(now));
         work.lost = left.saturating_add(work.fetched);
-        work.hurts |= hurts;
         self.mending.look_at = Some(now);
     }
 
@@ -238,16 +235,10 @@ impl Engine {
         }
     }
 
-    /// Whether something is being fetched that was here, or is at another hub.
-    pub(crate) fn is_hurt(&self, journal: JournalId) -> bool {
-        self.mending.work.get(&journal).is_some_and(|work| work.hurts)
-    }
-
-    /// Partitions of which something is being fetched that was here, or is at another hub: what is here of them is not everything.
+    /// Partitions of which something is being fetched: what is here of them is not everything.
     #[must_use]
     pub fn hurt(&self) -> BTreeSet<Partition> {
-        let hurt = self.mending.work.iter().filter(|(_, work)| work.hurts);
-        hurt.map(|(journal, _)| Partition::of(&journal.device)).collect()
+        self.mending.work.keys().map(|journal| Partition::of(&journal.device)).collect()
     }
 
     /// What is being fetched.
@@ -279,7 +270,6 @@ impl Work {
             sources: BTreeSet::new(),
             errand: None,
             overdue: false,
-            hurts: false,
         }
     }
 

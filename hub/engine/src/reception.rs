@@ -154,12 +154,10 @@ impl Engine {
             self.close(id, GoodbyeCode::Quota, &reason, now);
             return;
         }
-        // Replicas get the same bytes while they are flushed here. What was lost here is with the others.
-        if self.wait(id, bytes, Some(range), Change::Receive(run.clone().into_run(device)), now) {
-            let lost = self.shelves.get(&journal).is_some_and(|shelf| shelf.lost.covers(range));
-            if !(lost && self.is_hurt(journal)) {
-                self.forward(journal, range, run);
-            }
+        // Replicas get the same bytes while they are flushed here. What this hub alone had lost is with them.
+        let known = self.shelves.get(&journal).is_some_and(|shelf| shelf.lost.covers(range));
+        if self.wait(id, bytes, Some(range), Change::Receive(run.clone().into_run(device)), now) && !known {
+            self.forward(journal, range, run);
         }
     }
 
@@ -295,15 +293,14 @@ impl Engine {
         if !stored.is_empty() {
             let lost =
                 self.shelves.get(&journal).map(|shelf| shelf.lost.intersection(&stored)).unwrap_or_default();
-            let hurt = self.is_hurt(journal);
             let by = from.map_or(Source::Device, Source::Hub);
             if !lost.is_empty() {
                 self.mended(journal, &lost, (by, sender.bytes), now);
             }
             self.shelves.entry(journal).or_default().stored(&stored, sender.bytes);
             self.commands.push_back(Command::Stored { journal, ranges: stored.clone() });
-            // What was lost here the others have proved to have long ago. What was never here is as all else that comes.
-            let brought = if lost == stored && hurt { self.replication.me().or(from) } else { from };
+            // What was lost here the others have proved to have long ago.
+            let brought = if lost == stored { self.replication.me().or(from) } else { from };
             self.replication.stored(journal, &stored, brought, now);
             flushed.news.entry(journal).or_default().extend(&stored);
         }

@@ -46,6 +46,10 @@ const AFTER_WELCOME: Duration = Duration::from_secs(30);
 /// A round that may not begin yet is tried again after this.
 const POSTPONED: Duration = Duration::from_secs(15);
 
+/// A round with an agent that brings something waits so often for it to be silent. Then it begins all the same: most devices are never
+/// silent, and what is on its way has come by the second look.
+const POSTPONED_MAX: u8 = 4;
+
 /// After a round that found something: is it mended? Twice as long after each further round that found something, up to the interval.
 const RECHECK: Duration = Duration::from_secs(30);
 
@@ -66,6 +70,15 @@ pub enum Partner {
     Hub(NodeId),
     /// An agent, by its connection.
     Agent(LinkId),
+}
+
+impl std::fmt::Display for Partner {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hub(node) => write!(out, "hub {node}"),
+            Self::Agent(_) => out.write_str("the device"),
+        }
+    }
 }
 
 /// Why a round began.
@@ -127,6 +140,8 @@ pub struct Findings {
     pub pulled: u64,
     /// Records that this hub has and the other one gets.
     pub pushed: u64,
+    /// Records that this hub has and the device that wrote them has not any more: they are safe here, and it does not get them back.
+    pub kept: u64,
     /// Segments that were sealed from records that were here.
     pub sealed: u64,
     /// Segments and rows that were different at both.
@@ -152,6 +167,15 @@ impl Planned {
     }
 }
 
+/// When a round is due, and why.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: Moment,
+    trigger: Trigger,
+    /// How often it was put off.
+    postponed: u8,
+}
+
 /// Rounds under way, and when the next ones are due.
 #[derive(Debug, Default)]
 pub(crate) struct Repair {
@@ -159,7 +183,7 @@ pub(crate) struct Repair {
     /// The journals of each partition.
     by_partition: BTreeSet<(Partition, JournalId)>,
     rounds: BTreeMap<Partner, Round>,
-    due: BTreeMap<Planned, (Moment, Trigger)>,
+    due: BTreeMap<Planned, Due>,
     agenda: BTreeSet<(Moment, Planned)>,
     /// Records that two holders have differently although both have read them: doubted once, and by the next round forked.
     suspects: BTreeMap<(Partner, JournalId), Suspect>,
@@ -203,27 +227,27 @@ impl Repair {
 
     fn schedule(&mut self, round: Planned, at: Moment, trigger: Trigger) {
         // What was asked for is not put off by what comes of itself.
-        if self.due.get(&round).is_some_and(|(_, known)| *known < trigger) {
+        if self.due.get(&round).is_some_and(|known| known.trigger < trigger) {
             return;
         }
-        if let Some((before, _)) = self.due.insert(round, (at, trigger)) {
-            self.agenda.remove(&(before, round));
+        if let Some(before) = self.due.insert(round, Due { at, trigger, postponed: 0 }) {
+            self.agenda.remove(&(before.at, round));
         }
         self.agenda.insert((at, round));
     }
 
     fn postpone(&mut self, round: Planned, at: Moment) {
-        if let Some((before, _)) = self.due.get_mut(&round) {
-            self.agenda.remove(&(*before, round));
-            *before = at;
+        if let Some(due) = self.due.get_mut(&round) {
+            self.agenda.remove(&(due.at, round));
+            (due.at, due.postponed) = (at, due.postponed.saturating_add(1));
             self.agenda.insert((at, round));
         }
     }
 
     fn settle(&mut self, round: Planned) -> Option<Trigger> {
-        let (at, trigger) = self.due.remove(&round)?;
-        self.agenda.remove(&(at, round));
-        Some(trigger)
+        let due = self.due.remove(&round)?;
+        self.agenda.remove(&(due.at, round));
+        Some(due.trigger)
     }
 
     /// The partner is gone: whatever was asked of it is not answered.
@@ -303,7 +327,7 @@ impl Engine {
         }
         while let Some((_, planned)) = self.repair.agenda.first().copied().filter(|(at, _)| *at <= now) {
             let partner = planned.partner;
-            if self.repair.rounds.contains_key(&partner) || !self.may_begin(partner, now) {
+            if self.repair.rounds.contains_key(&partner) || !self.may_begin(planned, now) {
                 self.repair.postpone(planned, now + POSTPONED);
                 continue;
             }
@@ -323,8 +347,8 @@ impl Engine {
     }
 
     /// Whether what may be on its way has arrived: comparing before that finds what is known already.
-    fn may_begin(&self, partner: Partner, now: Moment) -> bool {
-        match partner {
+    fn may_begin(&self, planned: Planned, now: Moment) -> bool {
+        match planned.partner {
             Partner::Hub(node) => {
                 let full = |node, placed: &crate::Placed| {
                     placed.hubs.get(&node).is_some_and(|standing| standing.full)
@@ -337,8 +361,11 @@ impl Engine {
             Partner::Agent(link) => {
                 let with_agents = self.repair.rounds.keys().filter(|one| matches!(one, Partner::Agent(_)));
                 let Some(link) = self.links.get(&link) else { return false };
-                let quiet = link.stored_at.is_none_or(|at| now.since(at) >= POSTPONED);
-                quiet && link.waiting == 0 && with_agents.count() < AGENT_ROUNDS_MAX
+                let quiet = link.waiting == 0 && link.stored_at.is_none_or(|at| now.since(at) >= POSTPONED);
+                let due = self.repair.due.get(&planned);
+                let hurried =
+                    due.is_some_and(|due| due.trigger == Trigger::Demand || due.postponed >= POSTPONED_MAX);
+                (quiet || hurried) && with_agents.count() < AGENT_ROUNDS_MAX
             }
         }
     }
@@ -393,7 +420,7 @@ impl Engine {
     /// How many rounds that somebody asked for are not over.
     #[must_use]
     pub fn demanded(&self) -> usize {
-        let due = self.repair.due.values().filter(|(_, trigger)| *trigger == Trigger::Demand).count();
+        let due = self.repair.due.values().filter(|due| due.trigger == Trigger::Demand).count();
         due + self.repair.rounds.values().filter(|round| round.is_demanded()).count()
     }
 

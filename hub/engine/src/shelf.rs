@@ -80,7 +80,7 @@ impl Shelf {
     /// Records are elsewhere and not here: returns those that were not known to be lost, or let go. What was declared as lost is among
     /// them, since somebody has it all the same. The oldest `ranges_max` ranges at most: what is more the next comparison finds.
     pub fn miss(&mut self, ranges: &RangeSet, ranges_max: usize) -> RangeSet {
-        let mut missed = ranges.difference(&self.had()).difference(&self.passed).difference(&self.lost);
+        let mut missed = ranges.difference(&self.had_or_passed()).difference(&self.lost);
         if let Some(none) = SeqRange::new(0, 0) {
             missed.remove(none);
         }
@@ -107,13 +107,20 @@ impl Shelf {
         SeqRange::new(1, self.head).map_or(0, |all| all.count() - self.held().within(all).count())
     }
 
-    /// What the author need not send: here, trimmed here, or declared lost.
+    /// What is not waited for: here, trimmed here, or declared lost.
     #[must_use]
     pub fn held(&self) -> RangeSet {
-        let mut held = self.had();
+        let mut held = self.had_or_passed();
         held.extend(&self.declared);
-        held.extend(&self.passed);
         held
+    }
+
+    /// What is here, was here and let go, or was let go by others.
+    #[must_use]
+    pub fn had_or_passed(&self) -> RangeSet {
+        let mut had = self.had();
+        had.extend(&self.passed);
+        had
     }
 
     /// Whether this hub knows all these numbers: it has them, had them, or waits for them.

@@ -33,7 +33,11 @@ impl Driver {
 
     /// What a journal had lost is here again: people are told, now and later.
     pub(super) fn mended(&self, mend: &Mend) {
-        let Mend { journal, lost, fetched, bytes, took, .. } = mend;
+        let Mend { journal, lost, fetched, declared, bytes, took, .. } = mend;
+        if *fetched == 0 && *declared == 0 {
+            tracing::info!(%journal, lost, "what damage took here, others let go for its age: it is no loss");
+            return;
+        }
         tracing::info!(%journal, lost, fetched, bytes, ?took, "a journal is whole again");
         self.report(Report::Mended(mend.into()));
     }

@@ -12,10 +12,14 @@ use super::answering::Asker;
 use super::round::{Next, Taken};
 use super::{Partner, STANDING_MAX, Standing};
 use crate::reception::Origin;
-use crate::{Alarm, Command, Engine, Source};
+use crate::shelf::Shelf;
+use crate::{Alarm, Command, Engine, LinkId};
 
 /// Segments of one journal that one round has read again because they are contested; the next round takes more.
 const CONTESTED_MAX: usize = 64;
+
+/// Ranges of one journal that a device is asked for at once, because it says that it has them; the next round takes more.
+const CLAIMED_RANGES_MAX: usize = 4_096;
 
 impl Engine {
     /// Asks what is to be asked next, as far as there is room for questions.
@@ -95,7 +99,13 @@ impl Engine {
             }
             return;
         };
-        let lasting = Lasting::of(&first, *found);
+        let mut lasting = Lasting::of(&first, *found);
+        if let Partner::Agent(_) = partner {
+            let kept = lasting.narrow(self.shelves.get(&journal), &first);
+            if let Some(round) = self.repair.rounds.get_mut(&partner) {
+                round.findings.kept += kept;
+            }
+        }
         if lasting.is_empty() {
             self.repair.standing.remove(&(partner, journal));
         } else {
@@ -107,6 +117,10 @@ impl Engine {
     /// Tells people of a journal that differs for too long. Of one that is being fetched they hear by that.
     fn stands(&mut self, partner: Partner, journal: JournalId, lasting: &Lasting, now: Moment) {
         let (known, key) = (self.repair.standing.len(), (partner, journal));
+        if matches!(partner, Partner::Agent(_)) && lasting.is_pull_alone() {
+            // What a device has not sent yet may stay there for as long as its bandwidth budget says.
+            return;
+        }
         if known >= STANDING_MAX && !self.repair.standing.contains_key(&key) {
             return;
         }
@@ -114,7 +128,7 @@ impl Engine {
         let overdue = now.since(standing.since) >= self.config.consistency_timeout;
         if overdue && !self.mending.fetches(journal) && !std::mem::replace(&mut standing.told, true) {
             let records = lasting.records();
-            self.commands.push_back(Command::Alarm(Alarm::Overdue { journal, records }));
+            self.commands.push_back(Command::Alarm(Alarm::Differs { journal, partner, records }));
         }
     }
 
@@ -137,12 +151,7 @@ impl Engine {
 
     /// Sees to a difference that has lasted.
     fn act(&mut self, partner: Partner, journal: JournalId, lasting: Lasting, now: Moment) {
-        let Lasting { mut pull, push, seal, sealed_here, contested, rows } = lasting;
-        let shelf = self.shelves.get(&journal);
-        if let (Partner::Agent(_), Some(shelf)) = (partner, shelf) {
-            // What is behind the last record here is shipped as ever.
-            pull = SeqRange::new(1, shelf.head).map(|below| pull.within(below)).unwrap_or_default();
-        }
+        let Lasting { pull, push, seal, sealed_here, contested, rows, .. } = lasting;
         let different = contested.iter().filter_map(range_of).chain(rows.iter()).collect::<RangeSet>();
         let Some(round) = self.repair.rounds.get_mut(&partner) else { return };
         let findings = &mut round.findings;
@@ -150,18 +159,16 @@ impl Engine {
         findings.pulled += pull.count();
         findings.sealed += (seal.len() + sealed_here.len()) as u64;
         findings.contested += contested.len() as u64 + rows.count();
-        // A device's own losses are its own to declare; what it has let go it does not get back.
-        findings.pushed += if matches!(partner, Partner::Hub(_)) { push.count() } else { 0 };
+        findings.pushed += push.count();
         if round.dry_run {
             return;
         }
         let gives = matches!(partner, Partner::Hub(_)) && !(push.is_empty() && sealed_here.is_empty());
         round.acted |= gives || !pull.is_empty() || !seal.is_empty();
-        let source = match partner {
-            Partner::Hub(node) => Source::Hub(node),
-            Partner::Agent(_) => Source::Device,
-        };
-        self.miss(journal, &pull, source, now);
+        match partner {
+            Partner::Hub(_) => self.miss(journal, &pull, now),
+            Partner::Agent(link) => self.claim(link, journal, &pull, now),
+        }
         for segment in seal {
             self.reception.take(0, Origin::Repair, 0, None, Change::Seal { journal, segment });
         }
@@ -180,6 +187,18 @@ impl Engine {
             self.supply(node, now);
         }
         self.suspect(partner, journal, &different);
+    }
+
+    /// A device has records that are not here. What was declared as lost is fetched as damage is. Of the rest nobody knows whether it was
+    /// ever here: the device sends again what it took for acknowledged, and what it has not sent yet when its budget allows.
+    fn claim(&mut self, link: LinkId, journal: JournalId, pull: &RangeSet, now: Moment) {
+        let declared = self.shelves.get(&journal).map(|shelf| shelf.declared.clone()).unwrap_or_default();
+        self.miss(journal, &pull.intersection(&declared), now);
+        let rest = pull.difference(&declared);
+        let ranges: RangeSet = rest.iter().take(CLAIMED_RANGES_MAX).collect();
+        if !ranges.is_empty() {
+            self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges }));
+        }
     }
 
     /// Two holders have different bytes: each reads its own. What is damaged is moved aside and mended; if both are sound, two
@@ -241,6 +260,8 @@ fn range_of(contested: &Contested) -> Option<SeqRange> {
 /// What differed at both looks.
 struct Lasting {
     pull: RangeSet,
+    /// What the other one had more at the second look.
+    pulled: RangeSet,
     push: RangeSet,
     seal: Vec<SegmentName>,
     /// Segments here of which they have the records and no segment.
@@ -259,6 +280,7 @@ impl Lasting {
             second.contested.iter().copied().filter(|at| at.mine.is_some() && at.theirs.is_some());
         Self {
             pull: first.pull.intersection(&second.pull),
+            pulled: second.pull.clone(),
             push: first.push.intersection(&second.push),
             seal: second.seal,
             sealed_here,
@@ -269,6 +291,27 @@ impl Lasting {
                 second.rows
             },
         }
+    }
+
+    /// Of what differs from a device, what is to be seen to. What moved between the looks is on its way, and what is behind the last record
+    /// here is shipped as ever. What the device lost or let go it does not get back: returns how many records that are.
+    fn narrow(&mut self, shelf: Option<&Shelf>, first: &Difference) -> u64 {
+        let below = shelf.and_then(|shelf| SeqRange::new(1, shelf.head));
+        let stayed = self.pulled.iter().filter(|range| first.pull.range_of(range.first()) == Some(*range));
+        let stayed = stayed.filter(|range| below.is_some_and(|below| range.last() <= below.last()));
+        self.pull = stayed.collect();
+        let kept = std::mem::take(&mut self.push);
+        self.sealed_here.clear();
+        kept.count()
+    }
+
+    /// Whether the other one has more, and nothing else differs.
+    fn is_pull_alone(&self) -> bool {
+        self.push.is_empty()
+            && self.seal.is_empty()
+            && self.sealed_here.is_empty()
+            && self.contested.is_empty()
+            && self.rows.is_empty()
     }
 
     /// How many records it is about.
@@ -282,11 +325,31 @@ impl Lasting {
     }
 
     fn is_empty(&self) -> bool {
-        self.pull.is_empty()
-            && self.push.is_empty()
-            && self.seal.is_empty()
-            && self.sealed_here.is_empty()
-            && self.contested.is_empty()
-            && self.rows.is_empty()
+        self.pull.is_empty() && self.is_pull_alone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(pairs: &[(u64, u64)]) -> RangeSet {
+        pairs.iter().filter_map(|(first, last)| SeqRange::new(*first, *last)).collect()
+    }
+
+    #[test]
+    fn of_what_a_device_has_more_that_is_asked_for_which_neither_moved_nor_is_new() {
+        let first = Difference { pull: ranges(&[(3, 5), (10, 20), (50, 90)]), ..Difference::default() };
+        let second = Difference {
+            pull: ranges(&[(3, 5), (12, 20), (50, 90), (95, 99)]),
+            push: ranges(&[(7, 8)]),
+            ..Difference::default()
+        };
+        let looks = Difference { push: ranges(&[(7, 8)]), ..first };
+        let mut lasting = Lasting::of(&looks, second);
+        let shelf = Shelf { head: 60, ..Shelf::default() };
+        assert_eq!(lasting.narrow(Some(&shelf), &looks), 2, "what the device lost stays here");
+        assert_eq!(lasting.pull, ranges(&[(3, 5)]));
+        assert!(lasting.push.is_empty() && lasting.is_pull_alone());
     }
 }

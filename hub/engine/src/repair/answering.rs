@@ -9,6 +9,7 @@ use millrace_model::{JournalId, Moment};
 use millrace_wire::{Frame, Inquiry, PeerFrame, PeerInquiry, PeerReply, Reply};
 
 use super::Partner;
+use super::round::SLOTS_MAX;
 use crate::{Command, Engine, LinkId};
 
 /// Who is to be answered.
@@ -20,9 +21,18 @@ pub enum Asker {
     Round(Partner),
 }
 
+/// Inquiries of another hub that wait for the store. It has [`SLOTS_MAX`] under way, and may have given up as many several times over
+/// that a slow disk has not read yet.
+const INQUIRIES_MAX: usize = 4 * SLOTS_MAX;
+
 impl Engine {
     /// Another hub asks.
     pub(crate) fn guest_asks(&mut self, guest: LinkId, inquiry: PeerInquiry, now: Moment) {
+        let Some(asking) = self.guests.get_mut(&guest) else { return };
+        if asking.inquiries >= INQUIRIES_MAX {
+            return self.dismiss_alarmed(guest, "it asks more than can be answered");
+        }
+        asking.inquiries += 1;
         self.put(Asker::Guest(guest), inquiry.number, inquiry.question, now);
     }
 
@@ -55,10 +65,11 @@ impl Engine {
 
     fn answered(&mut self, asker: Asker, number: u64, answer: Answer, now: Moment) {
         match asker {
-            Asker::Guest(guest) if self.guests.contains_key(&guest) => {
+            Asker::Guest(guest) => {
+                let Some(asking) = self.guests.get_mut(&guest) else { return };
+                asking.inquiries = asking.inquiries.saturating_sub(1);
                 self.answer(guest, PeerFrame::Reply(PeerReply { number, answer }));
             }
-            Asker::Guest(_) => {}
             Asker::Round(partner) => self.round_answered(partner, number, (Some(answer), None), now),
         }
     }

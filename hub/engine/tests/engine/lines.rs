@@ -214,6 +214,9 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::Damaged { journal: of, ranges } => format!("damaged: {} {ranges}", journal(*of)),
         Alarm::Irreparable { journal: of, ranges } => format!("irreparable: {} {ranges}", journal(*of)),
         Alarm::Overdue { journal: of, records } => format!("overdue: {} lacks {records}", journal(*of)),
+        Alarm::Differs { journal: of, partner, records } => {
+            format!("overdue: {records} of {} differ from {partner}", journal(*of))
+        }
         Alarm::Full => "full".to_owned(),
         Alarm::Evicting => "evicting".to_owned(),
     }

@@ -13,7 +13,7 @@
 //! | `acks LINK`, `goodbye LINK` | a frame that is out of turn; a farewell |
 //! | `flush`, `refuse`, `read` | the commit under way was flushed; the disk was full; all checks are answered |
 //! | `revoke DEVICE`, `shutdown`, `wake`, `devices`, `restart [DEVICE]…` | as they say |
-//! | `hours N`, `retain [DEVICE]…` | time passes; the daily look, with devices that never come back |
+//! | `hours N`, `seconds N`, `retain [DEVICE]…` | time passes; the daily look, with devices that never come back |
 //! | `measured DEVICE LANE BYTES` | what the store has for a journal |
 //! | `damage DEVICE LANE RANGE`, `rot DEVICE LANE RANGE` | a read met damage, which is moved aside; nobody has noticed it yet |
 //! | `recall LINK`, `fetch LINK LANE RANGE` | a device with a new disk asks what is kept of it; `inc=N` names the older life |
@@ -179,6 +179,7 @@ impl Subject for Script {
                 self.now = self.now + hours(words[0].parse().unwrap());
                 self.handle(Event::Clock { wall: Wall(i64::try_from(self.now.0).unwrap()) });
             }
+            "seconds" => self.now = self.now + Duration::from_secs(words[0].parse().unwrap()),
             "retain" => {
                 let gone = words.iter().map(|word| device(word)).collect();
                 self.handle(Event::Retain { gone });

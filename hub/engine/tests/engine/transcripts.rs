@@ -49,6 +49,7 @@ millrace_sim::transcripts! { Script:
     a_device_brings_again_what_its_only_hub_lost
     a_hub_brings_what_another_lost_when_it_is_asked
     what_nobody_brings_is_an_alarm_after_a_while
+    a_device_that_is_never_silent_is_compared_with_all_the_same
     what_damage_takes_of_an_older_life_is_asked_of_its_device
     whoever_was_not_asked_says_nothing_of_what_is_left
     what_nobody_has_any_more_is_declared_as_lost

@@ -378,7 +378,11 @@ impl ClusterWorld {
         match alarm {
             Alarm::Full | Alarm::Evicting | Alarm::Gap(..) => {}
             Alarm::Damaged { .. } if self.truth.harmed.contains(&node) => {}
-            Alarm::Overdue { .. } | Alarm::Irreparable { .. } if self.may_stay_lost() => self.overdue = true,
+            Alarm::Overdue { .. } | Alarm::Differs { .. } | Alarm::Irreparable { .. }
+                if self.may_stay_lost() =>
+            {
+                self.overdue = true;
+            }
             Alarm::Regressed { node: regressed, .. } if self.truth.broken.contains(regressed) => {}
             _ => self.check(Err(Violation::new("protocol", format!("hub {node}, all honest: {alarm:?}")))),
         }

@@ -194,7 +194,10 @@ impl World {
             Alarm::Declined { .. } | Alarm::Quota { .. } | Alarm::Protocol { .. } | Alarm::Peer { .. } => {
                 self.check(Err(Violation::new("protocol", format!("among honest agents: {alarm:?}"))));
             }
-            Alarm::Damaged { .. } | Alarm::Overdue { .. } | Alarm::Irreparable { .. } => {
+            Alarm::Damaged { .. }
+            | Alarm::Overdue { .. }
+            | Alarm::Differs { .. }
+            | Alarm::Irreparable { .. } => {
                 self.check(Err(Violation::new("survival", format!("on a sound disk: {alarm:?}"))));
             }
             Alarm::Gap(..)
