@@ -89,7 +89,8 @@ impl Against {
             .hint("ask again later, or with a longer --wait; `millrace-agent status` shows the backlog")),
             Standing::Different => {
                 Err(Failure::new(Exit::Data, "the hub and this device do not have the same records").hint(
-                    "the hub mends what it can by itself; on the hub: `millrace-hub repair --device NAME`",
+                    "what the hub lacks it fetches by itself (at once: `millrace-hub repair --device NAME`); what damage took here, \
+                     and the hub has, stays there: no receipt covers it until this device has trimmed so far",
                 ))
             }
         }
