@@ -48,6 +48,13 @@ async fn repair_compares_with_whom_it_is_told_and_says_who_is_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_never_silent_is_compared_with() {
+    let mut scene = Scene::of(1, 2_000).await;
+    let said = scene.tried_while_it_publishes(&["repair", "--device", DEVICE, "--wait", "60s"]).await;
+    assert!(said.code == Some(0) && said.out.contains("equal"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn comparing_with_nobody_is_no_success() {
     let mut scene = Scene::of(1, 100).await;
     assert!(scene.agent.process.terminate().await.unwrap().success());

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use millrace_demo::patience::{Look, until};
+use millrace_demo::process::Said;
 use millrace_demo::proof::Exhibit;
 use millrace_demo::sensors::{Line, LineKind};
 use millrace_demo::{
@@ -56,6 +57,19 @@ impl Scene {
         self.publisher.publish_from(&mut self.line, readings).await.unwrap();
         self.publisher.drained(LIMIT).await.unwrap();
         self.status = self.agent.settled(LIMIT).await.unwrap();
+    }
+
+    /// What the first hub answers to a command while the device goes on publishing.
+    pub(crate) async fn tried_while_it_publishes(&mut self, words: &[&str]) -> Said {
+        let Self { hubs, publisher, line, .. } = self;
+        let mut command = std::pin::pin!(hubs[0].tried(words));
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            tokio::select! {
+                said = &mut command => return said.unwrap(),
+                _ = pace.tick() => publisher.publish_from(line, 1).await.unwrap(),
+            }
+        }
     }
 
     /// Publishes blocks of 8 KiB that no compression makes small, and waits until a hub has them.
