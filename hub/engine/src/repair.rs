@@ -18,11 +18,13 @@
 //!
 //! | room | what is decided there |
 //! |---|---|
+//! | [`agenda`] | which rounds are to come, and when |
 //! | [`round`] | one round: what is asked next |
 //! | [`acting`] | what is done about a difference |
 //! | [`answering`] | what others are answered, and this hub itself |
 
 pub mod acting;
+mod agenda;
 pub mod answering;
 pub mod round;
 
@@ -35,6 +37,7 @@ use millrace_model::{JournalId, Moment, NodeId, Partition, RangeSet, Wall};
 
 use crate::link::Stage;
 use crate::{Command, Engine, LinkId};
+use agenda::{Agenda, Planned};
 use round::Round;
 
 /// A round begins so long after another hub has told all that it holds: what it missed comes first, by ranges.
@@ -45,16 +48,6 @@ const AFTER_WELCOME: Duration = Duration::from_secs(30);
 
 /// A round that may not begin yet is tried again after this.
 const POSTPONED: Duration = Duration::from_secs(15);
-
-/// A round with an agent that brings something waits so often for it to be silent. Then it begins all the same: most devices are never
-/// silent, and what is on its way has come by the second look.
-const POSTPONED_MAX: u8 = 4;
-
-/// After a round that found something: is it mended? Twice as long after each further round that found something, up to the interval.
-const RECHECK: Duration = Duration::from_secs(30);
-
-/// That is 17 hours: no interval is longer.
-const RECHECK_DOUBLINGS_MAX: u32 = 11;
 
 /// Journals that are known to differ from another holder's, all partners together; what is more than that is known by the round that
 /// finds it.
@@ -154,28 +147,6 @@ pub struct Findings {
     pub bytes: u64,
 }
 
-/// A round that is to come. One that only looks stands beside the one that mends, and takes nothing of it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Planned {
-    partner: Partner,
-    dry_run: bool,
-}
-
-impl Planned {
-    const fn mending(partner: Partner) -> Self {
-        Self { partner, dry_run: false }
-    }
-}
-
-/// When a round is due, and why.
-#[derive(Clone, Copy, Debug)]
-struct Due {
-    at: Moment,
-    trigger: Trigger,
-    /// How often it was put off.
-    postponed: u8,
-}
-
 /// Rounds under way, and when the next ones are due.
 #[derive(Debug, Default)]
 pub(crate) struct Repair {
@@ -183,12 +154,9 @@ pub(crate) struct Repair {
     /// The journals of each partition.
     by_partition: BTreeSet<(Partition, JournalId)>,
     rounds: BTreeMap<Partner, Round>,
-    due: BTreeMap<Planned, Due>,
-    agenda: BTreeSet<(Moment, Planned)>,
+    agenda: Agenda,
     /// Records that two holders have differently although both have read them: doubted once, and by the next round forked.
     suspects: BTreeMap<(Partner, JournalId), Suspect>,
-    /// Rounds in a row that found something to do.
-    rechecks: BTreeMap<Partner, u32>,
     /// Journals that differed when a round looked last.
     standing: BTreeMap<(Partner, JournalId), Standing>,
     /// Inquiries so far.
@@ -225,38 +193,10 @@ impl Repair {
         all.take_while(move |(of, _)| *of == partition).map(|(_, journal)| *journal)
     }
 
-    fn schedule(&mut self, round: Planned, at: Moment, trigger: Trigger) {
-        // What was asked for is not put off by what comes of itself.
-        if self.due.get(&round).is_some_and(|known| known.trigger < trigger) {
-            return;
-        }
-        if let Some(before) = self.due.insert(round, Due { at, trigger, postponed: 0 }) {
-            self.agenda.remove(&(before.at, round));
-        }
-        self.agenda.insert((at, round));
-    }
-
-    fn postpone(&mut self, round: Planned, at: Moment) {
-        if let Some(due) = self.due.get_mut(&round) {
-            self.agenda.remove(&(due.at, round));
-            (due.at, due.postponed) = (at, due.postponed.saturating_add(1));
-            self.agenda.insert((at, round));
-        }
-    }
-
-    fn settle(&mut self, round: Planned) -> Option<Trigger> {
-        let due = self.due.remove(&round)?;
-        self.agenda.remove(&(due.at, round));
-        Some(due.trigger)
-    }
-
     /// The partner is gone: whatever was asked of it is not answered.
     pub(crate) fn left(&mut self, partner: Partner) {
-        for dry_run in [false, true] {
-            self.settle(Planned { partner, dry_run });
-        }
+        self.agenda.left(partner);
         self.rounds.remove(&partner);
-        self.rechecks.remove(&partner);
         self.suspects.retain(|(of, _), _| *of != partner);
         // An agent comes back under another number; a hub that is away still differs.
         if matches!(partner, Partner::Agent(_)) {
@@ -276,19 +216,19 @@ impl Engine {
     /// Another hub has told all: it is compared with soon.
     pub(crate) fn repair_after_greeting(&mut self, node: NodeId, now: Moment) {
         let round = Planned::mending(Partner::Hub(node));
-        self.repair.schedule(round, now + AFTER_GREETING, Trigger::Reconnect);
+        self.repair.agenda.schedule(round, now + AFTER_GREETING, Trigger::Reconnect);
     }
 
     /// A session has begun: its device is compared with when nothing comes any more.
     pub(crate) fn repair_after_welcome(&mut self, link: LinkId, now: Moment) {
         let round = Planned::mending(Partner::Agent(link));
-        self.repair.schedule(round, now + AFTER_WELCOME, Trigger::Reconnect);
+        self.repair.agenda.schedule(round, now + AFTER_WELCOME, Trigger::Reconnect);
     }
 
     /// Somebody asks for rounds with these, now.
     pub(crate) fn repair_on_demand(&mut self, wanted: &Wanted, now: Moment) {
         for partner in self.partners(wanted) {
-            self.repair.schedule(Planned { partner, dry_run: wanted.dry_run }, now, Trigger::Demand);
+            self.repair.agenda.schedule(Planned { partner, dry_run: wanted.dry_run }, now, Trigger::Demand);
         }
         self.repair_when_due(now);
     }
@@ -317,7 +257,7 @@ impl Engine {
             return None;
         }
         let looks = self.repair.rounds.values().filter_map(Round::due);
-        self.repair.agenda.first().map(|(at, _)| *at).into_iter().chain(looks).min()
+        self.repair.agenda.begins_at().into_iter().chain(looks).min()
     }
 
     /// Begins the rounds that are due.
@@ -325,13 +265,13 @@ impl Engine {
         if self.is_stopping() {
             return;
         }
-        while let Some((_, planned)) = self.repair.agenda.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some(planned) = self.repair.agenda.next(now) {
             let partner = planned.partner;
             if self.repair.rounds.contains_key(&partner) || !self.may_begin(planned, now) {
-                self.repair.postpone(planned, now + POSTPONED);
+                self.repair.agenda.postpone(planned, now + POSTPONED);
                 continue;
             }
-            let Some(trigger) = self.repair.settle(planned) else { continue };
+            let Some(trigger) = self.repair.agenda.settle(planned) else { continue };
             self.begin_round(planned, trigger, now);
         }
         let looking: Vec<Partner> = self.repair.rounds.keys().copied().collect();
@@ -362,10 +302,7 @@ impl Engine {
                 let with_agents = self.repair.rounds.keys().filter(|one| matches!(one, Partner::Agent(_)));
                 let Some(link) = self.links.get(&link) else { return false };
                 let quiet = link.waiting == 0 && link.stored_at.is_none_or(|at| now.since(at) >= POSTPONED);
-                let due = self.repair.due.get(&planned);
-                let hurried =
-                    due.is_some_and(|due| due.trigger == Trigger::Demand || due.postponed >= POSTPONED_MAX);
-                (quiet || hurried) && with_agents.count() < AGENT_ROUNDS_MAX
+                (quiet || self.repair.agenda.is_hurried(planned)) && with_agents.count() < AGENT_ROUNDS_MAX
             }
         }
     }
@@ -404,15 +341,9 @@ impl Engine {
         let Some(round) = self.repair.rounds.remove(&partner) else { return };
         let (acted, dry_run) = (round.acted, round.dry_run);
         let report = round.report(partner, ended, now);
-        let interval = self.config.repair_interval;
-        if acted {
-            let before = self.repair.rechecks.entry(partner).or_default();
-            let pause = before_recheck(*before, interval);
-            *before = before.saturating_add(1);
-            self.repair.schedule(Planned::mending(partner), now + pause, Trigger::Recheck);
-        } else if !dry_run {
-            self.repair.rechecks.remove(&partner);
-            self.repair.schedule(Planned::mending(partner), now + interval, Trigger::Interval);
+        // One that only looked leaves the one that mends where it stands.
+        if !dry_run {
+            self.repair.agenda.again(partner, acted, self.config.repair_interval, now);
         }
         self.commands.push_back(Command::Compared(Box::new(report)));
     }
@@ -420,8 +351,8 @@ impl Engine {
     /// How many rounds that somebody asked for are not over.
     #[must_use]
     pub fn demanded(&self) -> usize {
-        let due = self.repair.due.values().filter(|due| due.trigger == Trigger::Demand).count();
-        due + self.repair.rounds.values().filter(|round| round.is_demanded()).count()
+        self.repair.agenda.demanded()
+            + self.repair.rounds.values().filter(|round| round.is_demanded()).count()
     }
 
     /// What rounds have found so far.
@@ -429,11 +360,6 @@ impl Engine {
     pub fn rounds(&self, now: Moment) -> Vec<RoundReport> {
         self.repair.rounds.iter().map(|(partner, round)| round.report_so_far(*partner, now)).collect()
     }
-}
-
-/// How long after a round that found something the next one begins, when as many as `before` in a row had found something by then.
-fn before_recheck(before: u32, interval: Duration) -> Duration {
-    RECHECK.saturating_mul(1 << before.min(RECHECK_DOUBLINGS_MAX)).min(interval)
 }
 
 /// With whom somebody wants rounds.
@@ -461,42 +387,16 @@ impl Wanted {
 mod tests {
     use super::*;
 
-    const HUB: Partner = Partner::Hub(NodeId(2));
-
     #[test]
-    fn a_round_that_only_looks_takes_nothing_of_the_one_that_mends() {
-        let (look, mend) = (Planned { partner: HUB, dry_run: true }, Planned::mending(HUB));
+    fn what_differs_from_a_hub_that_leaves_still_differs_and_an_agent_is_forgotten() {
+        let (hub, agent) = (Partner::Hub(NodeId(2)), Partner::Agent(7));
         let mut repair = Repair::default();
-        repair.schedule(mend, Moment(50), Trigger::Recheck);
-        repair.schedule(look, Moment(10), Trigger::Demand);
-        assert_eq!(repair.agenda.first(), Some(&(Moment(10), look)));
-        assert_eq!(repair.settle(look), Some(Trigger::Demand));
-        assert_eq!(repair.agenda.first(), Some(&(Moment(50), mend)));
-        repair.schedule(mend, Moment(5), Trigger::Demand);
-        repair.schedule(mend, Moment(90), Trigger::Interval);
-        assert_eq!(repair.settle(mend), Some(Trigger::Demand), "what comes of itself puts nothing off");
-        assert!(repair.agenda.is_empty() && repair.due.is_empty());
-    }
-
-    #[test]
-    fn whoever_leaves_takes_both_rounds_along_and_a_hub_still_differs() {
-        let journal = FIRST;
-        let mut repair = Repair::default();
-        for partner in [HUB, Partner::Agent(7)] {
-            repair.schedule(Planned { partner, dry_run: true }, Moment(1), Trigger::Demand);
-            repair.schedule(Planned::mending(partner), Moment(1), Trigger::Reconnect);
-            repair.standing.insert((partner, journal), Standing { since: Moment(0), told: false });
+        for partner in [hub, agent] {
+            repair.agenda.schedule(Planned::mending(partner), Moment(1), Trigger::Reconnect);
+            repair.standing.insert((partner, FIRST), Standing { since: Moment(0), told: false });
             repair.left(partner);
         }
-        assert!(repair.agenda.is_empty() && repair.due.is_empty());
-        assert_eq!(repair.standing.into_keys().collect::<Vec<_>>(), [(HUB, journal)]);
-    }
-
-    #[test]
-    fn what_cannot_be_mended_is_looked_at_ever_more_rarely() {
-        let hour = Duration::from_secs(3_600);
-        let pauses: Vec<u64> = (0..9).map(|before| before_recheck(before, hour).as_secs()).collect();
-        assert_eq!(pauses, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
-        assert_eq!(before_recheck(u32::MAX, hour), hour);
+        assert_eq!(repair.agenda.begins_at(), None);
+        assert_eq!(repair.standing.into_keys().collect::<Vec<_>>(), [(hub, FIRST)]);
     }
 }
