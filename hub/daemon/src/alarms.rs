@@ -166,8 +166,9 @@ fn telling(alarm: &Alarm) -> Telling {
             true,
             Some(journal.device),
             format!(
-                "{} stored records are damaged ({journal} {ranges}): they are moved aside and fetched again",
-                ranges.count()
+                "{} stored records are damaged ({journal} {}): they are moved aside and fetched again",
+                ranges.count(),
+                ranges.brief()
             ),
             "`millrace-hub repairs` says when they are back; when this repeats, replace the disk",
         ),
@@ -176,8 +177,9 @@ fn telling(alarm: &Alarm) -> Telling {
             true,
             Some(journal.device),
             format!(
-                "{} records that damage took are at no hub and not on the device any more: {journal} {ranges}",
-                ranges.count()
+                "{} records that damage took are at no hub and not on the device any more: {journal} {}",
+                ranges.count(),
+                ranges.brief()
             ),
             "what was moved aside stands in quarantine in journal.db; keep longer on devices, or on more hubs",
         ),
@@ -234,7 +236,22 @@ const fn remedy(reason: GapReason) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use millrace_model::{Incarnation, JournalId, Lane, RangeSet, SeqRange};
+
     use super::*;
+
+    #[test]
+    fn a_loss_in_many_places_makes_no_long_alarm() {
+        let ranges: RangeSet = (1..=10_000).map(|at| SeqRange::only(2 * at)).collect();
+        let (device, incarnation) = (DeviceId::from_bytes([1; 16]), Incarnation::new(1));
+        let journal = JournalId { device, incarnation, lane: Lane::Bulk };
+        let damaged = Alarm::Damaged { journal, ranges: ranges.clone() };
+        for alarm in [damaged, Alarm::Irreparable { journal, ranges }] {
+            let message = telling(&alarm).message;
+            assert!(message.starts_with("10000 ") && message.contains("16 and 9992 more"), "{message}");
+            assert!(message.len() < 250, "{message}");
+        }
+    }
 
     #[tokio::test]
     async fn the_board_keeps_the_latest_first_and_not_more_than_it_should() {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Promise: at most [`KEPT_MAX`] reports of this hub are kept and [`COPIES_MAX`] of each of [`HUBS_MAX`] others, here and on disk; the
-//! file is replaced whole. One that is missing or damaged costs nothing but the memory of what was mended. A report of another hub stands
+//! file is replaced whole, by one at a time, and at most one more waits to do it. One that is missing or damaged costs nothing but the memory of what was mended. A report of another hub stands
 //! under the identity that it came with.
 //! Absent: deciding what is mended (the engine), asking other hubs.
 //!
@@ -29,6 +29,7 @@ use millrace_model::{HubId, Wall};
 use millrace_wire::limits::HUBS_MAX;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 pub use report::{Compared, Mended, Numbered, Report};
 use report::{NUMBER_MAX, REPORT_BYTES_MAX};
@@ -39,6 +40,9 @@ pub const KEPT_MAX: usize = 1_000;
 /// Reports of each other hub that are kept here, and that one message brings. The older ones are with that hub.
 pub const COPIES_MAX: usize = 200;
 
+/// The greatest number that another hub can make this one go on from: room for 2⁴⁰ reports is left above it.
+const FLOOR_MAX: u64 = NUMBER_MAX - (1 << 40);
+
 /// Largest file that is read: all that may be kept, each report of the greatest length.
 const FILE_BYTES_MAX: u64 = ((KEPT_MAX + HUBS_MAX * COPIES_MAX) * (REPORT_BYTES_MAX + 64)) as u64;
 
@@ -48,6 +52,12 @@ struct Kept {
     reports: VecDeque<Numbered>,
     #[serde(default)]
     others: BTreeMap<HubId, Copies>,
+    /// Other hubs have reports of this one up to this number: the next is greater.
+    #[serde(skip)]
+    floor: u64,
+    /// A save is due that will write whatever stands here when its turn comes.
+    #[serde(skip)]
+    due: bool,
 }
 
 /// What another hub has told of its repairs.
@@ -96,13 +106,42 @@ impl Repairs {
     pub fn add(&self, report: Report, now: Wall) {
         let mut kept = self.lock();
         let time = u64::try_from(now.0).unwrap_or_default();
-        let number = time.max(newest(&kept.reports).saturating_add(1)).min(NUMBER_MAX);
+        let before = newest(&kept.reports).max(kept.floor);
+        let number = time.max(before.saturating_add(1)).min(NUMBER_MAX);
         while kept.reports.len() >= KEPT_MAX {
             kept.reports.pop_front();
         }
         kept.reports.push_back(Numbered { number, report });
         drop(kept);
         self.0.newest.send_replace(number);
+    }
+
+    /// Another hub has reports of this one up to `number`. When that is greater than all that this one knows of (its file was lost, and
+    /// its clock set back), the next report gets a greater one still, or the other hub would take it for known. Whether that was so.
+    pub fn go_on_after(&self, number: u64) -> bool {
+        let mut kept = self.lock();
+        let raised = number > newest(&kept.reports).max(kept.floor) && number <= FLOOR_MAX;
+        if raised {
+            kept.floor = number;
+        }
+        raised
+    }
+
+    /// Has them written soon, in a thread that may wait for the disk; `None` when that is due already. However many reports come while
+    /// one save is under way, one more writes all of them. A save that fails is logged.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn save_soon(&self) -> Option<JoinHandle<()>> {
+        if std::mem::replace(&mut self.lock().due, true) {
+            return None;
+        }
+        let repairs = self.clone();
+        Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = repairs.save() {
+                tracing::warn!(%error, "reports of repairs could not be written");
+            }
+        }))
     }
 
     /// Writes them; call it where the disk may be waited for.
@@ -113,6 +152,7 @@ impl Repairs {
         let _one_at_a_time = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = {
             let mut kept = self.lock();
+            kept.due = false;
             kept.version = 2;
             serde_json::to_vec(&*kept)?
         };

@@ -258,7 +258,7 @@ impl Hub {
         run(&self.program, &arguments, "millrace-hub devices revoke").await.map(|_| ())
     }
 
-    /// What `verify` says of the store. The hub may run meanwhile.
+    /// What `verify` says of the store of a stopped hub.
     ///
     /// # Errors
     /// When the command fails, which it does when it finds damage.

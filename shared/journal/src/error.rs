@@ -28,6 +28,12 @@ pub enum OpenError {
         /// The application id that stands in it.
         found: u32,
     },
+    /// An older program wrote here, and whoever only reads migrates nothing.
+    #[error("the journal has schema version {found}: start its daemon once, it migrates")]
+    TooOld {
+        /// The version that stands in the file.
+        found: u32,
+    },
     /// A newer program wrote here.
     #[error(
         "the journal has schema version {found}, this program knows up to {known}: install the newer program again"

@@ -110,7 +110,12 @@ fn lose(
     missing: &RangeSet,
     walls: Option<(Wall, Wall)>,
 ) -> Result<u64, Fault> {
-    tracing::error!(journal = %row.journal, %missing, "records are lost to damage");
+    tracing::error!(
+        journal = %row.journal,
+        records = missing.count(),
+        missing = %missing.brief(),
+        "records are lost to damage"
+    );
     let mut evicted = 0;
     if row.own {
         let walls = walls.or(row.tail_walls).unwrap_or_default();

@@ -32,9 +32,7 @@ impl Reader {
         let conn = connection::reader(path, options).map_err(opening::explain_open)?;
         let version = migrations::version(&conn).map_err(opening::explain_open)?;
         if version < migrations::SCHEMA_VERSION {
-            let what =
-                format!("the journal has schema version {version}: start its daemon once, it migrates");
-            return Err(OpenError::Damaged { what });
+            return Err(OpenError::TooOld { found: version });
         }
         Ok(Self { conn, level: options.compression_level })
     }

@@ -8,7 +8,7 @@ mod plant;
 
 use std::path::PathBuf;
 
-use millrace_journal::{OpenError, Options, Query, SCHEMA_VERSION, Store};
+use millrace_journal::{OpenError, Options, Query, Reader, SCHEMA_VERSION, Store};
 use millrace_merkle::question::WIDE;
 use millrace_merkle::{About, Told};
 use millrace_model::notice::GapReason;
@@ -70,6 +70,15 @@ fn version_1_opens_verifies_and_reads() {
 #[test]
 fn version_2_opens_verifies_and_reads() {
     opens_verifies_and_reads(2);
+}
+
+#[test]
+fn who_only_reads_an_older_version_says_who_migrates_it_and_leaves_it_as_it_was() {
+    let (_dir, path) = unpack(1);
+    let before = std::fs::read(&path).unwrap();
+    let refused = Reader::open(&path, &Options::hub()).err();
+    assert!(matches!(refused, Some(OpenError::TooOld { found: 1 })), "{refused:?}");
+    assert!(std::fs::read(&path).unwrap() == before);
 }
 
 #[test]

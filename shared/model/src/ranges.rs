@@ -83,6 +83,33 @@ impl fmt::Display for SeqRange {
     }
 }
 
+/// Ranges that [`RangeSet::brief`] writes out.
+const BRIEF_MAX: usize = 8;
+
+/// The first ranges of a set, and how many more it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Brief<'a>(&'a RangeSet);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_ranges(self.0.iter().take(BRIEF_MAX), out)?;
+        match self.0.range_count().saturating_sub(BRIEF_MAX) {
+            0 => Ok(()),
+            more => write!(out, " and {more} more"),
+        }
+    }
+}
+
+/// With commas between them.
+fn write_ranges(ranges: impl Iterator<Item = SeqRange>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut comma = "";
+    for range in ranges {
+        write!(out, "{comma}{range}")?;
+        comma = ",";
+    }
+    if comma.is_empty() { out.write_str("none") } else { Ok(()) }
+}
+
 /// A set of sequence numbers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RangeSet(Vec<SeqRange>);
@@ -92,6 +119,12 @@ impl RangeSet {
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
+    }
+
+    /// For people: at most eight of its ranges, and how many more there are. However scattered a loss is, one line says it.
+    #[must_use]
+    pub const fn brief(&self) -> Brief<'_> {
+        Brief(self)
     }
 
     /// Its ranges, ascending.
@@ -274,13 +307,7 @@ impl FromIterator<SeqRange> for RangeSet {
 
 impl fmt::Display for RangeSet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return out.write_str("none");
-        }
-        self.iter().enumerate().try_for_each(|(at, range)| {
-            let comma = if at == 0 { "" } else { "," };
-            write!(out, "{comma}{range}")
-        })
+        write_ranges(self.iter(), out)
     }
 }
 
@@ -338,5 +365,20 @@ impl<'de> Deserialize<'de> for RangeSet {
             }
         }
         from.deserialize_seq(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scattered_set_is_named_in_one_short_line() {
+        let every_third = |count: u64| (1..=count).map(|at| SeqRange::only(3 * at)).collect::<RangeSet>();
+        assert_eq!(every_third(0).brief().to_string(), "none");
+        assert_eq!(RangeSet::from(SeqRange { first: 4, last: 9 }).brief().to_string(), "4–9");
+        assert_eq!(every_third(8).brief().to_string(), every_third(8).to_string());
+        assert_eq!(every_third(9).brief().to_string(), "3,6,9,12,15,18,21,24 and 1 more");
+        assert!(every_third(100_000).brief().to_string().ends_with(" and 99992 more"));
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Members {
     #[command(flatten)]
     which: Which,
     /// Wait for at most so long until every hub is there, is a member, and has a full store; on a terminal with a bar of how far this hub has
-    /// come. Exit code 75 when one is not by then. Whoever stops waiting stops nothing else.
+    /// come. Exit code 75 when one is not by then, 69 when this hub does not answer by then. Whoever stops waiting stops nothing else.
     #[arg(long, value_name = "TIME")]
     wait: Option<Span>,
 }
@@ -123,16 +123,20 @@ impl Members {
         let drawn = std::io::stderr().is_terminal() && !self.which.json;
         let mut filling = Filling::default();
         let deadline = begun + self.wait.map(Span::duration).unwrap_or_default();
-        let mut answer = client.get("/v1/members").await?;
-        while !complete(&answer) && Instant::now() < deadline {
-            if drawn {
-                let status = client.get("/v1/status").await?;
+        // A hub that does not answer may be starting; it also may start anew while it is waited for.
+        let answer = loop {
+            let answer = client.get("/v1/members").await;
+            let refused = |failure: &Failure| matches!(failure.exit, Exit::Permission | Exit::Usage);
+            let over = answer.as_ref().map_or_else(refused, complete);
+            if over || Instant::now() >= deadline {
+                break answer?;
+            }
+            if drawn && let Ok(status) = client.get("/v1/status").await {
                 let replication = status.get("replication").cloned().unwrap_or_default();
                 eprint!("\r{}\u{1b}[K", filling.line(&replication, begun.elapsed()));
             }
             sleep(LOOK_AGAIN).await;
-            answer = client.get("/v1/members").await?;
-        }
+        };
         if drawn && self.wait.is_some() {
             eprint!("\r\u{1b}[K");
         }
@@ -340,7 +344,36 @@ pub(super) fn standing(status: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::get;
+    use axum::{Json, Router};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_hub_that_does_not_answer_yet_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let which = Which { data: Some(dir.path().to_owned()), url: None, json: true };
+        let socket = which.places().socket();
+        let asking = |wait: Option<&str>| {
+            let wait = wait.map(|text| text.parse().unwrap());
+            Members { command: None, which: which.clone(), wait }.perform()
+        };
+        let exit = |failure: Failure| failure.exit;
+        assert_eq!(asking(None).await.map_err(exit), Err(Exit::Unavailable));
+        let member = json!({ "me": true, "state": "member", "filled": "full", "liveness": "alive" });
+        let answer = Json(json!({ "members": [member] }));
+        // Polled after the first question, which nobody answers.
+        let starting = async {
+            let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+            let router = Router::new().route("/v1/members", get(|| async { answer }));
+            axum::serve(listener, router).await.unwrap();
+        };
+        tokio::select! {
+            biased;
+            found = asking(Some("60s")) => assert_eq!(found.map_err(exit), Ok(Exit::Ok)),
+            () = starting => unreachable!("it serves until it is dropped"),
+        }
+    }
 
     #[test]
     fn a_hub_that_leads_and_has_no_majority_does_not_contradict_itself() {

@@ -29,7 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 ///
 /// Exit code 0 when everybody who was to be compared with was compared with and is equal; 75 when something differed and is being mended
 /// (`millrace-hub repairs` follows it), when a comparison is not over or ended early, or when a hub of the cluster is not connected and
-/// was left out; 69 when nothing was compared: whoever was named is not connected, or nobody is.
+/// was left out; 69 when nothing was compared: whoever was named is not connected, or nobody is. With --dry-run 75 also when something
+/// differs: it was only looked at, and nothing was done about it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  millrace-hub repair\n  millrace-hub repair --hub hub-b --dry-run\n  millrace-hub repair --device press-7 --json"
@@ -46,7 +47,7 @@ pub(super) struct Repair {
     /// With all hubs and all devices that are connected here; the same as naming none.
     #[arg(long, conflicts_with_all = ["device", "hub"])]
     all: bool,
-    /// Say what differs, and do nothing about it.
+    /// Say what differs, and do nothing about it. Exit code 75 when something does.
     #[arg(long)]
     dry_run: bool,
     /// How long to wait for the end.

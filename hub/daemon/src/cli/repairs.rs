@@ -76,36 +76,43 @@ fn table(reports: &[Value]) -> Table {
         ("hub", Align::Left),
         ("what", Align::Left),
         ("of", Align::Left),
-        ("lacked", Align::Right),
+        ("lacked here", Align::Right),
+        ("lacked there", Align::Right),
+        ("different", Align::Right),
         ("fetched", Align::Right),
         ("size", Align::Right),
         ("took", Align::Right),
         ("with", Align::Left),
     ]);
     for report in reports {
-        let (what, of, lacked, fetched, with) = if text(report, "kind") == "mended" {
+        let figure = |key: &str| count(number(report, key));
+        let (what, of, found, with) = if text(report, "kind") == "mended" {
             let sources = report.get("sources").and_then(Value::as_array);
             let sources: Vec<&str> = sources.into_iter().flatten().filter_map(Value::as_str).collect();
-            let (lost, fetched) = (count(number(report, "lost")), count(number(report, "fetched")));
-            ("mended".to_owned(), journal(report), lost, fetched, sources.join(", "))
+            let found = [figure("lost"), String::new(), String::new(), figure("fetched")];
+            ("mended", journal(report), found, sources.join(", "))
         } else {
-            let found = if report.get("equal") == Some(&Value::Bool(true)) { "equal" } else { "differs" };
             let journals = match number(report, "differing") {
                 0 => "everything".to_owned(),
                 1 => "1 journal".to_owned(),
                 several => format!("{} journals", count(several)),
             };
-            let pulled = count(number(report, "pulled"));
             let partner = Some(text(report, "name")).filter(|name| !name.is_empty());
             let partner = partner.unwrap_or_else(|| text(report, "partner")).to_owned();
-            (found.to_owned(), journals, pulled, String::new(), partner)
+            // Sealed in one way here and in another there, or not the same bytes: `--json` tells the two apart.
+            let different = count(number(report, "sealed").saturating_add(number(report, "contested")));
+            let found = [figure("pulled"), figure("pushed"), different, String::new()];
+            (compared(report), journals, found, partner)
         };
+        let [here, there, different, fetched] = found;
         table.row([
             text(report, "at").to_owned(),
             text(report, "hub").to_owned(),
-            what,
+            what.to_owned(),
             of,
-            lacked,
+            here,
+            there,
+            different,
             fetched,
             bytes(number(report, "bytes")),
             took(number(report, "took_ms")),
@@ -113,6 +120,19 @@ fn table(reports: &[Value]) -> Table {
         ]);
     }
     table
+}
+
+/// What a comparison found, and whether it only looked.
+fn compared(report: &Value) -> &'static str {
+    let is = |key: &str| report.get(key) == Some(&Value::Bool(true));
+    match (text(report, "ended").is_empty(), is("equal"), is("dry_run")) {
+        (false, _, false) => "ended early",
+        (false, _, true) => "ended early (dry run)",
+        (true, true, false) => "equal",
+        (true, true, true) => "equal (dry run)",
+        (true, false, false) => "differs",
+        (true, false, true) => "differs (dry run)",
+    }
 }
 
 fn took(ms: u64) -> String {
@@ -125,4 +145,34 @@ fn journal(of: &Value) -> String {
     let device = Some(text(of, "name")).filter(|name| !name.is_empty());
     let device = device.unwrap_or_else(|| text(&journal, "device"));
     visible(&format!("{device}/{}/{}", text(&journal, "incarnation"), text(&journal, "lane"))).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_comparison_that_only_looked_is_marked_and_says_who_lacks_what() {
+        let found = json!({
+            "kind": "compared", "at": "t", "hub": "hub-a", "partner": "hub-b", "differing": 2, "pulled": 3,
+            "pushed": 4, "sealed": 2, "contested": 3, "bytes": 300, "took_ms": 6, "dry_run": true, "equal": false,
+        });
+        let mended = json!({ "kind": "mended", "at": "t", "hub": "hub-a", "lost": 8, "fetched": 7, "sources": ["hub-b"] });
+        let text = table(&[found.clone(), mended]).to_string();
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let words = |row: usize| rows[row].join(" ");
+        assert!(words(0).contains("lacked here lacked there different fetched"), "{text}");
+        assert!(words(1).contains("hub-a differs (dry run) 2 journals 3 4 5 "), "{text}");
+        assert!(words(2).contains("hub-a mended ") && words(2).contains(" 8 7 "), "{text}");
+        let with = |key: &str, value: Value| {
+            let mut report = found.clone();
+            report[key] = value;
+            compared(&report)
+        };
+        assert_eq!(with("dry_run", json!(false)), "differs");
+        assert_eq!(with("equal", json!(true)), "equal (dry run)");
+        assert_eq!(with("ended", json!("it lies")), "ended early (dry run)");
+    }
 }

@@ -1,5 +1,8 @@
 //! `millrace-hub verify`: reads everything that is stored against its hashes. With `--peer` two running hubs compare instead
 //! ([`super::verify_peer`]).
+//!
+//! Promise: the store is only read, and no hub runs meanwhile, so what it says is what the next start will find.
+//! Absent: mending, which a start of the hub does.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -7,16 +10,16 @@ use std::path::PathBuf;
 use clap::Args;
 use millrace_host::Exit;
 use millrace_host::terminal::{bytes, count, say, say_json, visible};
-use millrace_journal::{Progress, Report};
+use millrace_journal::{Options, Progress, Reader, Report};
 use millrace_model::SeqRange;
 use serde_json::json;
 
 use super::DATA_DEFAULT;
 use super::offline::Look;
 use super::verify_peer::WithPeer;
-use crate::config::defaults;
+use crate::hub;
+use crate::opening::StoreError;
 use crate::places::Places;
-use crate::{hub, opening};
 use millrace_host::Failure;
 
 /// The progress line is written anew after this many bytes.
@@ -24,7 +27,7 @@ const PROGRESS_BYTES: u64 = 16 << 20;
 
 /// Read everything that a stopped hub has stored against its checks and hashes, or compare a running one with another. Changes nothing.
 ///
-/// Exit code 0 when all is well, 65 when something is damaged. With --peer: 0 when both have the same records, 65 when not, 69 when the
+/// Exit code 0 when all is well, 65 when something is damaged or not there, 75 when the hub runs. With --peer: 0 when both have the same records, 65 when not, 69 when the
 /// other hub does not answer, 75 when records are still on their way.
 #[derive(Debug, Args)]
 #[command(
@@ -50,19 +53,16 @@ impl Verify {
         if places.read_about().is_err() || !places.journal().exists() {
             return Err(hub::identity::missing(&places));
         }
-        let config = defaults(&self.data).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        let stopped = |failure: Failure| match failure.exit {
-            Exit::Temporary => failure.hint("stop the hub first: `systemctl stop millrace-hub`"),
+        let look = Look::open(&places).map_err(|failure| match failure.exit {
+            Exit::Temporary => running(&places),
             _ => failure,
-        };
-        let look = Look::open(&places).map_err(stopped)?;
+        })?;
         let devices = look.devices().len();
-        let options = opening::options(config.store_budget_bytes);
-        let store = opening::open(&places.journal(), &options);
-        let store = store.map_err(|error| stopped(hub::store_failure(&error)))?;
+        let reader = Reader::open(&places.journal(), &Options::hub());
+        let reader = reader.map_err(|error| hub::store_failure(&StoreError::Open(error)))?;
         let terminal = std::io::stderr().is_terminal();
         let mut told = 0;
-        let report = store.verify(|progress| {
+        let report = reader.verify(|progress| {
             if terminal && progress.bytes.saturating_sub(told) >= PROGRESS_BYTES {
                 told = progress.bytes;
                 tell(progress);
@@ -122,13 +122,22 @@ impl Verify {
             text.push_str("all is well\n");
         } else {
             text.push_str(&format!(
-                "{} findings. What can still be read is served; agents that still have damaged records send them again \
-                 when the hub runs.\n",
+                "{} findings. When the hub is started it moves aside what is damaged, and fetches what it lacks from the other \
+                 hubs and the devices: `millrace-hub repairs` says what has come back.\n",
                 report.found
             ));
         }
         say(&text)
     }
+}
+
+/// What to do when a hub has the data directory.
+fn running(places: &Places) -> Failure {
+    let message = format!("{} is in use by a running hub", places.journal().display());
+    Failure::new(Exit::Temporary, message).hint(
+        "stop it first: `systemctl stop millrace-hub`. Or let it run: it reads everything again by itself (`scrub` in \
+         `millrace-hub status --json` says how far it is), and `millrace-hub verify --peer NAME` compares it with another hub",
+    )
 }
 
 fn tell(progress: Progress) {

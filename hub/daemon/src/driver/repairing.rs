@@ -67,13 +67,8 @@ impl Driver {
     }
 
     fn report(&self, report: Report) {
-        let repairs = self.parts.repairs.clone();
-        repairs.add(report, self.parts.clock.wall());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = repairs.save() {
-                tracing::warn!(%error, "the report of a repair could not be written");
-            }
-        });
+        self.parts.repairs.add(report, self.parts.clock.wall());
+        drop(self.parts.repairs.save_soon());
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) async fn for_peer(api: &Api, from: &Caller, body: &[u8]) -> Result<By
         return repairs::for_peer(api).await;
     }
     if let Some(told) = repairs::told(body) {
-        return repairs::keep(api, from, told).await;
+        return repairs::keep(api, from, told);
     }
     if let Some(asked) = attest::asked(body) {
         return attest::for_peer(api, from, asked).await;

@@ -217,17 +217,13 @@ pub(super) fn told(body: &[u8]) -> Option<Telling> {
     serde_json::from_slice(body).ok()
 }
 
-/// Keeps it, and says up to which number.
-pub(super) async fn keep(api: &Api, from: &Caller, told: Telling) -> Result<Bytes, String> {
+/// Keeps it, and says up to which number. What a crash takes before it is written is told again on the next connection.
+pub(super) fn keep(api: &Api, from: &Caller, told: Telling) -> Result<Bytes, String> {
     let table = api.0.registry.cluster().table();
     let record = from.node.and_then(|node| table.hub(node)).ok_or("only hubs of the table may tell")?;
-    let repairs = api.0.repairs.clone();
-    let (newest, changed) = repairs.take_copies(from.hub, &record.name, told.repair_reports)?;
+    let (newest, changed) = api.0.repairs.take_copies(from.hub, &record.name, told.repair_reports)?;
     if changed {
-        let saved = tokio::task::spawn_blocking(move || repairs.save()).await;
-        if let Err(error) = saved.map_err(std::io::Error::other).and_then(|saved| saved) {
-            tracing::warn!(%error, "the repairs of another hub could not be written");
-        }
+        drop(api.0.repairs.save_soon());
     }
     serde_json::to_vec(&Reached { newest }).map(Bytes::from).map_err(|error| error.to_string())
 }

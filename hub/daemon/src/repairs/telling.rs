@@ -6,7 +6,8 @@
 //!                                      {"repair_reports": [8, 9]} ─▶ {"newest": 9}
 //! ```
 //!
-//! The other hub says up to which number it has them, so one that was away, or lost its disk, gets what it lacks.
+//! The other hub says up to which number it has them, so one that was away, or lost its disk, gets what it lacks; and a hub that lost its
+//! own goes on after that number. So it is asked on each connection, whether there is something to tell or not.
 //!
 //! Promise: at most [`COPIES_MAX`](super::COPIES_MAX) reports at a time, and nothing to whom has them. A hub that does not understand, or
 //! cannot be reached, costs a line in the log.
@@ -77,9 +78,6 @@ async fn tell_all(
     known: &mut Known,
     newest: u64,
 ) -> bool {
-    if newest == 0 {
-        return true;
-    }
     let table = cluster.table();
     let keeps = |node: &NodeId| table.hub(*node).is_some_and(|record| !record.witness);
     let standing = peers.links().into_iter().filter(|link| link.connected && keeps(&link.node));
@@ -119,7 +117,17 @@ async fn tell<E, F: Future<Output = Result<u64, E>>>(
 ) -> Result<u64, E> {
     let reached = match reached {
         Some(reached) => reached,
-        None => say(Vec::new()).await?,
+        None => {
+            let reached = say(Vec::new()).await?;
+            if repairs.go_on_after(reached) {
+                tracing::warn!(
+                    reached,
+                    "another hub has later reports of this hub than this hub itself, whose repairs.json was lost: the next \
+                     reports are numbered after those"
+                );
+            }
+            reached
+        }
     };
     let news = repairs.behind(reached);
     if news.is_empty() { Ok(reached) } else { say(news).await }
@@ -190,6 +198,23 @@ mod tests {
         let mut other = Other::new();
         assert_eq!(other.told(&mine, None).await, Ok(500));
         assert_eq!((other.numbers().len(), other.numbers()[0]), (COPIES_MAX, 301));
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_lost_its_reports_and_whose_clock_was_set_back_is_heard_of_again() {
+        let (lost, again, mut other) = (Other::new(), Other::new(), Other::new());
+        let fresh = |of: &Other| Repairs::open(&of.dir.path().join("repairs.json"));
+        let before = fresh(&lost);
+        before.add(mended(1).report, Wall(5_000));
+        assert_eq!(other.told(&before, None).await, Ok(5_000));
+        let mine = fresh(&again);
+        assert_eq!(other.told(&mine, None).await, Ok(5_000), "it has nothing to tell, and asks");
+        mine.add(mended(2).report, Wall(70));
+        assert_eq!(other.told(&mine, Some(5_000)).await, Ok(5_001));
+        assert_eq!(other.numbers(), [5_000, 5_001]);
+        assert!(!mine.go_on_after(5_001) && !mine.go_on_after(u64::MAX), "known, or no number of a report");
+        mine.add(mended(3).report, Wall(80));
+        assert_eq!(other.told(&mine, None).await, Ok(5_002));
     }
 
     #[tokio::test]

@@ -87,6 +87,28 @@ fn the_latest_reports_outlive_the_process_and_damage_only_forgets() {
     assert_eq!(Repairs::open(&scene.path()).latest(9), []);
 }
 
+#[tokio::test]
+async fn reports_that_come_while_the_disk_is_slow_wait_for_one_save_together() {
+    let scene = Scene::new();
+    let repairs = &scene.repairs;
+    let begun: Vec<_> = {
+        let _slow = repairs.0.writing.lock().unwrap();
+        let report = |number| {
+            repairs.add(mended(number).report, Wall(0));
+            repairs.save_soon()
+        };
+        (1..=900).filter_map(report).collect()
+    };
+    assert_eq!(begun.len(), 1);
+    for save in begun {
+        save.await.unwrap();
+    }
+    assert_eq!(Repairs::open(&scene.path()).latest(KEPT_MAX).len(), 900);
+    scene.told(2, [3]);
+    repairs.save_soon().expect("the one before is over").await.unwrap();
+    assert_eq!(Repairs::open(&scene.path()).copies().len(), 1);
+}
+
 #[test]
 fn numbers_grow_whatever_the_clock_says_and_follow_it_when_the_file_was_lost() {
     let scene = Scene::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_demo::patience::{Look, until};
 use serde_json::Value;
 
-use super::scene::{LIMIT, Scene, delete, mended, stopped, sum};
+use super::scene::{LIMIT, Scene, delete, journal, mended, sqlite3, stopped, sum};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_records_deleted_at_one_of_three_hubs_come_back_by_themselves() {
@@ -49,6 +49,38 @@ async fn records_deleted_at_a_hub_that_is_alone_come_back_from_the_device() {
     assert!(settled.ledger.acked >= ledger.acked, "{settled:?}");
     scene.status = settled;
     scene.whole_at(&scene.hubs[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_says_what_is_gone_from_a_stopped_hub_and_leaves_the_mending_to_its_start() {
+    let mut scene = Scene::of(1, 4_000).await;
+    let said = scene.hubs[0].tried(&["verify"]).await.unwrap();
+    assert!(said.code == Some(75) && said.err.contains("systemctl stop"), "{said:?}");
+    assert!(said.err.contains("scrub") && said.err.contains("verify --peer"), "{said:?}");
+    assert!(!said.err.contains("socket"), "no socket answers this: {said:?}");
+
+    stopped(&mut scene.hubs[0]).await;
+    let said = scene.hubs[0].tried(&["verify"]).await.unwrap();
+    assert!(said.code == Some(0) && said.out.contains("all is well"), "{said:?}");
+    let deleted = delete(&scene.hubs[0], 2_500);
+    sqlite3(&scene.hubs[0], "PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = std::fs::read(journal(&scene.hubs[0])).unwrap();
+    // Twice: the first has not made it well.
+    for _ in 0..2 {
+        let said = scene.hubs[0].tried(&["verify"]).await.unwrap();
+        assert!(said.code == Some(65) && !said.out.contains("all is well"), "{said:?}");
+        assert!(said.out.contains("noted as stored, and not there"), "{said:?}");
+    }
+    assert!(std::fs::read(journal(&scene.hubs[0])).unwrap() == before, "the store is only read");
+    let log = journal(&scene.hubs[0]).with_extension("db-wal");
+    assert_eq!(std::fs::metadata(log).map_or(0, |log| log.len()), 0, "nothing was written to its log either");
+
+    scene.hubs[0].restart().await.unwrap();
+    let reports = mended(&scene.hubs[0]).await;
+    assert_eq!((sum(&reports, "lost"), sum(&reports, "fetched")), (deleted, deleted), "{reports:?}");
+    scene.whole_at(&scene.hubs[0]).await;
+    stopped(&mut scene.hubs[0]).await;
+    scene.hubs[0].verify().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,7 +124,10 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
             Exit::Data
         }
         StoreError::Open(
-            OpenError::Foreign { .. } | OpenError::WrongRole { .. } | OpenError::OtherDevice { .. },
+            OpenError::Foreign { .. }
+            | OpenError::WrongRole { .. }
+            | OpenError::OtherDevice { .. }
+            | OpenError::TooOld { .. },
         ) => Exit::Config,
         _ => Exit::Io,
     };
