@@ -210,7 +210,7 @@ async fn the_command_line_works_with_and_without_a_running_hub() {
     assert_eq!((&status["name"], &status["ready"]), (&Value::from("h"), &Value::from(true)));
     let busy = call(&["verify", "--data", data_text]);
     assert_eq!(busy.status.code(), Some(75), "the store belongs to the running hub");
-    assert!(String::from_utf8_lossy(&busy.stderr).contains("stop the hub"));
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("--peer"));
     let wrong = call(&["query", "--data", data_text, "--from", "soon"]);
     assert_eq!(wrong.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("hint:"));
