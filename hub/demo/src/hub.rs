@@ -223,8 +223,9 @@ impl Hub {
         serde_json::from_str(&said).map_err(|error| PlantError::answer("millrace-hub members", &error))
     }
 
-    /// Waits until `count` hubs, and no others, are members in its eyes, itself among them: with full stores, a vote, and no partition
-    /// on its way. A hub that has just joined may still read what was decided before it came.
+    /// Waits until `count` hubs, and no others, are members in its eyes, itself among them: with full stores, a vote, no partition on its
+    /// way, and each on as many hubs as it should be. A hub that has just joined may still read what was decided before it came, and is
+    /// full as long as it is to keep nothing.
     ///
     /// # Errors
     /// When it is not so within `limit`.
@@ -241,7 +242,8 @@ impl Hub {
             let seen = self.members().await?;
             let members =
                 seen.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let settled = seen.get("moving").and_then(Value::as_u64) == Some(0);
+            let none = |key: &str| seen.get(key).and_then(Value::as_u64) == Some(0);
+            let settled = none("moving") && none("short");
             let knows_itself = members.iter().any(|member| member.get("me") == Some(&Value::Bool(true)));
             let whole = settled && knows_itself && members.len() == count && members.iter().all(is_whole);
             Ok(if whole { Look::Found(()) } else { Look::NotYet(seen.to_string()) })

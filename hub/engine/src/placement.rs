@@ -186,6 +186,13 @@ impl Placement {
         self.partitions.values().filter(|assignment| !assignment.target.is_empty()).count()
     }
 
+    /// How many partitions are on fewer than `wanted` hubs: those that nobody keeps, too.
+    #[must_use]
+    pub fn short_of(&self, wanted: usize) -> usize {
+        let enough = self.partitions.values().filter(|assignment| assignment.replicas.len() >= wanted);
+        PARTITIONS.saturating_sub(enough.count())
+    }
+
     /// How many partitions each hub keeps.
     #[must_use]
     pub fn load(&self) -> BTreeMap<NodeId, usize> {

@@ -95,3 +95,11 @@ fn a_move_that_is_called_off_changes_no_replica() {
     assert!(!placement.joined(Partition(0), NodeId(3)), "it is not asked for any more");
     assert!(!placement.begin(&all(&[1, 2])), "nothing new changes no version");
 }
+
+#[test]
+fn partitions_that_are_on_too_few_hubs_are_counted() {
+    let mut placement = Placement::default();
+    assert_eq!(placement.short_of(1), 256, "nobody keeps them");
+    placement.begin(&Partition::all().map(|p| (p, vec![NodeId(1)])).collect());
+    assert_eq!((placement.short_of(1), placement.short_of(2)), (0, 256));
+}

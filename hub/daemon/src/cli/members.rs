@@ -157,6 +157,12 @@ impl Members {
         for problem in problems(members) {
             note(&format!("note: {problem}"));
         }
+        if number(&answer, "short") > 0 {
+            let short = number(&answer, "short");
+            note(&format!(
+                "note: {short} of 256 partitions are on fewer hubs than `replicas` says: lose none now"
+            ));
+        }
         if number(&answer, "moving") > 0 {
             note(&format!("note: {} of 256 partitions are moving", number(&answer, "moving")));
         }
@@ -173,7 +179,9 @@ fn complete(answer: &Value) -> bool {
             && ["full", "nothing"].contains(&text(member, "filled"))
             && text(member, "liveness") == "alive"
     };
-    members.iter().any(|member| member.get("me") == Some(&Value::Bool(true))) && members.iter().all(settled)
+    let knows_itself = members.iter().any(|member| member.get("me") == Some(&Value::Bool(true)));
+    // A hub that is to keep nothing yet is full.
+    knows_itself && members.iter().all(settled) && number(answer, "short") == 0
 }
 
 /// What is wrong with a hub, or with the road to it.
@@ -406,6 +414,8 @@ mod tests {
         assert!(!complete(&json!({ "members": [] })));
         let stranger = json!({ "state": "member", "filled": "full", "liveness": "alive", "me": false });
         assert!(!complete(&json!({ "members": [stranger] })), "it does not know itself yet");
+        let alone = json!({ "state": "member", "filled": "full", "liveness": "alive", "me": true });
+        assert!(!complete(&json!({ "members": [alone], "short": 256 })), "it is to keep nothing yet");
     }
 
     #[test]

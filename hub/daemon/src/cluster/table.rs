@@ -115,6 +115,13 @@ impl Table {
         stay.flat_map(|record| record.addresses.iter().cloned()).collect()
     }
 
+    /// How many partitions are on fewer hubs than the settings want, and there are.
+    #[must_use]
+    pub fn short(&self) -> usize {
+        let wanted = self.settings.value.replicas.min(self.sites().len()).max(1);
+        self.placement.value.short_of(wanted)
+    }
+
     /// The hubs that may keep readings.
     #[must_use]
     pub fn sites(&self) -> Vec<Site> {

@@ -112,6 +112,7 @@ pub(super) async fn list(State(api): State<Api>) -> Answer {
         "me": cluster.me(),
         "placement": table.placement.value.version,
         "moving": table.placement.value.moving(),
+        "short": table.short(),
         "replicas": table.settings.value.replicas,
         "control": consensus(cluster.control()),
     })))
