@@ -166,7 +166,6 @@ impl Shelf {
     pub fn want_back(&mut self, ranges: &RangeSet, now: Moment, grace: Duration) -> RangeSet {
         let back = ranges.intersection(&self.present).intersection(&self.acked);
         self.wanted.extend(&back);
-        self.graced.subtract(&back);
         self.forget_grace(&back);
         if !back.is_empty() {
             self.begin_grace(back.clone(), now, grace);
@@ -261,13 +260,14 @@ impl Shelf {
 
     /// These have no ack any more, neither a noted one nor one whose grace runs.
     fn unack(&mut self, ranges: &RangeSet) {
-        for set in [&mut self.acked, &mut self.unwritten, &mut self.graced] {
+        for set in [&mut self.acked, &mut self.unwritten] {
             set.subtract(ranges);
         }
         self.forget_grace(ranges);
     }
 
     fn forget_grace(&mut self, ranges: &RangeSet) {
+        self.graced.subtract(ranges);
         self.waiting.iter_mut().for_each(|(_, waiting)| waiting.subtract(ranges));
         self.waiting.retain(|(_, waiting)| !waiting.is_empty());
     }

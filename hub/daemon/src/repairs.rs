@@ -192,10 +192,10 @@ impl Repairs {
         }
         told.iter().try_for_each(Numbered::check)?;
         let mut kept = self.lock();
-        let before = kept.others.get(&hub).cloned().unwrap_or_default();
         if told.is_empty() {
-            return Ok((newest(&before.reports), false));
+            return Ok((kept.others.get(&hub).map_or(0, |copies| newest(&copies.reports)), false));
         }
+        let before = kept.others.get(&hub).cloned().unwrap_or_default();
         let after = merged(Copies { name: name.to_owned(), ..before.clone() }, told);
         let changed = after != before;
         kept.others.insert(hub, after);

@@ -35,7 +35,7 @@ use crate::{Alarm, Command, Engine};
 
 /// Ranges of one journal that are fetched because others have them: as many as one frame between hubs tells. What damage takes from this
 /// store has no other limit than the store.
-const MISSED_RANGES_MAX: usize = FRAME_RANGES_MAX;
+pub(crate) const MISSED_RANGES_MAX: usize = FRAME_RANGES_MAX;
 
 /// How often it is looked whether a source has come up.
 const LOOK: Duration = Duration::from_secs(5);
@@ -206,8 +206,12 @@ impl Engine {
             self.give_up_errand(journal, now);
             self.warn_if_overdue(journal, now);
         }
+        let mut room = self.mending.room();
         for journal in self.mending.in_turn() {
-            if !self.ask(journal, now) {
+            if room.is_none() {
+                break;
+            }
+            if !self.ask(journal, &mut room, now) {
                 self.declare_if_hopeless(journal, now);
             }
         }
@@ -298,13 +302,14 @@ mod tests {
 
     use super::*;
 
+    /// A journal of the device with this number.
+    pub(super) fn journal(device: u8) -> JournalId {
+        let device = DeviceId::from_bytes([device; 16]);
+        JournalId { device, incarnation: Incarnation::new(1), lane: Lane::Normal }
+    }
+
     #[test]
     fn whoever_comes_back_is_asked_again() {
-        let journal = |device| JournalId {
-            device: DeviceId::from_bytes([device; 16]),
-            incarnation: Incarnation::new(1),
-            lane: Lane::Normal,
-        };
         let (mine, other, hub) = (journal(1), journal(2), Source::Hub(NodeId(2)));
         let all = [(mine, Source::Device), (mine, hub), (other, Source::Device), (other, hub)];
         let denial = || Denial { until: Moment(9), ..Denial::default() };
@@ -318,11 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_scattered_is_told_in_as_many_frames_as_it_takes() {
-        let journal = JournalId {
-            device: DeviceId::from_bytes([7; 16]),
-            incarnation: Incarnation::new(1),
-            lane: Lane::Normal,
-        };
+        let journal = journal(7);
         let all: RangeSet = (1..=10_000).map(|at| SeqRange::only(at * 2)).collect();
         let frames = lacking(journal, &all);
         assert_eq!(frames.len(), 3);

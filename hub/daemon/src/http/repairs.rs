@@ -88,9 +88,8 @@ pub(super) async fn list(
     let me = &api.0.endpoint.name;
     let only = filter.hub.as_deref();
     let mut said = BTreeMap::new();
-    let mut mine = here(&api).await.ok_or_else(stopping)?;
+    let mine = here(&api, KEPT_MAX).await.ok_or_else(stopping)?;
     let demanded = mine.demanded;
-    mine.reports = api.0.repairs.latest(KEPT_MAX);
     if only.is_none_or(|only| only == me) {
         said.insert(me.clone(), mine);
     }
@@ -153,12 +152,13 @@ fn copies(api: &Api) -> Vec<(String, Copies)> {
     api.0.repairs.copies().into_iter().map(|(hub, copies)| (name(hub, &copies), copies)).collect()
 }
 
-async fn here(api: &Api) -> Option<Repairs> {
+/// What this hub says, with so many of its newest reports.
+async fn here(api: &Api, limit: usize) -> Option<Repairs> {
     let snapshot = api.0.driver.snapshot().await?;
     let running = snapshot.mending.iter().map(Running::of).collect();
     let comparing = snapshot.rounds.iter().map(Compared::from).collect();
     // After the comparisons that are not over: one that ends between the two is among the reports.
-    let (demanded, reports) = (snapshot.demanded, api.0.repairs.latest(TOLD_MAX));
+    let (demanded, reports) = (snapshot.demanded, api.0.repairs.latest(limit));
     Some(Repairs { running, comparing, demanded, reports })
 }
 
@@ -208,7 +208,7 @@ pub(super) fn is_asked(body: &[u8]) -> bool {
 
 /// What another hub is answered.
 pub(super) async fn for_peer(api: &Api) -> Result<Bytes, String> {
-    let repairs = here(api).await.ok_or("the hub is stopping")?;
+    let repairs = here(api, TOLD_MAX).await.ok_or("the hub is stopping")?;
     serde_json::to_vec(&repairs).map(Bytes::from).map_err(|error| error.to_string())
 }
 

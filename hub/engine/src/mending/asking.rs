@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_model::{DeviceId, JournalId, Moment, NodeId, RangeSet, SeqRange};
+use millrace_model::{DeviceId, JournalId, Moment, RangeSet, SeqRange};
 use millrace_wire::peer::Lacks;
 use millrace_wire::{Frame, PeerFrame, Records};
 
@@ -48,6 +48,30 @@ pub(super) struct Errand {
     pub(super) until: Moment,
 }
 
+/// How many more errands there may be, at hubs and at devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Room {
+    hubs: usize,
+    devices: usize,
+}
+
+impl Room {
+    pub(super) const fn is_none(self) -> bool {
+        self.hubs == 0 && self.devices == 0
+    }
+
+    /// One more; `false` when there is no room for it.
+    const fn take(&mut self, from: Source) -> bool {
+        let room = match from {
+            Source::Hub(_) => &mut self.hubs,
+            Source::Device => &mut self.devices,
+        };
+        let is_there = *room > 0;
+        *room = room.saturating_sub(1);
+        is_there
+    }
+}
+
 impl Mending {
     /// The journals that nobody is asked for now, the one first whose turn it is.
     pub(super) fn in_turn(&self) -> Vec<JournalId> {
@@ -57,10 +81,13 @@ impl Mending {
         after
     }
 
-    fn has_room(&self, for_hub: bool) -> bool {
-        let errands = self.work.values().filter_map(|work| work.errand.as_ref());
-        let under_way = errands.filter(|errand| matches!(errand.from, Source::Hub(_)) == for_hub).count();
-        under_way < if for_hub { HUB_ERRANDS_MAX } else { DEVICE_ERRANDS_MAX }
+    /// How many more errands there may be.
+    pub(super) fn room(&self) -> Room {
+        let mut room = Room { hubs: HUB_ERRANDS_MAX, devices: DEVICE_ERRANDS_MAX };
+        for errand in self.work.values().filter_map(|work| work.errand.as_ref()) {
+            room.take(errand.from);
+        }
+        room
     }
 
     /// What of `ranges` a source has not said to lack.
@@ -82,17 +109,14 @@ impl Mending {
 
 impl Engine {
     /// Asks the best source for a batch. `false` when nobody has anything now.
-    pub(super) fn ask(&mut self, journal: JournalId, now: Moment) -> bool {
-        let Some(lost) = self.shelves.get(&journal).map(|shelf| shelf.lost.clone()) else { return false };
-        let asked = if let Some((guest, node, has)) = self.hub_to_ask(journal, &lost) {
-            self.mending.has_room(true).then_some((Source::Hub(node), guest, has))
-        } else if let Some((link, has)) = self.device_to_ask(journal, lost) {
-            self.mending.has_room(false).then_some((Source::Device, link, has))
-        } else {
-            return false;
-        };
-        // There is somebody, and the journal's turn comes.
-        let Some((from, link, has)) = asked else { return true };
+    pub(super) fn ask(&mut self, journal: JournalId, room: &mut Room, now: Moment) -> bool {
+        let Some(lost) = self.shelves.get(&journal).map(|shelf| &shelf.lost) else { return false };
+        let asked = self.hub_to_ask(journal, lost).or_else(|| self.device_to_ask(journal, lost));
+        let Some((from, link, has)) = asked else { return false };
+        if !room.take(from) {
+            // There is somebody, and the journal's turn comes.
+            return true;
+        }
         let ranges = self.batch(journal, &has);
         if from == Source::Device {
             self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges: ranges.clone() }));
@@ -111,23 +135,24 @@ impl Engine {
         true
     }
 
-    fn hub_to_ask(&self, journal: JournalId, lost: &RangeSet) -> Option<(LinkId, NodeId, RangeSet)> {
+    fn hub_to_ask(&self, journal: JournalId, lost: &RangeSet) -> Option<(Source, LinkId, RangeSet)> {
         self.guests.iter().find_map(|(id, guest)| {
             let has = self.replication.holds_of(guest.node, journal, lost);
-            let has = self.mending.askable(journal, Source::Hub(guest.node), has);
-            (guest.greeted && !has.is_empty()).then_some((*id, guest.node, has))
+            let from = Source::Hub(guest.node);
+            let has = self.mending.askable(journal, from, has);
+            (guest.greeted && !has.is_empty()).then_some((from, *id, has))
         })
     }
 
     /// The session that writes a journal knows best what is left of it. When its device has moved on to another life, that one may still
     /// have what was acknowledged.
-    fn device_to_ask(&self, journal: JournalId, lost: RangeSet) -> Option<(LinkId, RangeSet)> {
-        let has = self.mending.askable(journal, Source::Device, lost);
+    fn device_to_ask(&self, journal: JournalId, lost: &RangeSet) -> Option<(Source, LinkId, RangeSet)> {
+        let has = self.mending.askable(journal, Source::Device, lost.clone());
         let open =
             |id: &LinkId| self.links.get(id).is_some_and(|link| matches!(link.stage, Stage::Open { .. }));
         let any = || self.links_of(journal.device).into_iter().rfind(open);
         let link = self.writer_of(journal).or_else(any).filter(|_| !has.is_empty())?;
-        Some((link, has))
+        Some((Source::Device, link, has))
     }
 
     /// Whether a run of another life of its device may come on `link`: this hub asked for it, and knows all its numbers.
@@ -212,18 +237,15 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use millrace_model::{Incarnation, Lane};
+    use millrace_model::NodeId;
 
+    use super::super::tests::journal;
     use super::*;
 
     #[test]
     fn whoever_lacks_a_part_is_asked_for_the_rest_and_whoever_is_slow_has_denied_nothing() {
         let range = |first, last| RangeSet::from(SeqRange::new(first, last).unwrap());
-        let journal = JournalId {
-            device: DeviceId::from_bytes([1; 16]),
-            incarnation: Incarnation::new(1),
-            lane: Lane::Normal,
-        };
+        let journal = journal(1);
         let at = (journal, Source::Device);
         let mut mending = Mending::default();
         mending.denied.entry(at).or_default().said = range(1, 100);
@@ -235,11 +257,6 @@ mod tests {
 
     #[test]
     fn journals_take_turns_so_that_none_is_in_anothers_way() {
-        let journal = |device| JournalId {
-            device: DeviceId::from_bytes([device; 16]),
-            incarnation: Incarnation::new(1),
-            lane: Lane::Normal,
-        };
         let mut mending = Mending::default();
         for device in 1..=4 {
             mending.work.insert(journal(device), super::super::Work::begun(Moment(0)));
@@ -255,6 +272,9 @@ mod tests {
         };
         mending.work.get_mut(&journal(4)).unwrap().errand = Some(errand());
         assert_eq!(mending.in_turn(), [3, 1, 2].map(journal));
-        assert!(mending.has_room(true) && mending.has_room(false));
+        let mut room = mending.room();
+        assert_eq!(room, Room { hubs: HUB_ERRANDS_MAX, devices: DEVICE_ERRANDS_MAX - 1 });
+        assert!((0..HUB_ERRANDS_MAX).all(|_| room.take(Source::Hub(NodeId(2)))));
+        assert!(!room.take(Source::Hub(NodeId(2))) && room.take(Source::Device) && !room.is_none());
     }
 }

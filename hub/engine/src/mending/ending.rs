@@ -49,14 +49,12 @@ impl Engine {
         self.mending.declaring.insert(number, (journal, lost));
     }
 
-    /// Whether each of the other replicas is here and says that it has none of these.
+    /// Whether each of the other replicas is here, and no hub has any of these by what it said.
     fn no_hub_has(&self, journal: JournalId, lost: &RangeSet) -> bool {
         let known = !self.config.clustered || self.replication.placed.is_some();
         let hubs = self.replication.recipients(journal).into_iter().all(|node| {
             let answers = self.guests.values().any(|guest| guest.node == node && guest.greeted);
-            let has = self.replication.holds_of(node, journal, lost);
-            let has_none = self.mending.without_denied(journal, Source::Hub(node), has).is_empty();
-            answers && self.replication.standing(node) == Some(true) && has_none
+            answers && self.replication.standing(node) == Some(true)
         });
         known && hubs && !self.is_known_elsewhere(journal, lost)
     }

@@ -11,15 +11,13 @@ use millrace_wire::{Frame, PeerFrame, Records, Seal};
 use super::answering::Asker;
 use super::round::{Next, Taken};
 use super::{Partner, STANDING_MAX, Standing};
+use crate::mending::MISSED_RANGES_MAX;
 use crate::reception::Origin;
 use crate::shelf::Shelf;
 use crate::{Alarm, Command, Engine, LinkId};
 
 /// Segments of one journal that one round has read again because they are contested; the next round takes more.
 const CONTESTED_MAX: usize = 64;
-
-/// Ranges of one journal that a device is asked for at once, because it says that it has them; the next round takes more.
-const CLAIMED_RANGES_MAX: usize = 4_096;
 
 impl Engine {
     /// Asks what is to be asked next, as far as there is room for questions.
@@ -99,13 +97,14 @@ impl Engine {
             }
             return;
         };
-        let mut lasting = Lasting::of(&first, *found);
+        let mut found = *found;
         if let Partner::Agent(_) = partner {
-            let kept = lasting.narrow(self.shelves.get(&journal), &first);
+            let kept = narrow(&mut found, &first, self.shelves.get(&journal));
             if let Some(round) = self.repair.rounds.get_mut(&partner) {
                 round.findings.kept += kept;
             }
         }
+        let lasting = Lasting::of(&first, found);
         if lasting.is_empty() {
             self.repair.standing.remove(&(partner, journal));
         } else {
@@ -163,8 +162,7 @@ impl Engine {
         if round.dry_run {
             return;
         }
-        let gives = matches!(partner, Partner::Hub(_)) && !(push.is_empty() && sealed_here.is_empty());
-        round.acted |= gives || !pull.is_empty() || !seal.is_empty();
+        round.acted |= !(pull.is_empty() && push.is_empty() && seal.is_empty() && sealed_here.is_empty());
         match partner {
             Partner::Hub(_) => self.miss(journal, &pull, now),
             Partner::Agent(link) => self.claim(link, journal, &pull, now),
@@ -192,10 +190,10 @@ impl Engine {
     /// A device has records that are not here. What was declared as lost is fetched as damage is. Of the rest nobody knows whether it was
     /// ever here: the device sends again what it took for acknowledged, and what it has not sent yet when its budget allows.
     fn claim(&mut self, link: LinkId, journal: JournalId, pull: &RangeSet, now: Moment) {
-        let declared = self.shelves.get(&journal).map(|shelf| shelf.declared.clone()).unwrap_or_default();
-        self.miss(journal, &pull.intersection(&declared), now);
-        let rest = pull.difference(&declared);
-        let ranges: RangeSet = rest.iter().take(CLAIMED_RANGES_MAX).collect();
+        let shelf = self.shelves.get(&journal);
+        let declared = shelf.map(|shelf| pull.intersection(&shelf.declared)).unwrap_or_default();
+        self.miss(journal, &declared, now);
+        let ranges: RangeSet = pull.difference(&declared).iter().take(MISSED_RANGES_MAX).collect();
         if !ranges.is_empty() {
             self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges }));
         }
@@ -257,11 +255,20 @@ fn range_of(contested: &Contested) -> Option<SeqRange> {
     contested.mine.or(contested.theirs)?.range()
 }
 
+/// Leaves of what differs from a device at the second look what is to be seen to. What moved between the looks is on its way, and what is
+/// behind the last record here is shipped as ever. What the device lost or let go it does not get back: returns how many records that are.
+fn narrow(second: &mut Difference, first: &Difference, shelf: Option<&Shelf>) -> u64 {
+    let head = shelf.map_or(0, |shelf| shelf.head);
+    let stayed =
+        |range: &SeqRange| range.last() <= head && first.pull.range_of(range.first()) == Some(*range);
+    second.pull = second.pull.iter().filter(stayed).collect();
+    second.contested.retain(|place| place.theirs.is_some());
+    std::mem::take(&mut second.push).intersection(&first.push).count()
+}
+
 /// What differed at both looks.
 struct Lasting {
     pull: RangeSet,
-    /// What the other one had more at the second look.
-    pulled: RangeSet,
     push: RangeSet,
     seal: Vec<SegmentName>,
     /// Segments here of which they have the records and no segment.
@@ -280,7 +287,6 @@ impl Lasting {
             second.contested.iter().copied().filter(|at| at.mine.is_some() && at.theirs.is_some());
         Self {
             pull: first.pull.intersection(&second.pull),
-            pulled: second.pull.clone(),
             push: first.push.intersection(&second.push),
             seal: second.seal,
             sealed_here,
@@ -291,18 +297,6 @@ impl Lasting {
                 second.rows
             },
         }
-    }
-
-    /// Of what differs from a device, what is to be seen to. What moved between the looks is on its way, and what is behind the last record
-    /// here is shipped as ever. What the device lost or let go it does not get back: returns how many records that are.
-    fn narrow(&mut self, shelf: Option<&Shelf>, first: &Difference) -> u64 {
-        let below = shelf.and_then(|shelf| SeqRange::new(1, shelf.head));
-        let stayed = self.pulled.iter().filter(|range| first.pull.range_of(range.first()) == Some(*range));
-        let stayed = stayed.filter(|range| below.is_some_and(|below| range.last() <= below.last()));
-        self.pull = stayed.collect();
-        let kept = std::mem::take(&mut self.push);
-        self.sealed_here.clear();
-        kept.count()
     }
 
     /// Whether the other one has more, and nothing else differs.
@@ -340,15 +334,15 @@ mod tests {
     #[test]
     fn of_what_a_device_has_more_that_is_asked_for_which_neither_moved_nor_is_new() {
         let first = Difference { pull: ranges(&[(3, 5), (10, 20), (50, 90)]), ..Difference::default() };
-        let second = Difference {
+        let mut second = Difference {
             pull: ranges(&[(3, 5), (12, 20), (50, 90), (95, 99)]),
             push: ranges(&[(7, 8)]),
             ..Difference::default()
         };
         let looks = Difference { push: ranges(&[(7, 8)]), ..first };
-        let mut lasting = Lasting::of(&looks, second);
         let shelf = Shelf { head: 60, ..Shelf::default() };
-        assert_eq!(lasting.narrow(Some(&shelf), &looks), 2, "what the device lost stays here");
+        assert_eq!(narrow(&mut second, &looks, Some(&shelf)), 2, "what the device lost stays here");
+        let lasting = Lasting::of(&looks, second);
         assert_eq!(lasting.pull, ranges(&[(3, 5)]));
         assert!(lasting.push.is_empty() && lasting.is_pull_alone());
     }
