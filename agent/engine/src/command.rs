@@ -175,6 +175,11 @@ pub enum Alarm {
         /// Bytes of them, as they travelled.
         bytes: u64,
     },
+    /// Records that damage took here came back from a hub. Nothing to be alarmed about.
+    Regained {
+        /// How many.
+        records: u64,
+    },
     /// Records that a hub brought back are not what their name says, or contradict what is here: they are left out.
     Unrestorable {
         /// Which journal.

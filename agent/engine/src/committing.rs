@@ -31,13 +31,18 @@ pub enum Purpose {
     Epoch,
     /// Records that come back from the hubs.
     Restore,
+    /// A segment that damage took is named again.
+    Seal,
 }
 
 impl Purpose {
     /// Whether the change takes room. After a refusal those that take none go first, alone. (A rejection is a count,
     /// and may draw on the store's reserve.)
     const fn takes_room(self) -> bool {
-        matches!(self, Self::Append | Self::Reincarnate | Self::Reauthor | Self::Epoch | Self::Restore)
+        matches!(
+            self,
+            Self::Append | Self::Reincarnate | Self::Reauthor | Self::Epoch | Self::Restore | Self::Seal
+        )
     }
 }
 

@@ -10,8 +10,10 @@ use millrace_model::{Incarnation, JournalId, Lane, Moment, Wall};
 use crate::allowance::Bucket;
 use crate::committing::{Committing, Purpose};
 use crate::epoch::Epoch;
+use crate::fetching::Fetching;
 use crate::intake::{Intake, Pressure};
 use crate::recovery::Recovery;
+use crate::regaining::Regaining;
 use crate::repairing::Repairing;
 use crate::restoring::Restoring;
 use crate::retention::Retention;
@@ -39,7 +41,9 @@ pub struct Engine {
     pub(crate) recovery: Recovery,
     pub(crate) epoch: Epoch,
     pub(crate) retention: Retention,
+    pub(crate) fetching: Fetching,
     pub(crate) restoring: Restoring,
+    pub(crate) regaining: Regaining,
     pub(crate) repairing: Repairing,
     pub(crate) bucket: Bucket,
     pub(crate) metered: bool,
@@ -79,7 +83,9 @@ impl Engine {
             recovery: Recovery::default(),
             epoch: Epoch::default(),
             retention: Retention::new(now + config.trim_interval),
+            fetching: Fetching::default(),
             restoring: Restoring::default(),
+            regaining: Regaining::default(),
             repairing: Repairing::default(),
             bucket: Bucket::new(None, now),
             metered: false,
@@ -194,7 +200,7 @@ impl Engine {
             (self.linger_over(), WakeReason::Linger),
             (self.acks_due.filter(|_| idle(Purpose::Acknowledge)), WakeReason::WriteAcks),
             (self.gaps_due.filter(|_| idle(Purpose::DeclareGaps)), WakeReason::DeclareGaps),
-            (self.restore_due().filter(|_| idle(Purpose::Restore)), WakeReason::Restore),
+            (self.fetch_due().filter(|_| idle(Purpose::Restore)), WakeReason::Restore),
             (self.retention.due().filter(|_| idle(Purpose::Drop)), WakeReason::Trim),
             (self.committing.retry_at(), WakeReason::RetryCommit),
         ]
@@ -252,7 +258,7 @@ impl Engine {
         self.declare_gaps_if_due(now);
         self.retain(now);
         self.recover();
-        self.restore(now);
+        self.fetch_when_due(now);
         self.committing.forget_refusal(now);
         let room = self.room_bytes();
         self.intake.fill(&mut self.committing, room, &self.config);
@@ -293,8 +299,9 @@ impl Engine {
             Outcome::Done if purpose == Purpose::Reject => self.expect_gap(now),
             // What was acked may go now: a lane that is held back does not wait for the next look.
             Outcome::Done if purpose == Purpose::Acknowledge => self.retention.acked(),
-            Outcome::Received { .. } if purpose == Purpose::Restore => self.restored(outcome, now),
-            Outcome::Done | Outcome::Received { .. } | Outcome::Sealed { .. } | Outcome::Quarantined(_) => {}
+            Outcome::Restored { .. } => self.restored(outcome, now),
+            Outcome::Sealed { .. } => self.named(),
+            Outcome::Done | Outcome::Received { .. } | Outcome::Quarantined(_) => {}
         }
     }
 

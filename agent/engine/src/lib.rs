@@ -33,7 +33,9 @@
 //! | [`recovery`] | what happens after a rollback or a clone |
 //! | [`repairing`] | what the hub asks when copies are compared, or when it lost records |
 //! | [`attesting`] | what is stated when somebody asks whether the hub has the same |
-//! | [`restoring`] | what a new disk gets back from the hubs |
+//! | [`fetching`] | how records come back from a hub, one question at a time |
+//! | [`restoring`] | what a new disk gets back of older incarnations |
+//! | [`regaining`] | what comes back of what damage took |
 //! | [`retention`] | what is trimmed and evicted |
 //! | [`status`] | what `status` shows |
 
@@ -45,8 +47,10 @@ pub mod config;
 pub mod engine;
 pub mod epoch;
 pub mod event;
+pub mod fetching;
 pub mod intake;
 pub mod recovery;
+pub mod regaining;
 pub mod repairing;
 pub mod restoring;
 pub mod retention;
@@ -62,4 +66,4 @@ pub use engine::Engine;
 pub use epoch::EPOCH_NAME;
 pub use event::{Event, Ticket, WakeReason};
 pub use restoring::{RESTORE_NAME, wanted_anew};
-pub use status::{RestoreStatus, Status};
+pub use status::{RegainStatus, RestoreStatus, Status};

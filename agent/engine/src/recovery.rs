@@ -185,6 +185,7 @@ impl Engine {
         if shelf.sent.count() > before {
             self.shipping.await_answer(now);
         }
+        self.regain_own(journal);
     }
 
     /// The hub says which records of a piece it has.

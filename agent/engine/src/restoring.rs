@@ -1,30 +1,26 @@
 //! Restoring: a device with a new disk gets back what the hubs still have of its older incarnations.
 //!
 //! ```text
-//!  Idle ──Recall──▶ Recalling ──Recalled──▶ Ready ──Fetch──▶ Fetching ──Run…, Fetched──▶ Ready … ▶ over
+//!  Idle ──Recall──▶ Recalling ──Recalled──▶ Ready ──Fetch, Run…, Fetched──▶ Ready … ▶ over
 //!   ▲                                         └── nothing lacks, but this hub may not have everything ──▶ Resting ─┐
 //!   └──────────────────────────────────────────── a while later, perhaps another hub ◀──────────────────────────┘
 //! ```
 //!
-//! The urgent lane first, and in each lane the newest first, up to as many bytes as the configuration says. What waits for the hub goes before: nothing is
-//! fetched while there is a backlog, while each byte costs money, or while the disk is nearly full. How much came is remembered in the
+//! The urgent lane first, and in each lane the newest first, up to as many bytes as the configuration says. How much came is remembered in the
 //! commit that stores it, so a killed agent goes on where it was.
 //!
-//! Promise: what came back counts as acked at once; it is never shipped or re-authored. One question is under way at a time, and in memory
-//! is one answer at most. A hub that lies costs the records that it lies about, nothing else.
-//! Absent: how long it is kept ([`crate::retention`]): until the budget needs the room.
+//! Promise: what came back counts as acked at once; it is never shipped or re-authored.
+//! Absent: fetching, and when it may be done ([`crate::fetching`]); how long it is kept ([`crate::retention`]): until the budget needs the room.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use millrace_model::store::{Change, Outcome};
+use millrace_model::store::Change;
 use millrace_model::{JournalId, Moment, RangeSet, Run, SeqRange};
-use millrace_wire::limits::{FETCH_BYTES_MAX, JOURNALS_MAX, RUN_BODY_MAX};
-use millrace_wire::{Fetch, Fetched, Frame, Kept, Recall, Recalled, RunFrame};
+use millrace_wire::limits::JOURNALS_MAX;
+use millrace_wire::{Frame, Kept, Recall, Recalled};
 
 use crate::committing::Purpose;
-use crate::intake::Pressure;
-use crate::shipping::FRAME_OVERHEAD_BYTES;
 use crate::status::RestoreStatus;
 use crate::{Alarm, Channel, Engine};
 
@@ -37,12 +33,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often it doubles.
 const DOUBLINGS_MAX: u32 = 6;
-
-/// Separate ranges that one Fetch names; the newest, so that the rest follows later.
-const FETCH_RANGES_MAX: usize = 256;
-
-/// Bytes of one Fetch on a road with a bandwidth budget: what it saves up in a second, within these bounds.
-const FETCH_BYTES_MIN: u64 = 64 << 10;
 
 /// What stands in the store for a directory that is to get its history back. Written by whoever makes a new one.
 #[must_use]
@@ -93,14 +83,6 @@ enum Stage {
     Recalling,
     /// It is known what lacks.
     Ready,
-    /// Fetch is sent.
-    Fetching {
-        journal: JournalId,
-        /// What has not come of what was asked for.
-        asked: RangeSet,
-        /// Bytes that came.
-        bytes: usize,
-    },
     /// The hub has brought what it can; it is asked again then.
     Resting(Moment),
 }
@@ -130,20 +112,12 @@ pub struct Restoring {
     full: bool,
     /// The disk needed the room of something that came.
     pressed: bool,
-    /// What came, and is not handed to the store.
-    queue: VecDeque<Run>,
-    /// What was handed to the store, in order.
-    handed: VecDeque<(JournalId, SeqRange)>,
-    /// What did not verify: this process does not ask for it again.
-    unfit: BTreeMap<JournalId, RangeSet>,
 }
 
 impl Restoring {
     pub(crate) fn session_ended(&mut self) {
         self.stage = Stage::Idle;
         self.lacking.clear();
-        // It is asked for again.
-        self.queue.clear();
         self.rests = 0;
         self.full = false;
     }
@@ -155,8 +129,22 @@ impl Restoring {
         self.rests = self.rests.saturating_add(1);
     }
 
-    const fn asks(&self) -> bool {
-        matches!(self.stage, Stage::Recalling | Stage::Fetching { .. })
+    /// Until when the hub is left alone.
+    pub(crate) const fn rests_until(&self) -> Option<Moment> {
+        match self.stage {
+            Stage::Resting(at) if self.wanted => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether something is to be asked as soon as it may be.
+    pub(crate) const fn waits(&self) -> bool {
+        self.wanted && matches!(self.stage, Stage::Idle | Stage::Ready)
+    }
+
+    /// Whether the hub was asked what it has.
+    pub(crate) fn asks(&self) -> bool {
+        self.stage == Stage::Recalling
     }
 }
 
@@ -170,33 +158,30 @@ impl Engine {
 
     /// Somebody wants the hubs asked again.
     pub(crate) fn restore_again(&mut self) {
-        let (tally, unfit) = (self.restoring.tally, BTreeMap::new());
         if !self.restoring.wanted {
-            self.restoring = Restoring { wanted: true, tally, unfit, ..Restoring::default() };
+            self.restoring = Restoring { wanted: true, tally: self.restoring.tally, ..Restoring::default() };
+            self.fetching.forgive();
             self.remember_restore();
         }
     }
 
-    /// Does what is due.
-    pub(crate) fn restore(&mut self, now: Moment) {
+    /// Does what is due, when the hub may be asked.
+    pub(crate) fn restore(&mut self, may_ask: bool, now: Moment) {
         if !self.restoring.wanted || self.config.history_max() == 0 {
             return;
         }
         // Time passes whatever else holds it up.
-        let has_tokens = self.bucket.allows(now);
         if matches!(self.restoring.stage, Stage::Resting(at) if at <= now) {
             self.restoring.stage = Stage::Idle;
         }
-        self.hand_over();
-        let stores = !self.restoring.queue.is_empty() || self.committing.has(Purpose::Restore);
-        if stores || self.restoring.asks() {
+        if self.is_fetching() || self.restoring.asks() {
             return;
         }
         if self.restoring.full || self.restoring.pressed {
             self.restored_all();
             return;
         }
-        if !(has_tokens && self.may_restore()) {
+        if !may_ask {
             return;
         }
         match self.restoring.stage {
@@ -205,27 +190,8 @@ impl Engine {
                 let journals_max = u16::try_from(JOURNALS_MAX).unwrap_or(u16::MAX);
                 self.send(Channel::Control, Frame::Recall(Recall { journals_max }));
             }
-            Stage::Ready => self.fetch(now),
+            Stage::Ready => self.fetch_history(now),
             _ => {}
-        }
-    }
-
-    fn may_restore(&self) -> bool {
-        self.session.is_open()
-            && self.session.recalls
-            && !self.recovery.is_at_work()
-            && !self.metered
-            && self.pressure() == Pressure::Low
-            && !self.has_backlog()
-    }
-
-    /// When to be woken for it.
-    pub(crate) fn restore_due(&self) -> Option<Moment> {
-        let waits = self.restoring.wanted && self.session.is_open() && self.session.recalls && !self.metered;
-        match self.restoring.stage {
-            Stage::Resting(at) if waits => Some(at),
-            Stage::Idle | Stage::Ready if waits && self.config.history_max() > 0 => self.bucket.ready_at(),
-            _ => None,
         }
     }
 
@@ -257,13 +223,10 @@ impl Engine {
 
     /// What of `ranges` may come: not what is here, was let go, or did not verify; and nothing of a journal that was written here.
     fn lacking_of(&self, journal: JournalId, ranges: &RangeSet) -> RangeSet {
-        let mut lacking = ranges.clone();
         if journal.incarnation == self.incarnation {
             return RangeSet::new();
         }
-        if let Some(unfit) = self.restoring.unfit.get(&journal) {
-            lacking = lacking.difference(unfit);
-        }
+        let mut lacking = self.fetching.fit(journal, ranges);
         let mut below = 0;
         if let Some(shelf) = self.shelves.get(&journal) {
             if !shelf.restored {
@@ -279,7 +242,7 @@ impl Engine {
     }
 
     /// Asks for the next, or notes that the round is over.
-    fn fetch(&mut self, now: Moment) {
+    fn fetch_history(&mut self, now: Moment) {
         let Some(next) = self.restoring.lacking.front() else {
             if self.restoring.partial {
                 self.restoring.rest(now);
@@ -288,64 +251,35 @@ impl Engine {
             }
             return;
         };
-        let asked: RangeSet = next.ranges.iter().rev().take(FETCH_RANGES_MAX).collect();
-        let journal = next.journal;
+        let (journal, ranges) = (next.journal, next.ranges.clone());
         let room = self.config.history_max().saturating_sub(self.restoring.tally.bytes);
-        let rate = self.bucket.rate().map_or(u64::MAX, |rate| rate.max(FETCH_BYTES_MIN));
-        let most = room.min(rate).min(FETCH_BYTES_MAX as u64);
-        let bytes_max = u32::try_from(most).unwrap_or(u32::MAX);
-        let fetch = Fetch { journal: journal.into(), ranges: asked.clone(), bytes_max };
-        self.restoring.stage = Stage::Fetching { journal, asked, bytes: 0 };
-        self.send(Channel::Control, Frame::Fetch(fetch));
+        self.fetch(journal, &ranges, room);
     }
 
-    /// Records come.
-    pub(crate) fn brought(&mut self, run: RunFrame, now: Moment) {
-        let run = run.into_run(self.config.device);
-        let cost = run.body.len();
+    /// A run of it came, and `waiting` bytes before it that are not counted yet; whether it may be stored.
+    pub(crate) fn takes_history(&mut self, range: SeqRange, bytes: u64, waiting: u64) -> bool {
         let restoring = &mut self.restoring;
-        let Stage::Fetching { journal, asked, bytes } = &mut restoring.stage else { return };
-        let Some(range) =
-            run.range().filter(|range| run.journal == *journal && !asked.within(*range).is_empty())
-        else {
-            return;
-        };
-        *bytes = bytes.saturating_add(cost);
-        // One run may stand over the limit, for segments are not cut.
-        if *bytes > FETCH_BYTES_MAX + RUN_BODY_MAX {
-            return;
-        }
-        asked.remove(range);
         if let Some(next) = restoring.lacking.front_mut() {
             next.ranges.remove(range);
         }
-        let waiting: u64 = restoring.queue.iter().map(|run| run.body.len() as u64).sum();
-        let total = restoring.tally.bytes.saturating_add(waiting).saturating_add(cost as u64);
+        let total = restoring.tally.bytes.saturating_add(waiting).saturating_add(bytes);
         restoring.full |= total > self.config.history_max();
         if !restoring.full {
-            restoring.queue.push_back(run);
             restoring.rests = 0;
         }
-        self.bucket.spend(cost as u64 + FRAME_OVERHEAD_BYTES, now);
+        !restoring.full
     }
 
-    /// That was all for now.
-    pub(crate) fn fetched(&mut self, fetched: &Fetched, now: Moment) {
+    /// The hub has brought what it can of what was asked for; `absent` it has not got. `moved` when anything was brought, or is known now.
+    pub(crate) fn fetched_history(&mut self, absent: &RangeSet, moved: bool, now: Moment) {
         let restoring = &mut self.restoring;
-        let Stage::Fetching { journal, asked, bytes } = &restoring.stage else { return };
-        if fetched.journal.of(self.config.device) != *journal {
-            return;
-        }
-        let absent = fetched.absent.intersection(asked);
         restoring.partial |= !absent.is_empty();
-        let moved = *bytes > 0 || !absent.is_empty();
         if let Some(next) = restoring.lacking.front_mut() {
-            next.ranges = next.ranges.difference(&absent);
+            next.ranges = next.ranges.difference(absent);
         }
         if restoring.lacking.front().is_some_and(|next| next.ranges.is_empty()) {
             restoring.lacking.pop_front();
         }
-        restoring.stage = Stage::Ready;
         if restoring.full {
             restoring.lacking.clear();
         } else if !moved {
@@ -353,47 +287,15 @@ impl Engine {
         }
     }
 
-    /// Hands as much to the store as one commit may bring, with the note of how far that comes.
-    fn hand_over(&mut self) {
-        if self.restoring.queue.is_empty() || self.committing.has(Purpose::Restore) {
-            return;
-        }
-        let (most, mut bytes) = (self.config.commit_bytes_max(), 0_usize);
-        while let Some(run) = self.restoring.queue.pop_front() {
-            if bytes > 0 && bytes.saturating_add(run.body.len()) > most {
-                self.restoring.queue.push_front(run);
-                break;
-            }
-            bytes = bytes.saturating_add(run.body.len()).max(1);
-            self.restoring.tally.add(&run);
-            self.restoring.handed.extend(run.range().map(|range| (run.journal, range)));
-            self.committing.add(Purpose::Restore, Change::Restore(run));
-        }
-        self.remember_restore();
+    /// A run of it is handed to the store.
+    pub(crate) fn count_history(&mut self, run: &Run) {
+        self.restoring.tally.add(run);
     }
 
-    fn remember_restore(&mut self) {
+    /// Notes how far it has come, with the next commit.
+    pub(crate) fn remember_restore(&mut self) {
         let value = self.restoring.tally.to_bytes(self.restoring.wanted);
         self.committing.add(Purpose::Restore, Change::Remember { name: RESTORE_NAME, value });
-    }
-
-    /// The store says what became of a run.
-    pub(crate) fn restored(&mut self, outcome: Outcome, now: Moment) {
-        let Outcome::Received { journal, stored, conflict, refused, .. } = outcome else { return };
-        let handed = self.restoring.handed.pop_front();
-        if !stored.is_empty() {
-            let shelf = self.shelf(journal, now);
-            (shelf.retired, shelf.restored) = (true, true);
-            shelf.came_back(&stored);
-        }
-        let reason = refused.or_else(|| {
-            let differ = conflict.count();
-            (differ > 0).then(|| format!("{differ} records are here with other content"))
-        });
-        if let (Some(reason), Some((_, range))) = (reason, handed) {
-            self.restoring.unfit.entry(journal).or_default().insert(range);
-            self.alarm(Alarm::Unrestorable { journal, reason });
-        }
     }
 
     /// Something was dropped of what came back: there is no room for more.
@@ -430,8 +332,7 @@ impl Engine {
                 }
             }
             Stage::Resting(_) => "resting",
-            Stage::Fetching { .. } => "running",
-            _ if self.may_restore() => "running",
+            _ if self.is_fetching() || self.may_fetch() => "running",
             _ => "waiting",
         };
         let left: u64 = lacking.iter().map(|lacking| lacking.ranges.count()).fold(0, u64::saturating_add);

@@ -175,7 +175,9 @@ impl Engine {
         self.session.state = State::Offline { dial_at: now + wait };
         self.shipping.session_ended();
         self.recovery.session_ended();
+        self.fetching.session_ended();
         self.restoring.session_ended();
+        self.regaining.session_ended();
         self.repairing.session_ended();
         self.shelves.values_mut().for_each(crate::shelf::Shelf::session_ended);
     }
@@ -227,6 +229,8 @@ impl Engine {
             (State::Open, Frame::Recalled(recalled)) => self.recalled(recalled),
             (State::Open, Frame::Run(run)) => self.brought(run, now),
             (State::Open, Frame::Fetched(fetched)) => self.fetched(&fetched, now),
+            (State::Open, Frame::Regain(offered)) => self.regain(&offered),
+            (State::Open, Frame::Seal(seal)) => self.named_again(&seal),
             (State::Open, Frame::Wanted(wanted)) => self.wanted(&wanted, now),
             (State::Open, Frame::Doubt(doubted)) => self.doubted(&doubted),
             (State::Open, Frame::Inquiry(inquiry)) => self.asked(inquiry),

@@ -124,15 +124,15 @@ impl Shelf {
         self.ledger.pending += range.count();
     }
 
-    /// Records came back from the hubs, and are acked. What was here before and is gone was counted then.
-    pub fn came_back(&mut self, stored: &RangeSet) {
-        let news = stored.difference(&self.vouched).count();
+    /// Records came back from the hubs, and are acked. `counted` of them had never been counted here, and `recovered` as evicted.
+    pub fn came_back(&mut self, stored: &RangeSet, counted: u64, recovered: u64) {
         self.present.extend(stored);
         self.acked.extend(stored);
         self.vouch(stored);
         self.head = self.head.max(stored.last().unwrap_or(0));
-        self.ledger.ingested += news;
-        self.ledger.acked += news;
+        self.ledger.ingested += counted;
+        self.ledger.evicted = self.ledger.evicted.saturating_sub(recovered);
+        self.ledger.acked += counted + recovered;
     }
 
     /// Records are safe at the hubs. Returns how many of them were not known to be.
@@ -151,7 +151,8 @@ impl Shelf {
         count
     }
 
-    fn begin_grace(&mut self, fresh: RangeSet, now: Moment, grace: Duration) {
+    /// What is acked from now on may go when a grace period is over.
+    pub fn begin_grace(&mut self, fresh: RangeSet, now: Moment, grace: Duration) {
         // Journals whose oldest segment cannot go are never asked what is trimmable, so the list is kept short here.
         self.end_grace(now, grace);
         match self.waiting.last_mut() {

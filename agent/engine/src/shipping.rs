@@ -258,6 +258,9 @@ impl Engine {
         if let Some(shelf) = self.shelves.get_mut(journal) {
             shelf.gone(ranges, *evicted);
         }
+        if self.session.is_open() {
+            self.regain_own(*journal);
+        }
         if *evicted > 0 {
             self.expect_gap(now);
         }

@@ -39,6 +39,8 @@ pub struct Status {
     pub blocked: bool,
     /// What a new disk gets back from the hubs.
     pub restoring: RestoreStatus,
+    /// What comes back of what damage took here.
+    pub regaining: RegainStatus,
     /// Whether a new incarnation is being filled from an old one.
     pub recovering: bool,
     /// Credit left with the hub, bytes.
@@ -63,6 +65,15 @@ pub struct RestoreStatus {
     pub left_bytes: u64,
     /// Bytes that may come in all.
     pub limit_bytes: u64,
+}
+
+/// How far what damage took here has come back from the hubs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct RegainStatus {
+    /// Records that came back since the process began.
+    pub records: u64,
+    /// Records that the hub has, as far as is known, and that have not come.
+    pub left_records: u64,
 }
 
 /// One lane.
@@ -113,6 +124,10 @@ impl Engine {
             disk_written_bytes: self.usage.written_bytes,
             blocked: self.intake.is_blocked(),
             restoring: self.restore_status(),
+            regaining: RegainStatus {
+                records: self.regaining.records(),
+                left_records: self.regaining.left(),
+            },
             recovering: self.recovery.is_at_work(),
             credit_bytes: self.shipping.credit.left(),
             paused: self.metered || self.bucket.rate().is_some(),

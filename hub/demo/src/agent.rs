@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::hub::text;
 use crate::patience::{Look, until};
-use crate::process::run;
+use crate::process::{Said, run, tried};
 use crate::{AgentStatus, Hub, Plant, PlantError, Process, Publisher, PublisherOptions, address, http};
 
 /// How an agent is made.
@@ -168,6 +168,15 @@ impl Agent {
     pub async fn verify(&self) -> Result<String, PlantError> {
         let arguments = ["verify", "--data", text(&self.data)?, "--json"];
         run(&self.program, &arguments, "millrace-agent verify").await
+    }
+
+    /// Runs a command over its directory, however that ends.
+    ///
+    /// # Errors
+    /// When the command cannot be started, or does not end.
+    pub async fn tried(&self, words: &[&str]) -> Result<Said, PlantError> {
+        let arguments = [words, &["--data", text(&self.data)?]].concat();
+        tried(&self.program, &arguments, &format!("millrace-agent {}", words.first().unwrap_or(&""))).await
     }
 
     /// A client of its embedded broker.

@@ -33,6 +33,8 @@ pub struct AgentStatus {
     pub trouble: Option<String>,
     /// How far its history has come back.
     pub restoring: Restoring,
+    /// How far what damage took there has come back.
+    pub regaining: Regaining,
     /// The road, when a session is open.
     pub link: Option<LinkStatus>,
 }
@@ -45,6 +47,16 @@ pub struct Restoring {
     pub state: String,
     /// Records that came.
     pub records: u64,
+}
+
+/// How far what damage took on a device has come back from the hubs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Regaining {
+    /// Records that came.
+    pub records: u64,
+    /// Records that are to come.
+    pub left_records: u64,
 }
 
 /// The road as the agent measures it.

@@ -1,6 +1,6 @@
-//! Recalling: what a device with a new disk is told, and brought, of its older incarnations.
+//! Recalling: what a device is told of its older incarnations, and brought of what it lost.
 //!
-//! Promise: a device hears of its own journals alone, and of none that its session writes to. One question of a session is under way at a
+//! Promise: a device hears of its own journals alone. One question of a session is under way at a
 //! time, and its answer is bounded: acks wait behind no more than that, and one reader at most works for a device.
 //! Absent: reading (the daemon, with the connections that load for other hubs).
 
@@ -83,13 +83,9 @@ impl Engine {
         self.send(id, Frame::Recalled(Recalled { journals, complete }));
     }
 
-    /// An agent asks for records of an older incarnation.
+    /// An agent asks for records that it wrote and lost.
     pub(crate) fn fetch(&mut self, id: LinkId, fetch: &Fetch, now: Moment) {
         let Some(link) = self.links.get(&id) else { return };
-        if link.writes(fetch.journal.incarnation) {
-            self.protocol_broken(id, "a Fetch names the incarnation that the session writes to", now);
-            return;
-        }
         let journal = fetch.journal.of(link.device);
         let none = RangeSet::new();
         let present = self.shelves.get(&journal).map_or(&none, |shelf| &shelf.present);

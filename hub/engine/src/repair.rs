@@ -131,10 +131,8 @@ pub struct Findings {
     pub differing: u64,
     /// Records that the other one has and this hub fetches.
     pub pulled: u64,
-    /// Records that this hub has and the other one gets.
+    /// Records that this hub has and the other one gets; a device fetches them when it can.
     pub pushed: u64,
-    /// Records that this hub has and the device that wrote them has not any more: they are safe here, and it does not get them back.
-    pub kept: u64,
     /// Segments that were sealed from records that were here.
     pub sealed: u64,
     /// Segments and rows that were different at both.

@@ -68,9 +68,10 @@ fn place(
 ) -> Result<Vec<SegmentName>, Fault> {
     let burst = records.len() >= work.burst_records;
     let weight: usize = records.iter().map(Record::weight).sum();
-    let rows = row.tail_rows + records.len() as u64;
+    let (waiting, waiting_bytes) = unsealed(work, row)?;
+    let rows = waiting + records.len() as u64;
     let full =
-        rows >= SEGMENT_RECORDS_MAX as u64 || row.tail_bytes + weight as u64 >= SEGMENT_BYTES_MAX as u64;
+        rows >= SEGMENT_RECORDS_MAX as u64 || waiting_bytes + weight as u64 >= SEGMENT_BYTES_MAX as u64;
     if !burst && !full {
         insert_rows(work, row, range.first(), records)?;
         return Ok(Vec::new());
@@ -82,16 +83,16 @@ fn place(
     let mut pool: Vec<(Seq, &Record)> = old.iter().map(|row| (row.seq, &row.record)).collect();
     pool.extend((range.first()..).zip(records));
 
-    let mut sealed = Vec::new();
+    let (mut sealed, mut kept) = (Vec::new(), false);
     let mut rest = pool.as_slice();
     while !rest.is_empty() {
         let cut = cut(rest);
         let (group, after) = rest.split_at(cut.min(rest.len()));
-        let keep = after.is_empty()
+        kept = after.is_empty()
             && group.len() < SEGMENT_RECORDS_MAX
             && !(burst && group.len() >= work.burst_records)
             && tail_cost(group) < SEGMENT_BYTES_MAX as u64;
-        if keep {
+        if kept {
             keep_rows(work, row, range.first(), group)?;
         } else {
             sealed.extend(seal_group(work, row, group)?);
@@ -99,11 +100,22 @@ fn place(
         rest = after;
     }
     if let Some(last) = records.last()
-        && row.tail_rows == 0
+        && !kept
     {
         row.head_check = RecordChecker::new(&row.journal).check(range.last(), &canon::encode(last));
     }
     Ok(sealed)
+}
+
+/// How many rows the next segment may take, and how much they take. Rows that came back into the place of segments that damage took stand before
+/// them, and stay rows: the hubs never had them sealed.
+fn unsealed(work: &Work<'_>, row: &JournalRow) -> Result<(u64, u64), Fault> {
+    let Some(tail) = SeqRange::new(row.tail_first, row.head) else { return Ok((0, 0)) };
+    let waiting = row.present.within(tail).count();
+    if waiting == row.tail_rows {
+        return Ok((waiting, row.tail_bytes));
+    }
+    Ok((waiting, tail::bytes(work.conn, row, tail)?))
 }
 
 /// How many of `pool` make the next segment: consecutive, and within the limits. The weight of a record is never less
@@ -160,7 +172,9 @@ fn keep_rows(
 ) -> Result<(), Fault> {
     let new = group.iter().position(|(seq, _)| *seq >= first_new).unwrap_or(group.len());
     let (old, new) = group.split_at(new);
-    row.tail_walls = None;
+    if row.tail_rows == old.len() as u64 {
+        row.tail_walls = None;
+    }
     old.iter().for_each(|(_, record)| row.widen_tail(record.wall));
     let Some((first, _)) = new.first() else { return Ok(()) };
     insert_rows(work, row, *first, new.iter().map(|(_, record)| *record))

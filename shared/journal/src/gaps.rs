@@ -190,6 +190,35 @@ pub(crate) fn evict(
     Ok(unacked.count())
 }
 
+/// Records that had been counted off as damaged are here again: what was not declared yet is no gap any more. One that several losses were merged
+/// into stands: it does not say which of its numbers were lost.
+pub(crate) fn retract(
+    conn: &Connection,
+    row: &JournalRow,
+    recovered: &millrace_model::RangeSet,
+) -> Result<(), Fault> {
+    let damaged = code(GapReason::Damaged);
+    for range in recovered.iter() {
+        let sql = "SELECT first_seq, last_seq, from_wall, to_wall FROM gap WHERE journal = ?1 AND reason = ?2 \
+                   AND first_seq BETWEEN 1 AND ?4 AND last_seq >= ?3 AND count = last_seq - first_seq + 1";
+        let mut statement = conn.prepare_cached(sql)?;
+        let key = (row.id, damaged, signed(range.first()), signed(range.last()));
+        let open_gaps = statement.query_map(key, |found| {
+            let (first, last): (i64, i64) = (found.get(0)?, found.get(1)?);
+            Ok((unsigned(first), unsigned(last), (Wall(found.get(2)?), Wall(found.get(3)?))))
+        })?;
+        for (first, last, walls) in open_gaps.collect::<Result<Vec<_>, _>>()? {
+            conn.prepare_cached("DELETE FROM gap WHERE journal = ? AND reason = ? AND first_seq = ?")?
+                .execute((row.id, damaged, signed(first)))?;
+            let left = SeqRange::new(first, last).map(millrace_model::RangeSet::from).unwrap_or_default();
+            for part in left.difference(recovered).iter() {
+                open(conn, row, GapReason::Damaged, Some(part), part.count(), walls)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Gap records among those that are evicted: what they declare has not been heard of, so it is open again.
 pub(crate) fn reopen(
     work: &Work<'_>,

@@ -82,9 +82,10 @@ fn read_all(work: &Work<'_>, row: &JournalRow, set: &RangeSet) -> Result<Vec<Rec
 
 /// Removes what nobody needs any more: rows that moved or are acked, and segments without a record that still waits.
 fn clear(work: &Work<'_>, row: &mut JournalRow, range: SeqRange, acked: &RangeSet) -> Result<(), Fault> {
-    let mut from = range.first();
+    let (mut from, mut rows) = (range.first(), RangeSet::from(range));
     while let Some(segment) = segment::next(work.conn, row, from)?.filter(|s| s.range.first() <= range.last())
     {
+        rows.remove(segment.range);
         if row.present.within(segment.range).difference(acked).is_empty() {
             // When all of it is acked the hubs have the very same, and it is trimmed. What moved stands elsewhere, under other
             // numbers: then the digest speaks of the segment no more.
@@ -96,9 +97,9 @@ fn clear(work: &Work<'_>, row: &mut JournalRow, range: SeqRange, acked: &RangeSe
         }
         from = segment.range.last() + 1;
     }
-    if let Some(rows) = SeqRange::new(range.first().max(row.tail_first), range.last()) {
-        tail::delete(work.conn, row, rows)?;
-        row.present.remove(rows);
+    for range in rows.iter() {
+        tail::delete(work.conn, row, range)?;
+        row.present.remove(range);
     }
     if row.present.is_empty() {
         row.floor = row.floor.max(row.head + 1);

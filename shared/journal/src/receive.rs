@@ -1,7 +1,7 @@
 //! Receiving: what a peer sent is verified, compared with what is here, and stored when it adds something.
 //!
 //! Promise: of a run that contradicts anything here, nothing is stored and nothing here is changed. A whole segment is
-//! stored byte for byte as it came. What an author restores of an older life of its own comes the same way.
+//! stored byte for byte as it came. What an author gets back of its own comes the same way.
 //! Absent: whether the peer may send this at all (the hub's reception).
 
 use millrace_model::hash::RecordChecker;
@@ -20,7 +20,7 @@ use crate::row::JournalRow;
 use crate::seal::{misfit, store_named, well_formed};
 use crate::segment::{self, NewSegment};
 use crate::work::Work;
-use crate::{load, tail};
+use crate::{gaps, load, tail};
 
 /// A run that says what its name says.
 struct Checked {
@@ -41,6 +41,10 @@ struct Comparison {
     conflict: RangeSet,
     refused: Option<String>,
     gaps: Vec<Gap>,
+    /// Of what was stored, how many were never counted here.
+    counted: u64,
+    /// Of what was stored, how many the author had counted as evicted.
+    recovered: u64,
 }
 
 pub(crate) fn receive(work: &mut Work<'_>, run: &Run) -> Result<Outcome, Fault> {
@@ -72,7 +76,7 @@ fn take(work: &mut Work<'_>, run: &Run) -> Result<Comparison, Fault> {
 }
 
 fn received(journal: JournalId, found: Comparison) -> Outcome {
-    let Comparison { stored, duplicate, conflict, refused, gaps } = found;
+    let Comparison { stored, duplicate, conflict, refused, gaps, .. } = found;
     Outcome::Received { journal, stored, duplicate, conflict, refused, gaps }
 }
 
@@ -80,14 +84,20 @@ fn refused(journal: JournalId, why: String) -> Outcome {
     received(journal, Comparison { refused: Some(why), ..Comparison::default() })
 }
 
-/// The author gets back what a hub kept of an older life of its own. The journal is here as at a replica, and takes nothing else: what
-/// it declares as lost was heard by the hubs long ago.
+/// The author gets back what a hub kept: of an older life of its own, which is here as at a replica, or what damage took of the present one.
+/// It takes nothing else: what it declares as lost was heard by the hubs long ago.
 pub(crate) fn restore(work: &mut Work<'_>, run: &Run) -> Result<Outcome, Fault> {
     let JournalId { device, incarnation, .. } = run.journal;
+    let head = work.row(&run.journal).map_or(0, |row| row.head);
     let why = match (work.writing, work.row(&run.journal)) {
         (None, _) => "a store without an author restores nothing",
         (Some(writing), _) if writing.device != device => "that journal is another device's",
-        (Some(writing), _) if writing.incarnation == incarnation => "that journal is written to here",
+        (Some(writing), _) if writing.incarnation == incarnation => {
+            if run.range().is_some_and(|range| range.last() <= head) {
+                return Ok(restored(run.journal, take(work, run)?));
+            }
+            "nothing was written here under these numbers yet"
+        }
         (_, Some(row)) if row.own => {
             "that journal was written here, and is dealt with as what was rolled back"
         }
@@ -97,10 +107,15 @@ pub(crate) fn restore(work: &mut Work<'_>, run: &Run) -> Result<Outcome, Fault> 
                 row.retired = true;
                 Ok(())
             })?;
-            return Ok(received(run.journal, Comparison { gaps: Vec::new(), ..found }));
+            return Ok(restored(run.journal, found));
         }
     };
-    Ok(refused(run.journal, why.into()))
+    Ok(restored(run.journal, Comparison { refused: Some(why.into()), ..Comparison::default() }))
+}
+
+fn restored(journal: JournalId, found: Comparison) -> Outcome {
+    let Comparison { stored, duplicate, conflict, refused, counted, recovered, .. } = found;
+    Outcome::Restored { journal, stored, counted, recovered, duplicate, conflict, refused }
 }
 
 /// The range of a whole segment that is here under the very same name: nothing needs to be expanded to know it.
@@ -108,7 +123,7 @@ fn known_segment(work: &Work<'_>, run: &Run) -> Result<Option<SeqRange>, Fault> 
     let (Some(row), Some(name), true) = (work.row(&run.journal), run.segment, run.is_whole_segment()) else {
         return Ok(None);
     };
-    let Some(range) = well_formed(&name).filter(|range| !row.own && row.present.covers(*range)) else {
+    let Some(range) = well_formed(&name).filter(|range| row.present.covers(*range)) else {
         return Ok(None);
     };
     Ok(segment::at(work.conn, row, name.first)?.filter(|found| found.name == name).map(|_| range))
@@ -182,7 +197,10 @@ fn admit(work: &mut Work<'_>, run: &Run, checked: &Checked) -> Result<Comparison
             .filter(|(seq, record)| record.kind == Kind::GAP && news.contains(*seq))
             .filter_map(|(_, record)| Gap::from_record(record))
             .collect();
-        count(row, checked, &found.stored);
+        (found.counted, found.recovered) = count(row, checked, &found.stored);
+        if found.recovered > 0 {
+            gaps::retract(work.conn, row, &news)?;
+        }
         Ok(found)
     })?;
     Ok(found.unwrap_or_default())
@@ -301,20 +319,27 @@ fn insert_rows(
     Ok(())
 }
 
-fn count(row: &mut JournalRow, checked: &Checked, stored: &RangeSet) {
+/// Counts what was stored; returns how many of it were never counted before, and how many had been counted as evicted.
+fn count(row: &mut JournalRow, checked: &Checked, stored: &RangeSet) -> (u64, u64) {
     row.present.extend(stored);
     // It is not lost after all. Whoever brings it one by one may leave more holes than there is room for: then the old word stands.
     let declared = row.declared.difference(stored);
     if declared.range_count() <= RANGES_MAX {
         row.declared = declared;
     }
-    // What was here once and got lost by damage has been counted already.
-    row.ingested += row.acknowledge(stored);
     if checked.range.last() > row.head
         && let Some(check) = checked.checks.last()
     {
         (row.head, row.head_check) = (checked.range.last(), *check);
     }
+    // What was here once and got lost by damage has been counted already.
+    let news = row.acknowledge(stored);
+    // What an author wrote has been counted, too: as evicted when damage took it before a hub's ack came.
+    let recovered = if row.own { news.min(row.evicted) } else { 0 };
+    row.evicted -= recovered;
+    let counted = news - recovered;
+    row.ingested += counted;
+    (counted, recovered)
 }
 
 /// Counts what the author rejected before it had a number, in the journal that says so: that one is here in any case.

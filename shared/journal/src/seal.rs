@@ -1,4 +1,5 @@
-//! Sealing at a replica: records that it holds as rows become the segment that their author named.
+//! Sealing at a replica: records that it holds as rows become the segment that their author named. At the author, so do rows that came back
+//! into the place of a segment that damage took.
 //!
 //! Promise: a segment is stored only when the records hash to the author's name for it. Absent: where the author cuts
 //! ([`crate::append`]).
@@ -20,8 +21,9 @@ pub(crate) fn seal(work: &mut Work<'_>, journal: &JournalId, name: &SegmentName)
         if segment::at(work.conn, row, name.first)?.is_some_and(|found| found.name == *name) {
             return Ok(true);
         }
-        // The author seals when it appends; a name from elsewhere changes nothing here.
-        if row.own || !row.present.covers(range) || misfit(work, row, name, range)?.is_some() {
+        // The author names what it appends. A name from elsewhere is one that damage took together with its segment.
+        let nameless = row.own && range.last() >= row.tail_first;
+        if nameless || !row.present.covers(range) || misfit(work, row, name, range)?.is_some() {
             return Ok(false);
         }
         // A row that is noted and gone is damage.

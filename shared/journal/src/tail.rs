@@ -140,6 +140,13 @@ pub(crate) fn delete(conn: &Connection, row: &mut JournalRow, range: SeqRange) -
     Ok(unsigned(rows))
 }
 
+/// What the rows in `range` take on disk, about.
+pub(crate) fn bytes(conn: &Connection, row: &JournalRow, range: SeqRange) -> Result<u64, Fault> {
+    let sql = format!("SELECT coalesce(sum({COST}), 0) FROM tail WHERE journal = ? AND seq BETWEEN ? AND ?");
+    let key = (row.id, signed(range.first()), signed(range.last()));
+    Ok(conn.prepare_cached(&sql)?.query_row(key, |found| found.get(0)).map(unsigned)?)
+}
+
 /// The sum of checks as SQL, in halves, because SQLite refuses a sum that overflows; [`joined`] puts them together.
 const SUM: &str = "coalesce(sum(checksum >> 32), 0), coalesce(sum(checksum & 4294967295), 0)";
 

@@ -61,14 +61,15 @@ pub enum Change {
     },
     /// A replica stores what its peer sent. Answered by [`Outcome::Received`].
     Receive(Run),
-    /// The author stores what a hub kept of an older life of its own, whose disk is gone: a run of a journal of the same device and another
-    /// incarnation than the one that is written now, and not one that this store wrote. Verified and stored as at a replica, whole
-    /// segments byte for byte, in a journal that is retired: counted as ingested and acked at once, never shipped, never re-authored; what
-    /// goes of it, trimmed or damaged, is no loss and makes no gap. A run that may not be restored is refused. Answered by
-    /// [`Outcome::Received`], without gaps: the hubs know them.
+    /// The author stores what a hub kept of its own: a run of a journal of the same device. Either of an older life, whose disk is gone: verified
+    /// and stored as at a replica, whole segments byte for byte, in a journal that is retired: never shipped, never re-authored; what goes
+    /// of it, trimmed or damaged, is no loss and makes no gap. Or of a journal that is written now, up to its head: then it fills what damage
+    /// took. Counted as acked at once; what had been counted as evicted is so no more. A run that may not be restored is refused: of another
+    /// device, of a journal that this store wrote and retired, behind the last record that was written. Answered by [`Outcome::Restored`].
     Restore(Run),
-    /// A replica seals records that it holds under the author's name for them. When it does not hold all of them,
-    /// or they hash to something else, nothing changes. Answered by [`Outcome::Sealed`].
+    /// A replica seals records that it holds under the author's name for them; an author does where damage took the segment and its records came
+    /// back ([`Change::Restore`]). When it does not hold all of them, or they hash to something else, nothing changes. Answered by
+    /// [`Outcome::Sealed`].
     Seal {
         /// Which journal.
         journal: JournalId,
@@ -187,6 +188,23 @@ pub enum Outcome {
         refused: Option<String>,
         /// Gaps that gap records among the stored ones declare; each once, also when damage took its record and it came again.
         gaps: Vec<crate::notice::Gap>,
+    },
+    /// What a hub kept was compared with what is here.
+    Restored {
+        /// Which journal.
+        journal: JournalId,
+        /// Now here, and not before.
+        stored: RangeSet,
+        /// How many of these were never counted here: they count as ingested and acked now.
+        counted: u64,
+        /// How many of these had been counted as evicted: they count as acked now.
+        recovered: u64,
+        /// Already here, the very same, or let go.
+        duplicate: RangeSet,
+        /// Already here with other content: nothing was changed.
+        conflict: RangeSet,
+        /// Why the run was refused as a whole.
+        refused: Option<String>,
     },
     /// Whether the segment is sealed now (`true` also when it already was, under the same name).
     Sealed {

@@ -71,6 +71,8 @@ pub enum Frame {
     Fetch(Fetch),
     /// Hub → agent: that was all for now.
     Fetched(Fetched),
+    /// Hub → agent: these of yours are here, and you do not have them: fetch them when you can.
+    Regain(Records),
 }
 
 /// Why bytes are not a frame. Always the sender's fault, or the road's.
@@ -185,6 +187,7 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         23 => ("Recalled", BODY_MAX),
         24 => ("Fetch", BODY_MAX),
         25 => ("Fetched", BODY_MAX),
+        26 => ("Regain", BODY_MAX),
         _ => return peer::kind_of(kind),
     })
 }
@@ -217,6 +220,7 @@ impl Frame {
             Self::Recalled(_) => 23,
             Self::Fetch(_) => 24,
             Self::Fetched(_) => 25,
+            Self::Regain(_) => 26,
         }
     }
 
@@ -252,7 +256,9 @@ pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
         Frame::RenewalGrant(body) => pack(frame.name(), body),
         Frame::Inquiry(body) => pack(frame.name(), body),
         Frame::Reply(body) => pack(frame.name(), body),
-        Frame::Wanted(body) | Frame::Absent(body) | Frame::Doubt(body) => pack(frame.name(), body),
+        Frame::Wanted(body) | Frame::Absent(body) | Frame::Doubt(body) | Frame::Regain(body) => {
+            pack(frame.name(), body)
+        }
         Frame::Attest(body) => pack(frame.name(), body),
         Frame::Attested(body) => pack(frame.name(), body.as_ref()),
         Frame::Recall(body) => pack(frame.name(), body),
@@ -320,6 +326,7 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
         23 => Frame::Recalled(unpack(kind, body)?),
         24 => Frame::Fetch(unpack(kind, body)?),
         25 => Frame::Fetched(unpack(kind, body)?),
+        26 => Frame::Regain(unpack(kind, body)?),
         // A kind that only hubs say to each other.
         other => return Err(FrameError::Kind(other)),
     };

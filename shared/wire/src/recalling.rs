@@ -1,4 +1,4 @@
-//! How a device with a new disk gets back what the hubs still have of its older incarnations.
+//! How a device gets back what the hubs still have: with a new disk, of its older incarnations; after damage, of the present one.
 //!
 //! ```text
 //!  agent                                              hub
@@ -13,6 +13,7 @@
 //!    │ ◀───────────────────────────────────────────── │
 //! ```
 //!
+//! What damage took of the present incarnation the device knows, or hears with a Regain ([`crate::repairing`]): it is fetched without a Recall.
 //! One question is under way at a time, and what answers a Fetch is bounded, so acks never wait long behind it. A device hears only of its
 //! own journals: no frame names one.
 
@@ -55,7 +56,7 @@ pub struct Kept {
 /// Agent → hub: bring me the newest of these.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fetch {
-    /// Which journal: one of an older incarnation.
+    /// Which journal.
     pub journal: Lodging,
     /// Which records. A sealed segment comes whole, also when only a part of it is named.
     #[serde(with = "millrace_merkle::spans")]

@@ -1,4 +1,4 @@
-//! How a hub and an agent, or two hubs, find out what differs between their copies, and what one has lost and wants back.
+//! How a hub and an agent, or two hubs, find out what differs between their copies, and how what one has lost comes back to it.
 //!
 //! ```text
 //!  hub                                              agent
@@ -9,6 +9,10 @@
 //!    │ Wanted {journal, ranges}                        │
 //!    │ ─────────────────────────────────────────────▶ │ they count as unacknowledged again
 //!    │      Run … (as any backlog), Absent {ranges}    │
+//!    │ ◀───────────────────────────────────────────── │
+//!    │ Regain {journal, ranges}                        │
+//!    │ ─────────────────────────────────────────────▶ │ when it has the room and the road for it:
+//!    │      Fetch {journal, ranges, bytes_max}         │   see `recalling`
 //!    │ ◀───────────────────────────────────────────── │
 //! ```
 //!
@@ -43,7 +47,7 @@ pub struct Reply {
 
 /// Records of one journal of the agent. As Wanted (hub → agent): I acknowledged these and lost them. As Absent (agent → hub): of what was
 /// wanted, these are not here either. As Doubt (hub → agent): what I have here and what you say you have differ; look whether yours
-/// is sound.
+/// is sound. As Regain (hub → agent): you wrote these and do not have them any more; here they are.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Records {
     /// Which journal.

@@ -137,6 +137,7 @@ fn one_of_each() -> Vec<Frame> {
         }),
         Frame::Fetch(Fetch { journal: HERE, ranges: ranges(), bytes_max: 1 << 20 }),
         Frame::Fetched(Fetched { journal: HERE, absent: SeqRange::new(1, 9).unwrap().into() }),
+        Frame::Regain(Records { journal: HERE, ranges: ranges() }),
     ]
 }
 

@@ -198,6 +198,15 @@ pub(super) fn spoken(restoring: &Value) -> String {
     }
 }
 
+/// What damage took here and what of it is back, in a line; nothing when there is nothing to say.
+fn regained(regaining: &Value) -> Option<String> {
+    let number = |key: &str| regaining.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let (came, left) = (number("records"), number("left_records"));
+    let to_come = if left > 0 { format!("; {} records are to come", count(left)) } else { String::new() };
+    (came + left > 0)
+        .then(|| format!("{} records that damage took here are back from the hubs{to_come}", count(came)))
+}
+
 fn picture(status: &Value) -> String {
     let page = Picture(status);
     let ledger = if page.is("/balanced") { "balanced" } else { "DOES NOT BALANCE: report this as a bug" };
@@ -213,6 +222,9 @@ fn picture(status: &Value) -> String {
     let restoring = status.get("restoring").cloned().unwrap_or_default();
     if restoring.get("state").and_then(Value::as_str).is_some_and(|state| state != "none") {
         lines.insert(3, ("history", spoken(&restoring)));
+    }
+    if let Some(line) = status.get("regaining").and_then(regained) {
+        lines.insert(3, ("damage", line));
     }
     if let Some(error) = page.some("/link/last_error") {
         lines.insert(2, ("last error", format!("{error}, at {}", page.text("/link/last_error_at"))));
@@ -236,6 +248,7 @@ mod tests {
             "backlog": { "records": 12, "bytes": 2048, "oldest_age_s": 200 },
             "mqtt": { "connected": true, "clients": 2, "last_error": null },
             "restoring": { "state": "running", "records": 1_500, "bytes": 1024, "left_records": 500, "left_bytes": 1024 },
+            "regaining": { "records": 1_024, "left_records": 7 },
             "disk_used_bytes": 1536, "disk_budget_bytes": 1 << 30,
             "certificate": { "state": "due", "not_after": "2026-12-01T00:00:00Z", "left_s": 690_000 },
             "lanes": [{ "lane": "urgent", "ledger": { "pending": 12 } }],
@@ -246,6 +259,7 @@ mod tests {
             "last error   reset\\u{1b}[31m, at 2026-11-23T08:00:00Z",
             "backlog      12 records, about 2.00 KiB, the oldest 3m 20s old; held to a rate, or to urgent readings",
             "history      1.50k records, 1.00 KiB, came back from the hubs: 50 %; about 500 records are to come",
+            "damage       1.02k records that damage took here are back from the hubs; 7 records are to come",
             "mqtt         connected, 2 clients",
             "disk         1.50 KiB of 1.00 GiB",
             "certificate  7d 23h left, until 2026-12-01T00:00:00Z; it is renewed in the next session",

@@ -320,12 +320,15 @@ impl Driver {
             tracing::info!(epoch, "the hubs were made anew, and lost nothing of this device");
             return;
         }
-        if !matches!(alarm, Alarm::Restored { .. }) {
+        if !matches!(alarm, Alarm::Restored { .. } | Alarm::Regained { .. }) {
             self.gauges.alarms.inc();
         }
         match alarm {
             Alarm::Restored { records, bytes } => {
                 tracing::info!(records, bytes, "this device has its history back from the hubs");
+            }
+            Alarm::Regained { records } => {
+                tracing::info!(records, "records that damage took here are back from the hub");
             }
             Alarm::RolledBack { journal } => {
                 tracing::error!(%journal, "this device's disk went back in time: a new incarnation begins");

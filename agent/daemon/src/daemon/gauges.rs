@@ -32,6 +32,8 @@ pub struct Gauges {
     restored_records: Gauge,
     restored_bytes: Gauge,
     restore_left: Gauge,
+    regained: Gauge,
+    regain_left: Gauge,
     balanced: Gauge,
     uncertain: AtomicBool,
     shown: AtomicU64,
@@ -62,6 +64,10 @@ impl Gauges {
                 .gauge("restored_records", "records of older incarnations that came back from the hubs")?,
             restored_bytes: metrics.gauge("restored_bytes", "bytes of them, as they travelled")?,
             restore_left: metrics.gauge("restore_left_bytes", "bytes that are still to come back, about")?,
+            regained: metrics
+                .gauge("regained_records", "records that damage took here and that came back from a hub")?,
+            regain_left: metrics
+                .gauge("regain_left_records", "records that damage took here and that are to come back")?,
             balanced: metrics.gauge("ledger_balanced", "1 while the ledger adds up; 0 is a fault")?,
             uncertain: AtomicBool::new(clock_is_uncertain()),
             shown: AtomicU64::new(0),
@@ -97,6 +103,8 @@ impl Gauges {
         self.restored_records.set(figure(status.restoring.records));
         self.restored_bytes.set(figure(status.restoring.bytes));
         self.restore_left.set(figure(status.restoring.left_bytes));
+        self.regained.set(figure(status.regaining.records));
+        self.regain_left.set(figure(status.regaining.left_records));
         self.balanced.set(i64::from(status.balanced));
         if self.shown.fetch_add(1, Ordering::Relaxed).is_multiple_of(CLOCK_EVERY) {
             self.uncertain.store(clock_is_uncertain(), Ordering::Relaxed);

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use millrace_model::{
-    AckLevel, Encoding, HubId, Incarnation, JournalId, Lane, RangeSet, RecordCheck, Seq, SeqRange, Wall,
+    AckLevel, Encoding, HubId, Incarnation, JournalId, Lane, RangeSet, RecordCheck, SegmentHash, SegmentName,
+    Seq, SeqRange, Wall,
 };
 use millrace_wire::{
     Ack, Acks, Compared, Conflict, Credit, Decline, Fetch, Fetched, Frame, Goodbye, GoodbyeCode, Hello,
-    Holding, Kept, Lodging, Recalled, RunFrame, Verdict, Welcome,
+    Holding, Kept, Lodging, Recalled, Records, RunFrame, Seal, Verdict, Welcome,
 };
 
 use crate::store::DEVICE;
@@ -17,7 +18,12 @@ use crate::store::DEVICE;
 /// A frame that no honest hub sends.
 pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
     let (first, last, ranges) = (range.first(), range.last(), RangeSet::from(range));
-    match kind % 11 {
+    match kind % 13 {
+        12 => {
+            let hash = SegmentHash([0; 32]);
+            Frame::Seal(Seal { journal, segment: SegmentName { ordinal: last, first, count: 9, hash } })
+        }
+        11 => Frame::Regain(Records { journal, ranges }),
         8 => Frame::Fetched(Fetched { journal, absent: ranges }),
         9 => {
             let other = Lodging { incarnation: Incarnation::new(first), lane: journal.lane };
@@ -173,9 +179,16 @@ impl Hub {
         Recalled { journals: told.map(kept).collect(), complete }
     }
 
+    /// What it has of a journal.
+    pub(crate) fn keeps(&self, journal: &JournalId) -> RangeSet {
+        self.journals.get(journal).into_iter().flatten().map(|(seq, _)| SeqRange::only(*seq)).collect()
+    }
+
     /// At most two segments, the newest first, whole.
     fn fetched(&self, fetch: &Fetch) -> Vec<Frame> {
-        let records = &self.old[&fetch.journal.of(DEVICE)];
+        let journal = fetch.journal.of(DEVICE);
+        let none = BTreeMap::new();
+        let records = self.old.get(&journal).or_else(|| self.journals.get(&journal)).unwrap_or(&none);
         let mut frames = Vec::new();
         for segment in old_segments(records).into_iter().rev() {
             let range = SeqRange::new(segment[0].0, segment[segment.len() - 1].0).unwrap();

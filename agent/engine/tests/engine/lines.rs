@@ -133,6 +133,7 @@ impl Names {
             }
             Alarm::LeftBehind { reason } => format!("left behind: {reason}"),
             Alarm::Restored { records, bytes } => format!("restored {records} records, {bytes} bytes"),
+            Alarm::Regained { records } => format!("regained {records} records"),
             Alarm::Unrestorable { journal, reason } => {
                 format!("unrestorable {}: {reason}", self.journal(*journal))
             }

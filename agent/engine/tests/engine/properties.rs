@@ -43,6 +43,7 @@ fn hard_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Snapshot),
         1 => Just(Step::Restore),
         1 => (lane(), any::<u8>()).prop_map(|(lane, which)| Step::Damage(lane, which)),
+        1 => lane().prop_map(Step::Doubt),
     ]
 }
 
@@ -150,6 +151,23 @@ proptest! {
         let mut world = World::new(config(1 << 30, policies, 5), segment, 1 << 20);
         steps.into_iter().for_each(|step| world.step(step));
         assert!(world.heals(), "{:?}; {} wait", world.engine.status(), world.waiting.len());
+    }
+
+    #[test]
+    fn what_damage_took_comes_back_as_far_as_the_hub_has_it(
+        steps in prop::collection::vec(hard_step(), 1..300),
+        segment in 2_u64..9,
+    ) {
+        let policies = [Policy::Block, Policy::DropOldest, Policy::DropOldest];
+        let mut world = World::new(config(1 << 30, policies, 1_000_000_000), segment, 1 << 20);
+        steps.into_iter().for_each(|step| world.step(step));
+        assert!(world.heals(), "{:?}; {} wait", world.engine.status(), world.waiting.len());
+        for which in [0, 100, 200] {
+            Lane::ALL.into_iter().for_each(|lane| world.step(Step::Damage(lane, which)));
+        }
+        Lane::ALL.into_iter().for_each(|lane| world.step(Step::Doubt(lane)));
+        assert!(world.heals(), "{:?}; {} wait", world.engine.status(), world.waiting.len());
+        assert!(world.comes_to_have_what_the_hub_has(), "{:?}", world.engine.status());
     }
 
     #[test]

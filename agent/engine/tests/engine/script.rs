@@ -18,8 +18,10 @@
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
 //! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
 //! | `damage LANE NUMBER` | a record cannot be read any more |
-//! | `recalled [incomplete] [LANE:RANGES]…`, `brought LANE RANGE [bytes=N]`, `fetched LANE [absent=RANGES]` | what a hub keeps of an older life |
-//! | `again`, `history` | the hubs are to be asked again; how far history has come back |
+//! | `recalled [incomplete] [LANE:RANGES]…` | what a hub keeps of an older life |
+//! | `regain LANE RANGES` | what a hub has of the present life and is not here |
+//! | `brought LANE[@LIFE] RANGE [bytes=N]`, `fetched LANE[@LIFE] [absent=RANGES]` | what was asked back |
+//! | `again`, `history`, `lost-and-found` | the hubs are to be asked again; how far history, and what damage took, has come back |
 //! | `status`, `trouble` | the ledger; why there is no session |
 //! | `hold`, `answer` | an answer to the oldest read is kept back, and given later |
 
@@ -174,6 +176,11 @@ impl Subject for Script {
                     "{state}: {records} records, {bytes} bytes; {left_records}, {left_bytes} left"
                 ));
             }
+            "lost-and-found" => {
+                let millrace_agent_engine::RegainStatus { records, left_records } =
+                    self.engine.status().regaining;
+                self.out.push(format!("{records} came back, {left_records} are to come"));
+            }
             "timer" => self.handle(Event::Timer),
             "wake" => self.wake(),
             "snapshot" => self.snapshot = Some(self.store.clone()),
@@ -224,6 +231,11 @@ impl Script {
         Lodging { incarnation: life.map_or(lodging.incarnation, Incarnation::new), ..lodging }
     }
 
+    /// A journal of which a hub brings something: of an older life, unless another one is named.
+    fn kept(&self, name: &str) -> Lodging {
+        if name.contains('@') { self.lodging(name) } else { older(name) }
+    }
+
     fn publish(&mut self, name: &str, words: &[&str]) {
         let lane: Lane = words[0].parse().unwrap();
         let count = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(1);
@@ -269,6 +281,11 @@ impl Script {
                 }
             }
             Command::Check { journal, range } => {
+                if let Some(bad) = self.store.bad(journal, *range) {
+                    let aside = self.store.put_aside(*journal, bad);
+                    self.handle(Event::Damaged { request: None, aside });
+                    return Event::Checked { journal: *journal, range: *range, checks: Vec::new() };
+                }
                 let checks = self.store.checks(journal, *range);
                 Event::Checked { journal: *journal, range: *range, checks }
             }
@@ -340,7 +357,7 @@ impl Script {
                 let range = range(words[1]);
                 let bytes = number(words, "bytes").unwrap_or(range.count() * 8);
                 Frame::Run(RunFrame {
-                    journal: older(words[0]),
+                    journal: self.kept(words[0]),
                     first: range.first(),
                     count: u32::try_from(range.count()).unwrap(),
                     encoding: Encoding::Plain,
@@ -350,11 +367,12 @@ impl Script {
             }
             "fetched" => {
                 let absent = value(words, "absent").map_or_else(RangeSet::new, ranges);
-                Frame::Fetched(Fetched { journal: older(words[0]), absent })
+                Frame::Fetched(Fetched { journal: self.kept(words[0]), absent })
             }
             "hubs" => Frame::Hubs(Hubs { hubs: Vec::new() }),
             "credit" => Frame::Credit(Credit { total: words[0].parse().unwrap() }),
             "wanted" => Frame::Wanted(Records { journal: self.lodging(words[0]), ranges: ranges(words[1]) }),
+            "regain" => Frame::Regain(Records { journal: self.lodging(words[0]), ranges: ranges(words[1]) }),
             "doubt" => Frame::Doubt(Records { journal: self.lodging(words[0]), ranges: ranges(words[1]) }),
             "inquiry" => {
                 let (number, journal) = (words[1].parse().unwrap(), self.lodging(words[0]));

@@ -19,8 +19,14 @@ pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([7; 16]);
 /// Bytes that one record takes on this store's disk.
 pub(crate) const RECORD_BYTES: u64 = 100;
 
+/// The topic of a record that came back after damage: its payload is what told the first one apart.
+const BACK: &str = "back";
+
 /// What tells two records apart (FNV-1a of the payload).
 pub(crate) fn content(record: &Record) -> u64 {
+    if record.topic.as_str() == BACK {
+        return u64::from_be_bytes(record.payload[..].try_into().unwrap());
+    }
     record
         .payload
         .iter()
@@ -271,6 +277,8 @@ impl Store {
                 self.append(Lane::Urgent, vec![*open])
             }
             Change::Restore(run) => self.restore(&run),
+            // Everything is a segment here as soon as it has a name.
+            Change::Seal { journal, .. } => Outcome::Sealed { journal, sealed: false },
             Change::Reauthor { journal, range, equal } => self.reauthor(journal, range, &equal),
             other => panic!("an agent never asks for {other:?}"),
         }
@@ -288,28 +296,45 @@ impl Store {
         self.journals.values().filter(|journal| !journal.restored).map(|journal| journal.ledger.evicted).sum()
     }
 
-    /// A record that comes back is its payload: eight bytes of the body.
+    /// A record of an older life that comes back is its payload, one of the present what tells it apart: eight bytes of the body.
     fn restore(&mut self, run: &Run) -> Outcome {
-        let journal = run.journal;
-        assert_ne!(journal.incarnation, self.incarnation, "what is written now does not come back");
+        let (journal, range) = (run.journal, run.range().unwrap());
+        let current = journal.incarnation == self.incarnation;
         let here = self.journals.entry(journal).or_insert_with(Journal::new);
-        (here.retired, here.restored) = (true, true);
-        let range = run.range().unwrap();
+        let (duplicate, conflict) = (RangeSet::new(), RangeSet::new());
+        if current && range.last() > here.head || !current && here.retired && !here.restored {
+            let (stored, refused) = (RangeSet::new(), Some("it was never written here".to_owned()));
+            return Outcome::Restored {
+                journal,
+                stored,
+                counted: 0,
+                recovered: 0,
+                duplicate,
+                conflict,
+                refused,
+            };
+        }
+        if !current {
+            (here.retired, here.restored) = (true, true);
+        }
         let stored = RangeSet::from(range).difference(&here.present());
         let stored = SeqRange::new(here.floor, Seq::MAX).map_or(stored.clone(), |kept| stored.within(kept));
         for (seq, payload) in (range.first()..).zip(run.body.as_chunks::<8>().0) {
             if stored.contains(seq) {
-                let topic = millrace_model::Topic::new("t").unwrap();
+                let topic = millrace_model::Topic::new(if current { BACK } else { "t" }).unwrap();
                 here.records.insert(seq, Record::data(topic, Bytes::copy_from_slice(payload), Wall(0), 0));
             }
         }
+        self.damaged.retain(|(at, seq)| *at != journal || !stored.contains(*seq));
         let news = stored.difference(&here.acked).count();
         here.acked.extend(&stored);
-        (here.ledger.ingested, here.ledger.acked) = (here.ledger.ingested + news, here.ledger.acked + news);
+        let (counted, recovered) = if current { (0, news) } else { (news, 0) };
+        here.ledger.ingested += counted;
+        here.ledger.evicted -= recovered;
+        here.ledger.acked += news;
         here.head = here.head.max(range.last());
         let duplicate = RangeSet::from(range).difference(&stored);
-        let (conflict, refused, gaps) = (RangeSet::new(), None, Vec::new());
-        Outcome::Received { journal, stored, duplicate, conflict, refused, gaps }
+        Outcome::Restored { journal, stored, counted, recovered, duplicate, conflict, refused: None }
     }
 
     fn declare(&mut self, wall: Wall, mono: u64) -> Outcome {
@@ -361,6 +386,16 @@ impl Store {
         Outcome::Reauthored { appended, equal }
     }
 
+    /// A record of `range` that is here and cannot be read.
+    pub(crate) fn bad(&self, journal: &JournalId, range: SeqRange) -> Option<SeqRange> {
+        let records = &self.journals.get(journal)?.records;
+        let bad = self
+            .damaged
+            .iter()
+            .find(|(at, seq)| at == journal && range.contains(*seq) && records.contains_key(seq))?;
+        Some(SeqRange::only(bad.1))
+    }
+
     /// Runs of `range`, a whole segment or a stretch of the tail each; `Err` names what is damaged.
     pub(crate) fn load(
         &self,
@@ -378,9 +413,8 @@ impl Store {
                     here.segments.iter().find(|s| s.range().is_some_and(|range| range.contains(first)));
                 let last = segment.and_then(SegmentName::range).map_or(stretch.last(), SeqRange::last);
                 let part = SeqRange::new(first, last.min(stretch.last())).unwrap();
-                let bad = self.damaged.iter().find(|(at, seq)| at == journal && part.contains(*seq));
-                if let Some((_, seq)) = bad {
-                    return Err(SeqRange::only(*seq));
+                if let Some(bad) = self.bad(journal, part) {
+                    return Err(bad);
                 }
                 let body: Vec<u8> = here
                     .records

@@ -43,4 +43,7 @@ millrace_sim::transcripts! { Script:
     history_waits_behind_the_backlog_and_costs_nothing_on_a_metered_road
     what_a_hub_has_not_got_of_history_is_asked_for_later
     history_ends_at_its_limit
+    what_damage_took_of_what_was_acknowledged_comes_back
+    what_the_hub_has_more_comes_back_and_a_new_disk_s_history_waits_for_it
+    what_no_hub_has_any_more_is_asked_for_once
 }

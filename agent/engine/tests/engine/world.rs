@@ -11,7 +11,7 @@ use millrace_agent_engine::{Command, Config, Engine, Event, RESTORE_NAME};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{Durable, JournalId, Lane, Moment, Record, Seq, SeqRange, Topic, Wall};
-use millrace_wire::{Frame, Lodging};
+use millrace_wire::{Frame, Lodging, Records};
 
 use crate::hub::Hub;
 use crate::store::{Store, content};
@@ -35,6 +35,8 @@ pub(crate) enum Step {
     Snapshot,
     Restore,
     Damage(Lane, u8),
+    /// The hub has other bytes than this device says it has.
+    Doubt(Lane),
     /// A frame that no honest hub sends: which kind, about which lane, and from where to where.
     Lie(u8, Lane, u64, u64),
 }
@@ -157,6 +159,14 @@ impl World {
                 let range = SeqRange::new(first.min(last), first.max(last)).unwrap();
                 self.handle(Event::Received(crate::hub::lie(kind, journal, range)));
             }
+            Step::Doubt(lane) => {
+                let journal = self.store.current(lane);
+                let whole = SeqRange::new(1, self.store.journals[&journal].head);
+                if let Some(range) = whole.filter(|_| self.road == Road::Up) {
+                    let doubt = Frame::Doubt(Records { journal: journal.into(), ranges: range.into() });
+                    self.to_agent.push_back(doubt);
+                }
+            }
             Step::Damage(lane, which) => {
                 let journal = self.store.current(lane);
                 let records = self.store.journals[&journal].records.len().max(1);
@@ -226,6 +236,12 @@ impl World {
                         Event::Damaged { request: Some(request), aside }
                     }
                 }
+            }
+            Command::Check { journal, range } if self.store.bad(&journal, range).is_some() => {
+                let bad = self.store.bad(&journal, range).unwrap();
+                let aside = self.store.put_aside(journal, bad);
+                self.handle(Event::Damaged { request: None, aside });
+                Event::Checked { journal, range, checks: Vec::new() }
             }
             Command::Check { journal, range } => {
                 let checks: Vec<(Seq, _)> = self.store.checks(&journal, range);
@@ -354,6 +370,28 @@ impl World {
                 return true;
             }
             self.step(Step::Wake);
+        }
+        false
+    }
+
+    /// The hub compares with what is here until nothing lacks that it has; returns whether it comes to that.
+    pub(crate) fn comes_to_have_what_the_hub_has(&mut self) -> bool {
+        for _ in 0..200 {
+            let lacking = Lane::ALL.into_iter().filter_map(|lane| {
+                let journal = self.store.current(lane);
+                let here = &self.store.journals[&journal];
+                let kept = self.hub.keeps(&journal).within(SeqRange::new(here.floor, Seq::MAX)?);
+                let ranges = kept.difference(&here.present());
+                (!ranges.is_empty()).then(|| Records { journal: journal.into(), ranges })
+            });
+            let lacking: Vec<_> = lacking.collect();
+            if lacking.is_empty() {
+                return true;
+            }
+            if self.road == Road::Up {
+                self.to_agent.extend(lacking.into_iter().map(Frame::Regain));
+            }
+            self.heals();
         }
         false
     }

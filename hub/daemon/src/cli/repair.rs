@@ -224,12 +224,8 @@ fn line(report: &Value) -> String {
     let (questions, bytes) = (number(report, "questions"), number(report, "bytes"));
     let plural = if questions == 1 { "" } else { "s" };
     let cost = format!("{} question{plural}, {} bytes", count(questions), count(bytes));
-    let kept = match number(report, "kept") {
-        0 => String::new(),
-        kept => format!("; {} records that it lost are kept here", count(kept)),
-    };
     if number(report, "differing") == 0 {
-        return format!("{partner}: equal{kept} ({cost})\n");
+        return format!("{partner}: equal ({cost})\n");
     }
     let journals = match number(report, "differing") {
         1 => "1 journal differs".to_owned(),
@@ -246,7 +242,7 @@ fn line(report: &Value) -> String {
         found.map(|(key, what)| format!("{} {what}", count(number(report, key)))).collect();
     let dry = report.get("dry_run") == Some(&Value::Bool(true));
     let done = if dry { "nothing was done" } else { "`millrace-hub repairs` follows the mending" };
-    format!("{partner}: {journals}: {}{kept}; {done} ({cost})\n", found.join(", "))
+    format!("{partner}: {journals}: {}; {done} ({cost})\n", found.join(", "))
 }
 
 #[cfg(test)]
@@ -341,12 +337,6 @@ mod tests {
             line(&dry),
             "device press-7: 2 journals differ: 1 records are lacking here, 9 records are lacking there; nothing was \
              done (4 questions, 300 bytes)\n"
-        );
-        let lost =
-            json!({ "partner": "device 07", "name": "press-7", "kept": 9, "questions": 2, "bytes": 90 });
-        assert_eq!(
-            line(&lost),
-            "device press-7: equal; 9 records that it lost are kept here (2 questions, 90 bytes)\n"
         );
         let ended = json!({ "partner": "hub-b", "ended": "it lies" });
         assert_eq!(line(&ended), "hub-b: ended early: it lies\n");

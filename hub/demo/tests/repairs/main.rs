@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`deleted`] | rows are gone |
 //! | [`flipped`] | bodies of segments are not what they were |
+//! | [`devices`] | rows are gone, or are not what they were, on a device's disk |
 //! | [`older`] | rows of a device's older life are gone |
 //! | [`files`] | whole files are |
 //! | [`commands`] | nothing, or little: what `repair` and `repairs` say |
@@ -13,6 +14,7 @@
 
 mod commands;
 mod deleted;
+mod devices;
 mod files;
 mod flipped;
 mod older;

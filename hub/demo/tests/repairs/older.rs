@@ -1,22 +1,15 @@
 //! What a device wrote in an older life of its is lost at a hub that is alone.
 
-use millrace_demo::patience::{Look, until};
 use millrace_demo::plant::copy;
 
-use super::scene::{LIMIT, Scene, delete, mended, sqlite3_at, stopped, sum};
+use super::scene::{LIMIT, Scene, acks_written, delete, mended, stopped, sum};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_hub_lost_of_a_devices_older_life_comes_back_from_the_device() {
     let mut scene = Scene::of(1, 6_000).await;
     let known = scene.status.clone();
     // That they are safe is on the disk: what is not known to be safe is compared by a new life, and goes when the hub has it.
-    let file = scene.agent.data().join("journal.db");
-    until("the acks to be written down", LIMIT, || async {
-        let unacked = sqlite3_at(&file, "SELECT sum(ingested - acked) FROM journal");
-        Ok(if unacked == "0" { Look::Found(()) } else { Look::NotYet(unacked) })
-    })
-    .await
-    .unwrap();
+    acks_written(&scene.agent).await;
     // The disk is put back to how it was: the device begins a new life, and keeps what it has of the old one.
     assert!(scene.agent.process.terminate().await.unwrap().success());
     let backup = scene.plant.directory().join("backup");

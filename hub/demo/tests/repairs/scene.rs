@@ -193,6 +193,17 @@ pub(crate) fn sum(reports: &[Value], key: &str) -> u64 {
     reports.iter().map(|report| report[key].as_u64().unwrap()).sum()
 }
 
+/// Waits until it is on the device's disk that everything is safe at its hub.
+pub(crate) async fn acks_written(agent: &Agent) {
+    let file = agent.data().join("journal.db");
+    until("the acks to be written down", LIMIT, || async {
+        let unacked = sqlite3_at(&file, "SELECT sum(ingested - acked) FROM journal");
+        Ok(if unacked == "0" { Look::Found(()) } else { Look::NotYet(unacked) })
+    })
+    .await
+    .unwrap();
+}
+
 /// Ends `hub` as `systemctl stop` does.
 pub(crate) async fn stopped(hub: &mut Hub) {
     assert!(hub.process.terminate().await.unwrap().success());
@@ -251,6 +262,11 @@ pub(crate) fn flip(hub: &Hub, at: u64) {
 
 /// Deletes segments in the middle of the longest journal, with their bodies: up to `records` records. How many it were.
 pub(crate) fn delete(hub: &Hub, records: u64) -> u64 {
+    delete_at(&journal(hub), records)
+}
+
+/// The same, of the journal of a stopped hub or agent.
+pub(crate) fn delete_at(file: &Path, records: u64) -> u64 {
     let doomed = format!(
         "CREATE TEMP TABLE doomed AS SELECT first_seq, count, body FROM \
          (SELECT *, sum(count) OVER (ORDER BY first_seq) AS up_to FROM ({SEGMENTS})) \
@@ -261,7 +277,7 @@ pub(crate) fn delete(hub: &Hub, records: u64) -> u64 {
          DELETE FROM segment WHERE body IN (SELECT body FROM doomed); \
          DELETE FROM body WHERE id IN (SELECT body FROM doomed);"
     );
-    let deleted = sqlite3(hub, &script).parse().unwrap();
+    let deleted = sqlite3_at(file, &script).parse().unwrap();
     assert!(deleted > records / 2, "{deleted} of {records}");
     deleted
 }

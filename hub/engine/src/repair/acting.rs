@@ -99,10 +99,7 @@ impl Engine {
         };
         let mut found = *found;
         if let Partner::Agent(_) = partner {
-            let kept = narrow(&mut found, &first, self.shelves.get(&journal));
-            if let Some(round) = self.repair.rounds.get_mut(&partner) {
-                round.findings.kept += kept;
-            }
+            narrow(&mut found, &first, self.shelves.get(&journal));
         }
         let lasting = Lasting::of(&first, found);
         if lasting.is_empty() {
@@ -116,8 +113,8 @@ impl Engine {
     /// Tells people of a journal that differs for too long. Of one that is being fetched they hear by that.
     fn stands(&mut self, partner: Partner, journal: JournalId, lasting: &Lasting, now: Moment) {
         let (known, key) = (self.repair.standing.len(), (partner, journal));
-        if matches!(partner, Partner::Agent(_)) && lasting.is_pull_alone() {
-            // What a device has not sent yet may stay there for as long as its bandwidth budget says.
+        if matches!(partner, Partner::Agent(_)) && lasting.is_lack_alone() {
+            // What a device has not sent or fetched yet waits for as long as its bandwidth budget and its disk say.
             return;
         }
         if known >= STANDING_MAX && !self.repair.standing.contains_key(&key) {
@@ -170,19 +167,17 @@ impl Engine {
         for segment in seal {
             self.reception.take(0, Origin::Repair, 0, None, Change::Seal { journal, segment });
         }
-        if let Partner::Hub(node) = partner {
-            for segment in sealed_here {
-                let seal = Seal { journal: journal.into(), segment };
-                self.tell(node, PeerFrame::Seal(PeerSeal { device: journal.device, seal }));
+        for segment in sealed_here {
+            let seal = Seal { journal: journal.into(), segment };
+            match partner {
+                Partner::Hub(node) => {
+                    self.tell(node, PeerFrame::Seal(PeerSeal { device: journal.device, seal }));
+                }
+                Partner::Agent(link) => self.send(link, Frame::Seal(seal)),
             }
         }
-        if let Partner::Hub(node) = partner
-            && !push.is_empty()
-        {
-            let none = RangeSet::new();
-            let present = self.shelves.get(&journal).map_or(&none, |shelf| &shelf.present);
-            self.replication.asked(node, journal, &push, present);
-            self.supply(node, now);
+        if !push.is_empty() {
+            self.provide(partner, journal, &push, now);
         }
         self.suspect(partner, journal, &different);
     }
@@ -196,6 +191,23 @@ impl Engine {
         let ranges: RangeSet = pull.difference(&declared).iter().take(MISSED_RANGES_MAX).collect();
         if !ranges.is_empty() {
             self.send(link, Frame::Wanted(Records { journal: journal.into(), ranges }));
+        }
+    }
+
+    /// The other one lacks records that are here. Another hub gets them with the next that is owed to it; a device fetches them when it has the
+    /// room and the road for it.
+    fn provide(&mut self, partner: Partner, journal: JournalId, push: &RangeSet, now: Moment) {
+        match partner {
+            Partner::Hub(node) => {
+                let none = RangeSet::new();
+                let present = self.shelves.get(&journal).map_or(&none, |shelf| &shelf.present);
+                self.replication.asked(node, journal, push, present);
+                self.supply(node, now);
+            }
+            Partner::Agent(link) => {
+                let ranges = push.iter().take(MISSED_RANGES_MAX).collect();
+                self.send(link, Frame::Regain(Records { journal: journal.into(), ranges }));
+            }
         }
     }
 
@@ -255,15 +267,13 @@ fn range_of(contested: &Contested) -> Option<SeqRange> {
     contested.mine.or(contested.theirs)?.range()
 }
 
-/// Leaves of what differs from a device at the second look what is to be seen to. What moved between the looks is on its way, and what is
-/// behind the last record here is shipped as ever. What the device lost or let go it does not get back: returns how many records that are.
-fn narrow(second: &mut Difference, first: &Difference, shelf: Option<&Shelf>) -> u64 {
+/// Leaves of what a device has more at the second look what is to be seen to. What moved between the looks is on its way, and what is behind
+/// the last record here is shipped as ever.
+fn narrow(second: &mut Difference, first: &Difference, shelf: Option<&Shelf>) {
     let head = shelf.map_or(0, |shelf| shelf.head);
     let stayed =
         |range: &SeqRange| range.last() <= head && first.pull.range_of(range.first()) == Some(*range);
     second.pull = second.pull.iter().filter(stayed).collect();
-    second.contested.retain(|place| place.theirs.is_some());
-    std::mem::take(&mut second.push).intersection(&first.push).count()
 }
 
 /// What differed at both looks.
@@ -299,10 +309,9 @@ impl Lasting {
         }
     }
 
-    /// Whether the other one has more, and nothing else differs.
-    fn is_pull_alone(&self) -> bool {
-        self.push.is_empty()
-            && self.seal.is_empty()
+    /// Whether one has more than the other, and nothing else differs.
+    fn is_lack_alone(&self) -> bool {
+        self.seal.is_empty()
             && self.sealed_here.is_empty()
             && self.contested.is_empty()
             && self.rows.is_empty()
@@ -319,7 +328,7 @@ impl Lasting {
     }
 
     fn is_empty(&self) -> bool {
-        self.pull.is_empty() && self.is_pull_alone()
+        self.pull.is_empty() && self.push.is_empty() && self.is_lack_alone()
     }
 }
 
@@ -336,14 +345,15 @@ mod tests {
         let first = Difference { pull: ranges(&[(3, 5), (10, 20), (50, 90)]), ..Difference::default() };
         let mut second = Difference {
             pull: ranges(&[(3, 5), (12, 20), (50, 90), (95, 99)]),
-            push: ranges(&[(7, 8)]),
+            push: ranges(&[(7, 8), (30, 31)]),
             ..Difference::default()
         };
         let looks = Difference { push: ranges(&[(7, 8)]), ..first };
         let shelf = Shelf { head: 60, ..Shelf::default() };
-        assert_eq!(narrow(&mut second, &looks, Some(&shelf)), 2, "what the device lost stays here");
+        narrow(&mut second, &looks, Some(&shelf));
         let lasting = Lasting::of(&looks, second);
         assert_eq!(lasting.pull, ranges(&[(3, 5)]));
-        assert!(lasting.push.is_empty() && lasting.is_pull_alone());
+        assert_eq!(lasting.push, ranges(&[(7, 8)]), "what the device lost it may fetch");
+        assert!(lasting.is_lack_alone() && !lasting.is_empty());
     }
 }

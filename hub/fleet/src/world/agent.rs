@@ -150,6 +150,7 @@ impl World {
             | Alarm::Revoked { .. }
             | Alarm::HubsRenewed { .. }
             | Alarm::Restored { .. }
+            | Alarm::Regained { .. }
             | Alarm::LeftBehind { .. } => {}
         }
     }
