@@ -38,6 +38,7 @@ use millrace_host::http::{Health, Problem};
 use millrace_host::metrics::Metrics;
 use millrace_host::{Clock, Shutdown};
 use millrace_hub_engine::membership::Profile;
+use millrace_journal::ScrubPace;
 use millrace_link::Listener;
 use millrace_model::NodeId;
 use millrace_wire::HubEndpoint;
@@ -59,7 +60,7 @@ use crate::reading::Reading;
 use crate::registrar::Registrar;
 use crate::registry::Registry;
 use crate::repairs::Repairs;
-use crate::scrub::{Pace, Scrub};
+use crate::scrub::Scrub;
 
 /// Body of a request on the admin socket: a token with all its labels is below 4 KiB.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -113,7 +114,7 @@ pub struct ApiParts {
     /// How far the scrub has come, and how it goes.
     pub scrub: Scrub,
     /// At which pace.
-    pub scrub_pace: Pace,
+    pub scrub_pace: ScrubPace,
     /// Figures.
     pub meters: Meters,
     /// Health.

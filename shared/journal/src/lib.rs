@@ -72,7 +72,9 @@ pub use opening::OpenReport;
 pub use options::{Author, Options};
 pub use query::{Damage, Order, Page, QUERY_BYTES_MAX, QUERY_DAMAGES_MAX, QUERY_ROWS_MAX, Query, Row};
 pub use reader::Reader;
-pub use scrub::{SCRUB_BYTES_MAX, SCRUB_DAMAGES_MAX, ScrubCursor, Scrubbed};
+pub use scrub::{
+    SCRUB_BYTES_MAX, SCRUB_DAMAGES_MAX, SCRUB_REST_MAX, ScrubCursor, ScrubPace, ScrubProgress, Scrubbed,
+};
 pub use store::{CHECKS_MAX, Store};
 pub use verify::{Finding, Progress, Report};
 pub use work::DEVICE_JOURNALS_MAX;

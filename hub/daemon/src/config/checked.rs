@@ -10,11 +10,12 @@ use millrace_host::config::{ConfigError, Loaded, Source, Span};
 use millrace_host::logs::LogOptions;
 use millrace_host::schedules::Expression;
 use millrace_hub_engine::WhenFull;
+use millrace_journal::ScrubPace;
 
 pub use super::raw::Preset;
 use super::raw::{self, Raw};
 use crate::places::Places;
-use crate::scrub::Pace;
+use crate::scrub::STEP_BYTES;
 
 /// Shortest life of a certificate: less would be renewed all day long.
 const LIFE_MIN: Duration = Duration::from_secs(3_600);
@@ -57,7 +58,7 @@ pub struct Config {
     /// How copies are compared and mended.
     pub repair: Repair,
     /// How everything stored is read again.
-    pub scrub: Pace,
+    pub scrub: ScrubPace,
     /// Whether the TCP address may change keys, leases and locks; the admin socket always may.
     pub http_writable: bool,
     /// How far the hubs are from each other.
@@ -252,14 +253,14 @@ fn repair(source: &Source, raw: &Raw) -> Result<Repair, ConfigError> {
     })
 }
 
-fn scrub(source: &Source, raw: &Raw) -> Result<Pace, ConfigError> {
+fn scrub(source: &Source, raw: &Raw) -> Result<ScrubPace, ConfigError> {
     let scrub = &raw.scrub;
     if scrub.tranquility > 1_000 {
         let problem = format!("{} is out of bounds", scrub.tranquility);
         return Err(source.mistake("scrub.tranquility", problem, "write 0 to 1000"));
     }
     let within = span_of(source, "scrub.within", scrub.within, SCRUB_MIN)?;
-    Ok(Pace { within, tranquility: scrub.tranquility })
+    Ok(ScrubPace { within, tranquility: scrub.tranquility, step_bytes: STEP_BYTES })
 }
 
 fn span_of(source: &Source, key: &str, span: Span, min: Duration) -> Result<Duration, ConfigError> {

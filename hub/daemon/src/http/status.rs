@@ -8,6 +8,7 @@ use millrace_link::Identity;
 use serde_json::{Value, json};
 
 use super::{Answer, Api, ApiParts, members, stopping};
+use crate::scrub;
 
 pub(super) async fn show(State(api): State<Api>) -> Answer {
     let store = api.store();
@@ -42,7 +43,7 @@ pub(super) async fn show(State(api): State<Api>) -> Answer {
         "hubs": table.hubs.len(),
         "filled": table.hub(cluster.me()).map_or("empty", |record| members::filled(record, store)),
         "replication": replication,
-        "scrub": api.scrub.progress().shown(api.scrub_pace, now.usage.used_bytes),
+        "scrub": scrub::shown(&api.scrub.progress(), api.scrub_pace, now.usage.used_bytes),
         "mending": now.mending.iter().map(|mend| mend.left).fold(0, u64::saturating_add),
         "control": members::consensus(cluster.control()),
         "software": crate::SOFTWARE,

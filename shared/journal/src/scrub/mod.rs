@@ -4,9 +4,10 @@
 //! written. At the end of each journal its claims are compared with its rows, and its digest with one that is reckoned from them.
 //!
 //! Promise: never writes; damage never stops it; where it stopped survives a restart. Each call sees one moment of the store.
-//! Absent: how often, and what is done about what it finds (`Store::quarantine`, `Store::rebuild_digest`).
+//! Absent: how often ([`pass`] says it, the daemons wait), and what is done about what it finds (`Store::quarantine`, `Store::rebuild_digest`).
 
 mod cursor;
+mod pass;
 
 use millrace_model::hash::RecordChecker;
 use millrace_model::{JournalId, RangeSet, Seq, SeqRange};
@@ -14,6 +15,7 @@ use rusqlite::Connection;
 
 pub use cursor::ScrubCursor;
 use cursor::Stage;
+pub use pass::{SCRUB_REST_MAX, ScrubPace, ScrubProgress};
 
 use crate::append::SEQ_MAX;
 use crate::error::{Fault, ReadError, is_corrupt};
