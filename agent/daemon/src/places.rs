@@ -48,6 +48,12 @@ impl Places {
         self.0.join("journal.db")
     }
 
+    /// How far the scrub has come.
+    #[must_use]
+    pub fn scrub(&self) -> PathBuf {
+        self.0.join("scrub.json")
+    }
+
     fn hubs(&self) -> PathBuf {
         self.0.join("hubs.json")
     }

@@ -18,6 +18,9 @@ use crate::mqtt::{BrokerTls, Filter, LanePattern, Subscription, Version};
 /// The smallest budget: below it there is no room for a segment, its log and a reserve.
 const BUDGET_BYTES_MIN: u64 = 4 << 20;
 
+/// Shortest time for a pass of the scrub.
+const SCRUB_MIN: Duration = Duration::from_secs(60);
+
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +40,8 @@ pub struct Config {
     pub disk_reserve_bytes: u64,
     /// How long acknowledged records stay.
     pub grace: Duration,
+    /// Within which everything stored is read again.
+    pub scrub_within: Duration,
     /// What each lane does when the budget is used up.
     pub policies: [Policy; Lane::ALL.len()],
     /// Bytes of history that a new disk gets back from the hubs.
@@ -192,6 +197,11 @@ impl Config {
             let problem = "it takes more than half of the budget";
             return Err(source.mistake("store.reserve", problem, "make it smaller, or the budget larger"));
         }
+        let scrub_within = raw.store.scrub.duration();
+        if scrub_within < SCRUB_MIN {
+            let problem = format!("{} is too short", raw.store.scrub);
+            return Err(source.mistake("store.scrub", problem, "write at least \"60s\""));
+        }
         let full = &raw.store.full;
         let policies = [
             policy("store.full.urgent", &full.urgent, &source)?,
@@ -218,6 +228,7 @@ impl Config {
             disk_budget_bytes: budget,
             disk_reserve_bytes: reserve,
             grace: raw.store.grace.duration(),
+            scrub_within,
             policies,
             history_bytes: history(&raw.restore.history, &source)?,
             http: raw.http.listen,
@@ -365,6 +376,7 @@ mod tests {
         let cases = [
             ("[store]\nbudget = \"1MiB\"", "store.budget", "at least"),
             ("[store]\nreserve = \"900MiB\"", "store.reserve", "smaller"),
+            ("[store]\nscrub = \"1s\"", "store.scrub", "at least"),
             ("[store.full]\nbulk = \"thin:1\"", "store.full.bulk", "thin:10"),
             ("[restore]\nhistory = \"much\"", "restore.history", "none"),
             ("[hub]\nroad = \"motorway\"", "hub.road", "cellular"),

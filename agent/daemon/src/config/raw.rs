@@ -148,6 +148,8 @@ pub struct Store {
     pub reserve: ByteSize,
     /// How long acknowledged records stay.
     pub grace: Span,
+    /// Everything stored is read again, and compared with what it was, within this time.
+    pub scrub: Span,
     /// `[store.full]`
     pub full: Full,
 }
@@ -238,6 +240,7 @@ impl Default for Store {
             budget: ByteSize::gib(1),
             reserve: ByteSize::mib(4),
             grace: Span::hours(1),
+            scrub: Span::days(7),
             full: Full::default(),
         }
     }

@@ -25,9 +25,15 @@ const READER_QUEUE: usize = 256;
 /// The store of a running agent.
 pub struct Disk {
     writer: Writer,
-    writing: WriterHandle,
     reading: SyncSender<Read>,
     reader: JoinHandle<()>,
+    mender: Mender,
+}
+
+/// Takes damage out of the way, whoever found it. Cheap to clone.
+#[derive(Clone)]
+pub struct Mender {
+    writing: WriterHandle,
     events: mpsc::Sender<Event>,
     fatal: mpsc::Sender<String>,
 }
@@ -78,14 +84,21 @@ impl Disk {
         let writer = Writer::start(store, WRITER_QUEUE)?;
         let writing = writer.handle();
         let (reading, jobs) = sync_channel(READER_QUEUE);
-        let desk = Desk { reader, writing: writing.clone(), events: events.clone(), fatal: fatal.clone() };
+        let mender = Mender { writing, events, fatal };
+        let desk = Desk { reader, mender: mender.clone() };
         let reader = std::thread::Builder::new().name("reader".into()).spawn(move || desk.serve(&jobs))?;
-        Ok(Self { writer, writing, reading, reader, events, fatal })
+        Ok(Self { writer, reading, reader, mender })
+    }
+
+    /// Who takes damage out of the way.
+    #[must_use]
+    pub fn mender(&self) -> Mender {
+        self.mender.clone()
     }
 
     /// Flushes changes; answered by `Committed` or `CommitRefused`.
     pub fn commit(&self, commit: u64, changes: Vec<Change>) {
-        let (events, fatal) = (self.events.clone(), self.fatal.clone());
+        let Mender { events, fatal, .. } = self.mender.clone();
         self.visit(move |store| match store.commit(commit, &changes) {
             Ok((durable, outcomes)) => {
                 tell(&events, Event::Committed { durable, outcomes, usage: store.usage() });
@@ -99,7 +112,7 @@ impl Disk {
 
     /// Lists the oldest segments; answered by `Surveyed`.
     pub fn survey(&self, per_journal: usize) {
-        let (events, fatal) = (self.events.clone(), self.fatal.clone());
+        let Mender { events, fatal, .. } = self.mender.clone();
         self.visit(move |store| match store.survey(per_journal) {
             Ok(segments) => tell(&events, Event::Surveyed { segments }),
             Err(error) => give_up(&fatal, &error.to_string()),
@@ -107,8 +120,8 @@ impl Disk {
     }
 
     fn visit(&self, visit: impl FnOnce(&mut Store) + Send + 'static) {
-        if let Err(busy) = self.writing.visit(visit) {
-            give_up(&self.fatal, &busy.to_string());
+        if let Err(busy) = self.mender.writing.visit(visit) {
+            self.mender.give_up(&busy.to_string());
         }
     }
 
@@ -130,8 +143,8 @@ impl Disk {
     fn read(&self, job: Read) {
         match self.reading.try_send(job) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => give_up(&self.fatal, "the reader's queue is full"),
-            Err(TrySendError::Disconnected(_)) => give_up(&self.fatal, "the reader has stopped"),
+            Err(TrySendError::Full(_)) => self.mender.give_up("the reader's queue is full"),
+            Err(TrySendError::Disconnected(_)) => self.mender.give_up("the reader has stopped"),
         }
     }
 
@@ -150,9 +163,7 @@ impl Disk {
 /// The reader's thread.
 struct Desk {
     reader: Reader,
-    writing: WriterHandle,
-    events: mpsc::Sender<Event>,
-    fatal: mpsc::Sender<String>,
+    mender: Mender,
 }
 
 impl Desk {
@@ -168,10 +179,10 @@ impl Desk {
 
     fn load(&self, request: LoadRequest) {
         match self.reader.load(&request.journal, request.range, request.bytes_max) {
-            Ok(runs) => tell(&self.events, Event::Loaded { request, runs }),
+            Ok(runs) => self.mender.tell(Event::Loaded { request, runs }),
             Err(ReadError::Damaged { journal, range, what }) => {
-                let events = self.events.clone();
-                self.put_aside(journal, range, &what, move |aside| match aside {
+                let events = self.mender.events.clone();
+                self.mender.put_aside(journal, range, &what, move |aside| match aside {
                     Some(aside) if !aside.ranges.is_empty() => {
                         tell(&events, Event::Damaged { request: Some(request), aside });
                     }
@@ -179,34 +190,65 @@ impl Desk {
                     _ => tell(&events, Event::Loaded { request, runs: Vec::new() }),
                 });
             }
-            Err(error) => give_up(&self.fatal, &error.to_string()),
+            Err(error) => self.mender.give_up(&error.to_string()),
         }
     }
 
     fn check(&self, journal: JournalId, range: SeqRange) {
         match self.reader.checks(&journal, range) {
-            Ok(checks) => tell(&self.events, Event::Checked { journal, range, checks }),
+            Ok(checks) => self.mender.tell(Event::Checked { journal, range, checks }),
             Err(ReadError::Damaged { journal: damaged, range: lost, what }) => {
-                let events = self.events.clone();
-                let answer = Event::Checked { journal, range, checks: Vec::new() };
-                self.put_aside(damaged, lost, &what, move |aside| {
-                    if let Some(aside) = aside {
-                        tell(&events, Event::Damaged { request: None, aside });
-                    }
-                    tell(&events, answer);
+                let (events, checks) = (self.mender.events.clone(), Vec::new());
+                self.mender.take_out(damaged, lost, &what, move || {
+                    tell(&events, Event::Checked { journal, range, checks });
                 });
             }
-            Err(error) => give_up(&self.fatal, &error.to_string()),
+            Err(error) => self.mender.give_up(&error.to_string()),
         }
     }
 
     fn consult(&self, asked: &Consultation) {
         let Consultation { session, number, journal, about } = asked;
-        let told = self.reader.tell(journal, about).unwrap_or_else(|error| {
-            tracing::warn!(%journal, %error, "the hub's question about a journal cannot be answered");
-            Told::Unreadable
+        let (session, number) = (*session, *number);
+        let answer = move |told| Event::Consulted { session, number, told };
+        match self.reader.tell(journal, about) {
+            Ok(told) => self.mender.tell(answer(told)),
+            Err(ReadError::Damaged { journal, range, what }) => {
+                let events = self.mender.events.clone();
+                self.mender.take_out(journal, range, &what, move || tell(&events, answer(Told::Unreadable)));
+            }
+            Err(error) => {
+                tracing::warn!(%journal, %error, "the hub's question about a journal cannot be answered");
+                self.mender.tell(answer(Told::Unreadable));
+            }
+        }
+    }
+}
+
+impl Mender {
+    fn tell(&self, event: Event) {
+        tell(&self.events, event);
+    }
+
+    fn give_up(&self, why: &str) {
+        give_up(&self.fatal, why);
+    }
+
+    /// Puts damaged records aside and tells the driver; then whoever met them goes on.
+    pub fn take_out(
+        &self,
+        journal: JournalId,
+        range: SeqRange,
+        what: &str,
+        then: impl FnOnce() + Send + 'static,
+    ) {
+        let events = self.events.clone();
+        self.put_aside(journal, range, what, move |aside| {
+            if let Some(aside) = aside {
+                tell(&events, Event::Damaged { request: None, aside });
+            }
+            then();
         });
-        tell(&self.events, Event::Consulted { session: *session, number: *number, told });
     }
 
     fn put_aside(
@@ -224,7 +266,24 @@ impl Desk {
             Err(error) => give_up(&fatal, &error.to_string()),
         });
         if let Err(busy) = asked {
-            give_up(&self.fatal, &busy.to_string());
+            self.give_up(&busy.to_string());
+        }
+    }
+
+    /// Reckons the digest of a journal anew from its rows; then whoever found it wrong goes on.
+    pub fn mend_digest(&self, journal: JournalId, then: impl FnOnce() + Send + 'static) {
+        let asked = self.writing.visit(move |store| {
+            match store.rebuild_digest(&journal) {
+                Ok(wrong) if wrong => {
+                    tracing::error!(%journal, "a digest was not that of its rows: it is right again");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%journal, %error, "a digest could not be put right"),
+            }
+            then();
+        });
+        if let Err(error) = asked {
+            tracing::warn!(%journal, %error, "a wrong digest is put right in the next pass");
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Gauges {
     pub commits: Counter,
     /// Alarms raised.
     pub alarms: Counter,
+    /// Stored bytes that the scrub has read.
+    pub scrubbed: Counter,
     ledger: Family<Entry, Gauge<i64, AtomicI64>>,
     used: Gauge,
     written: Gauge,
@@ -54,6 +56,7 @@ impl Gauges {
                 .counter("publications_rejected", "publications refused by policy, their loss declared")?,
             commits: metrics.counter("commits", "commits flushed")?,
             alarms: metrics.counter("alarms", "alarms raised; the log says which")?,
+            scrubbed: metrics.counter("scrubbed_bytes", "stored bytes that the scrub has read and hashed")?,
             ledger: metrics
                 .gauges("ledger_records", "what became of every record: ingested = the sum of the others")?,
             used: metrics.gauge("store_used_bytes", "bytes that the store takes on disk")?,

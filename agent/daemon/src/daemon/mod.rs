@@ -7,6 +7,7 @@
 //! | [`uplink`] | QUIC to a hub |
 //! | [`sources`] | MQTT |
 //! | [`windows`] | bandwidth by hour |
+//! | [`scrub`] | reading everything again within a week |
 //! | [`attesting`] | receipts that a hub has the same records |
 //! | [`backlog`] | how much waits for a hub |
 //! | [`http`], [`gauges`], [`scrape`] | what is shown |
@@ -20,6 +21,7 @@ pub mod gauges;
 pub mod http;
 mod open_receipts;
 pub mod scrape;
+pub mod scrub;
 pub mod sources;
 pub mod uplink;
 pub mod windows;
@@ -45,6 +47,7 @@ use self::driver::{Driver, Ears, Stages};
 use self::gauges::Gauges;
 use self::http::{Fitness, Subject};
 use self::scrape::Scrape;
+use self::scrub::Scrub;
 use self::sources::Source;
 use self::uplink::Uplink;
 use crate::config::Config;
@@ -117,6 +120,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         sync: watchdog.stage("sync"),
     };
     let gauges = Gauges::new(&metrics)?;
+    let scrub = Scrub {
+        journal: places.journal(),
+        options,
+        note: places.scrub(),
+        within: config.scrub_within,
+        mender: disk.mender(),
+        read: gauges.scrubbed.clone(),
+        clock: clock.clone(),
+    };
     let driver =
         Driver::new(engine, clock.clone(), disk, Arc::clone(&uplink), events.clone(), stages, gauges);
     let latest = driver.latest();
@@ -138,6 +150,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         attesting,
         schedules: schedules.clone(),
     };
+    let scrubbing = tokio::spawn(scrub.run(shutdown.clone()));
     let probing = tokio::spawn(Arc::clone(&uplink).probe(shutdown.clone()));
     let keeping = tokio::spawn(Arc::clone(&uplink).keep_news(shutdown.clone()));
     let measuring = tokio::spawn(gauging.run(Arc::clone(&latest), shutdown.clone()));
@@ -169,7 +182,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     shutdown.trigger();
     places.withdraw();
     schedules.shutdown().await;
-    let _served = tokio::join!(serving, feeding, measuring, probing, keeping);
+    let _served = tokio::join!(serving, feeding, measuring, probing, keeping, scrubbing);
     ended.map_err(|why| StoreFailed(why).into())
 }
 

@@ -2,7 +2,9 @@
 
 use millrace_demo::{Agent, AgentStatus};
 
-use super::scene::{DEVICE, LIMIT, Scene, acks_written, delete_at};
+use super::scene::{
+    DEVICE, LIMIT, Scene, acks_written, delete_at, flip_at, place_of_body_at, segments_at, sqlite3_at,
+};
 
 /// Waits until so many records are back, and nothing is to come.
 async fn regained(scene: &mut Scene, records: u64) -> AgentStatus {
@@ -44,5 +46,26 @@ async fn records_deleted_at_a_device_come_back_from_its_hub() {
     let status = regained(&mut scene, deleted).await;
     assert_eq!((status.ledger.evicted, status.ledger.pending), (0, 0), "{status:?}");
     assert!(status.ledger.acked >= before.acked, "{status:?}");
+    ends_equal(&mut scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rots_on_a_devices_disk_is_found_by_its_scrub_and_comes_back() {
+    let mut scene = Scene::of(1, 6_000).await;
+    stopped(&mut scene.agent).await;
+    let file = scene.agent.data().join("journal.db");
+    let all = segments_at(&file);
+    let [(first, _), (flipped, bits), (swapped, others), ..] = all[..] else { panic!("{all:?}") };
+    flip_at(&file, place_of_body_at(&file, flipped));
+    sqlite3_at(
+        &file,
+        &format!("UPDATE body SET bytes = (SELECT bytes FROM body WHERE id = {first}) WHERE id = {swapped}"),
+    );
+    // Without a note of the last pass one begins with the start.
+    std::fs::remove_file(scene.agent.data().join("scrub.json")).unwrap();
+    scene.agent.restart().await.unwrap();
+    regained(&mut scene, bits + others).await;
+    let aside = sqlite3_at(&file, "SELECT count(*), sum(count) FROM quarantine");
+    assert_eq!(aside, format!("2|{}", bits + others), "moved aside, not deleted");
     ends_equal(&mut scene).await;
 }

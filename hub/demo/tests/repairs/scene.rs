@@ -232,7 +232,12 @@ const SEGMENTS: &str = "SELECT first_seq, count, body FROM segment WHERE journal
 
 /// The bodies of these segments, and how many records each has.
 pub(crate) fn segments(hub: &Hub) -> Vec<(u64, u64)> {
-    let said = sqlite3(hub, SEGMENTS);
+    segments_at(&journal(hub))
+}
+
+/// The same, of the journal of a stopped hub or agent.
+pub(crate) fn segments_at(file: &Path) -> Vec<(u64, u64)> {
+    let said = sqlite3_at(file, SEGMENTS);
     let number = |text: Option<&str>| text.unwrap().parse::<u64>().unwrap();
     let rows = said.lines().map(|line| line.split('|').skip(1));
     rows.map(|mut row| (number(row.next()), number(row.next()))).map(|(count, body)| (body, count)).collect()
@@ -240,11 +245,17 @@ pub(crate) fn segments(hub: &Hub) -> Vec<(u64, u64)> {
 
 /// Where a piece of a segment's body stands in the database of a stopped hub.
 pub(crate) fn place_of_body(hub: &Hub, body: u64) -> u64 {
-    sqlite3(hub, "PRAGMA wal_checkpoint(TRUNCATE)");
-    let file = std::fs::read(journal(hub)).unwrap();
+    place_of_body_at(&journal(hub), body)
+}
+
+/// The same, of the journal of a stopped hub or agent.
+pub(crate) fn place_of_body_at(path: &Path, body: u64) -> u64 {
+    sqlite3_at(path, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let file = std::fs::read(path).unwrap();
     // Some piece lies within one page.
     let places = [40, 60, 80, 100].into_iter().filter_map(|from| {
-        let hex = sqlite3(hub, &format!("SELECT hex(substr(bytes, {from}, 16)) FROM body WHERE id = {body}"));
+        let hex =
+            sqlite3_at(path, &format!("SELECT hex(substr(bytes, {from}, 16)) FROM body WHERE id = {body}"));
         let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
         let piece: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
         file.windows(16).position(|window| window == piece)
@@ -254,7 +265,12 @@ pub(crate) fn place_of_body(hub: &Hub, body: u64) -> u64 {
 
 /// Flips one bit, whoever has the file open.
 pub(crate) fn flip(hub: &Hub, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(journal(hub)).unwrap();
+    flip_at(&journal(hub), at);
+}
+
+/// The same, of the journal of a hub or agent.
+pub(crate) fn flip_at(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0b0001_0000], at).unwrap();
