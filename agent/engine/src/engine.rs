@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millrace_model::store::{JournalState, Outcome, Usage};
-use millrace_model::{Incarnation, JournalId, Lane, Moment, Wall};
+use millrace_model::{Incarnation, JournalId, Lane, Moment, SeqRange, Wall};
 
 use crate::allowance::Bucket;
 use crate::committing::{Committing, Purpose};
@@ -284,6 +284,9 @@ impl Engine {
                 shelf.dropped(floor, evicted);
                 if shelf.restored {
                     self.restored_dropped();
+                }
+                if let Some(below) = SeqRange::new(0, floor.saturating_sub(1)) {
+                    self.regaining.give_up(journal, &below.into());
                 }
                 if evicted > 0 {
                     self.expect_gap(now);

@@ -81,7 +81,7 @@ impl Engine {
         let has_tokens = self.bucket.allows(now);
         self.hand_over();
         let may_ask = has_tokens && !self.is_fetching() && !self.restoring.asks() && self.may_fetch();
-        let lost = if may_ask { self.regaining.next() } else { None };
+        let lost = if may_ask { self.next_lost() } else { None };
         if let Some((journal, ranges)) = lost {
             self.fetch(journal, &ranges, u64::MAX);
         }
@@ -146,13 +146,8 @@ impl Engine {
             return;
         }
         asked.ranges.remove(range);
-        let takes = if self.is_current(run.journal) {
-            self.regaining.came(run.journal, range);
-            true
-        } else {
-            self.takes_history(range, cost as u64, self.fetching.waiting_bytes())
-        };
-        if takes {
+        let waiting = self.fetching.waiting_bytes();
+        if self.is_current(run.journal) || self.takes_history(range, cost as u64, waiting) {
             self.fetching.queue.push_back(run);
         }
         self.bucket.spend(cost as u64 + FRAME_OVERHEAD_BYTES, now);
@@ -204,6 +199,9 @@ impl Engine {
             return;
         };
         let handed = self.fetching.handed.pop_front();
+        if let Some((journal, range)) = handed {
+            self.regaining.give_up(journal, &range.into());
+        }
         if !stored.is_empty() {
             let (current, grace) = (self.is_current(journal), self.config.grace);
             let shelf = self.shelf(journal, now);

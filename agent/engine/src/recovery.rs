@@ -274,6 +274,7 @@ impl Engine {
     pub(crate) fn reincarnated(&mut self, journal: JournalId, now: Moment) {
         self.recovery.breaking = false;
         self.incarnation = journal.incarnation;
+        self.regaining.reincarnated();
         for shelf in self.shelves.values_mut() {
             shelf.retired = shelf.journal.incarnation != journal.incarnation;
         }

@@ -26,6 +26,8 @@ const NAMING_MAX: usize = 64;
 pub(crate) struct Regaining {
     /// By journal, of those that are written now; at most [`RANGES_MAX`] ranges of each. What is more than that the next comparison finds.
     lost: BTreeMap<JournalId, RangeSet>,
+    /// The hub of this session could bring nothing of it just now: it is left alone until there is something new.
+    rests: bool,
     /// Records that came back since the process began, and how many of them people were told of.
     records: u64,
     told: u64,
@@ -34,17 +36,16 @@ pub(crate) struct Regaining {
 }
 
 impl Regaining {
-    /// The hub of the next session may have other records, and damage is not forgotten: see [`Engine::regain_own`].
-    pub(crate) fn session_ended(&mut self) {
-        self.lost.clear();
+    pub(crate) const fn session_ended(&mut self) {
+        self.rests = false;
     }
 
-    /// Whether anything waits to be fetched.
+    /// Whether anything is to be fetched.
     pub(crate) fn waits(&self) -> bool {
-        !self.lost.is_empty()
+        !self.rests && !self.lost.is_empty()
     }
 
-    /// How many records wait to be fetched.
+    /// How many records are to come, those that came and are not stored among them.
     pub(crate) fn left(&self) -> u64 {
         self.lost.values().map(RangeSet::count).fold(0, u64::saturating_add)
     }
@@ -59,16 +60,11 @@ impl Regaining {
         self.records = self.records.saturating_add(records);
     }
 
-    /// What is fetched next: the urgent lane first.
-    pub(crate) fn next(&self) -> Option<(JournalId, RangeSet)> {
-        let first = self.lost.iter().min_by_key(|(journal, _)| (journal.lane, **journal));
-        first.map(|(journal, ranges)| (*journal, ranges.clone()))
-    }
-
     fn want(&mut self, journal: JournalId, ranges: &RangeSet) {
         if ranges.is_empty() {
             return;
         }
+        self.rests = false;
         let lost = self.lost.entry(journal).or_default();
         for range in ranges.iter().take(RANGES_MAX.saturating_sub(lost.range_count())) {
             lost.insert(range);
@@ -78,7 +74,8 @@ impl Regaining {
         }
     }
 
-    fn give_up(&mut self, journal: JournalId, ranges: &RangeSet) {
+    /// These are not to come any more: they are here, were let go, or nobody has them.
+    pub(crate) fn give_up(&mut self, journal: JournalId, ranges: &RangeSet) {
         if let Some(lost) = self.lost.get_mut(&journal) {
             lost.subtract(ranges);
             if lost.is_empty() {
@@ -87,21 +84,29 @@ impl Regaining {
         }
     }
 
-    /// A run came.
-    pub(crate) fn came(&mut self, journal: JournalId, range: SeqRange) {
-        self.give_up(journal, &range.into());
+    /// A new incarnation has begun: what was lost of the one before is dealt with as what was rolled back.
+    pub(crate) fn reincarnated(&mut self) {
+        self.lost.clear();
     }
 
     /// The hub has brought what it can; `absent` it has not got. If nothing moved, the next session or comparison tries again.
     pub(crate) fn fetched(&mut self, journal: JournalId, absent: &RangeSet, moved: bool) {
         self.give_up(journal, absent);
-        if !moved {
-            self.lost.remove(&journal);
-        }
+        self.rests = !moved;
     }
 }
 
 impl Engine {
+    /// What is fetched next: the urgent lane first. Only of what this session's hub has as a part of what was written here.
+    pub(crate) fn next_lost(&self) -> Option<(JournalId, RangeSet)> {
+        let asked = self.regaining.lost.iter().filter(|_| !self.regaining.rests);
+        let proven = asked.filter(|(journal, _)| {
+            self.shelves.get(*journal).is_some_and(|shelf| shelf.verified && !shelf.retired)
+        });
+        let first = proven.min_by_key(|(journal, _)| (journal.lane, **journal));
+        first.map(|(journal, ranges)| (*journal, ranges.clone()))
+    }
+
     /// The hub has records that are not here.
     pub(crate) fn regain(&mut self, offered: &Records) {
         let journal = offered.journal.of(self.config.device);

@@ -12,7 +12,8 @@ async fn regained(scene: &mut Scene, records: u64) -> AgentStatus {
         assert!(status.adds_up(), "{status:?}");
         status.regaining.records == records && status.regaining.left_records == 0
     };
-    scene.agent.until("what damage took", LIMIT, back).await.unwrap()
+    let found = scene.agent.until("what damage took", LIMIT, back).await;
+    found.unwrap_or_else(|error| panic!("{error}\n{}", scene.agent.process.log_tail()))
 }
 
 /// Equal roots, as the device, its hub and a signed receipt have it.
@@ -67,5 +68,30 @@ async fn what_rots_on_a_devices_disk_is_found_by_its_scrub_and_comes_back() {
     regained(&mut scene, bits + others).await;
     let aside = sqlite3_at(&file, "SELECT count(*), sum(count) FROM quarantine");
     assert_eq!(aside, format!("2|{}", bits + others), "moved aside, not deleted");
+    ends_equal(&mut scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_killed_while_what_it_lost_comes_back_goes_on_where_it_was() {
+    let mut scene = Scene::of(1, 1_200).await;
+    scene.publish_blocks(600).await;
+    stopped(&mut scene.agent).await;
+    let deleted = delete_at(&scene.agent.data().join("journal.db"), 550);
+    // A slow road: some segments of a mebibyte each take a while.
+    scene.configure(DEVICE, "[uplink]\nrate = \"512KiB/s\"");
+    scene.agent.restart().await.unwrap();
+    let some = |status: &AgentStatus| status.regaining.records > 0;
+    let came = scene.agent.until("the first of it", LIMIT, some).await.unwrap().regaining;
+    assert!(came.left_records > 0, "{came:?}");
+    scene.agent.process.kill().await.unwrap();
+    scene.configure(DEVICE, "");
+    scene.agent.restart().await.unwrap();
+    scene.agent.online(LIMIT).await.unwrap();
+    let rest = scene.agent.until("the rest", LIMIT, |status| {
+        status.regaining.records > 0 && status.regaining.left_records == 0
+    });
+    let rest = rest.await.unwrap().regaining.records;
+    // What was on its way to the disk may have come twice.
+    assert!(came.records + rest <= deleted && rest >= came.left_records / 2, "{came:?}, {rest} of {deleted}");
     ends_equal(&mut scene).await;
 }

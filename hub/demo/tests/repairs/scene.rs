@@ -252,10 +252,10 @@ pub(crate) fn place_of_body(hub: &Hub, body: u64) -> u64 {
 pub(crate) fn place_of_body_at(path: &Path, body: u64) -> u64 {
     sqlite3_at(path, "PRAGMA wal_checkpoint(TRUNCATE)");
     let file = std::fs::read(path).unwrap();
-    // Some piece lies within one page.
-    let places = [40, 60, 80, 100].into_iter().filter_map(|from| {
-        let hex =
-            sqlite3_at(path, &format!("SELECT hex(substr(bytes, {from}, 16)) FROM body WHERE id = {body}"));
+    // Some piece lies within one page. Of a body's beginning, which stands with others in a page, an older copy may be in the file, too.
+    let places = [0, 20, 40, 60].into_iter().filter_map(|from| {
+        let piece = format!("substr(bytes, length(bytes) / 2 + {from}, 16)");
+        let hex = sqlite3_at(path, &format!("SELECT hex({piece}) FROM body WHERE id = {body}"));
         let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
         let piece: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
         file.windows(16).position(|window| window == piece)
