@@ -29,8 +29,10 @@ pub enum Purpose {
     Reclaim,
     /// What follows from hubs that were made anew.
     Epoch,
-    /// Records that come back from the hubs.
+    /// History that comes back from the hubs.
     Restore,
+    /// What damage took comes back from a hub.
+    Regain,
     /// A segment that damage took is named again.
     Seal,
 }
@@ -39,10 +41,13 @@ impl Purpose {
     /// Whether the change takes room. After a refusal those that take none go first, alone. (A rejection is a count,
     /// and may draw on the store's reserve.)
     const fn takes_room(self) -> bool {
-        matches!(
-            self,
-            Self::Append | Self::Reincarnate | Self::Reauthor | Self::Epoch | Self::Restore | Self::Seal
-        )
+        matches!(self, Self::Append | Self::Reincarnate | Self::Reauthor | Self::Epoch | Self::Restore)
+            || self.comes_again()
+    }
+
+    /// Whether the hub brings it again when it is dropped.
+    const fn comes_again(self) -> bool {
+        matches!(self, Self::Regain | Self::Seal)
     }
 }
 
@@ -124,7 +129,7 @@ impl Committing {
         purposes.into_iter().zip(outcomes).collect()
     }
 
-    /// A commit was refused: its changes wait again, in front. Returns those that came from the intake, which decides
+    /// A commit was refused: its changes wait again, in front, but for what a hub brings again. Returns those that came from the intake, which decides
     /// about them anew: on a full disk a publication may have to be refused that was welcome before.
     pub fn refused(&mut self, commit: u64, changes: Vec<Change>, until: Moment) -> Vec<Change> {
         let Some((_, purposes)) = self.under_way.take_if(|(number, _)| *number == commit) else {
@@ -139,6 +144,7 @@ impl Committing {
         for entry in others.into_iter().rev() {
             self.waiting.push_front(entry);
         }
+        self.waiting.retain(|(purpose, _)| !purpose.comes_again());
         intake.into_iter().map(|(_, change)| change).collect()
     }
 
@@ -214,6 +220,18 @@ mod tests {
         committing.committed(Durable::attest(commit), vec![Outcome::Done]);
         assert_eq!(committing.retry_at(), Some(Moment(100)));
         assert_eq!(committing.begin(Moment(100)).unwrap().1, [moved()]);
+    }
+
+    #[test]
+    fn what_a_hub_brings_again_does_not_wait_for_a_disk_that_is_full() {
+        let mut committing = Committing::default();
+        committing.add(Purpose::Regain, room());
+        committing.add(Purpose::Acknowledge, room());
+        let (commit, changes) = committing.begin(Moment(0)).unwrap();
+        committing.add(Purpose::Seal, room());
+        assert_eq!(committing.refused(commit, changes, Moment(100)), []);
+        assert!(!committing.has(Purpose::Regain) && !committing.has(Purpose::Seal));
+        assert_eq!(committing.begin(Moment(100)).unwrap().1, [room()]);
     }
 
     #[test]

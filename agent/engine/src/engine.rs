@@ -145,6 +145,7 @@ impl Engine {
             Event::CommitRefused { commit, changes, .. } => {
                 let given_back = self.committing.refused(commit, changes, now + FULL_RETRY);
                 self.intake.take_back(given_back, &self.config);
+                self.regain_refused();
                 self.retention.hurry();
             }
             Event::Loaded { request, runs } => self.loaded(request, runs, now),

@@ -31,9 +31,19 @@ const FETCH_RANGES_MAX: usize = 256;
 /// Bytes of one Fetch on a road with a bandwidth budget: what it saves up in a second, within these bounds.
 const FETCH_BYTES_MIN: u64 = 64 << 10;
 
+/// What something is fetched for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// Damage took it here.
+    Lost,
+    /// It stood on a disk that is gone.
+    History,
+}
+
 /// A Fetch that is under way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Asked {
+    cause: Cause,
     journal: JournalId,
     /// What has not come of what was asked for.
     ranges: RangeSet,
@@ -46,23 +56,30 @@ struct Asked {
 pub(crate) struct Fetching {
     asked: Option<Asked>,
     /// What came, and is not handed to the store.
-    queue: VecDeque<Run>,
+    queue: VecDeque<(Cause, Run)>,
     /// What was handed to the store, in order.
-    handed: VecDeque<(JournalId, SeqRange)>,
-    /// What did not verify: this process does not ask for it again.
+    handed: VecDeque<(Cause, JournalId, SeqRange)>,
+    /// What the hub of this session brought, and did not fit: it is not asked for it again.
     unfit: BTreeMap<JournalId, RangeSet>,
 }
 
 impl Fetching {
     pub(crate) fn session_ended(&mut self) {
         self.asked = None;
-        // It is asked for again.
+        // It is asked for again, perhaps of another hub.
         self.queue.clear();
+        self.unfit.clear();
     }
 
-    /// What did not verify is asked for again.
+    /// What did not fit is asked for again.
     pub(crate) fn forgive(&mut self) {
         self.unfit.clear();
+    }
+
+    /// What damage took is not stored now: the disk is full.
+    pub(crate) fn drop_lost(&mut self) {
+        self.queue.retain(|(cause, _)| *cause != Cause::Lost);
+        self.handed.retain(|(cause, ..)| *cause != Cause::Lost);
     }
 
     /// What of `ranges` has not been brought as something that it is not.
@@ -71,7 +88,7 @@ impl Fetching {
     }
 
     fn waiting_bytes(&self) -> u64 {
-        self.queue.iter().map(|run| run.body.len() as u64).sum()
+        self.queue.iter().map(|(_, run)| run.body.len() as u64).sum()
     }
 }
 
@@ -83,7 +100,7 @@ impl Engine {
         let may_ask = has_tokens && !self.is_fetching() && !self.restoring.asks() && self.may_fetch();
         let lost = if may_ask { self.next_lost() } else { None };
         if let Some((journal, ranges)) = lost {
-            self.fetch(journal, &ranges, u64::MAX);
+            self.fetch(Cause::Lost, journal, &ranges, u64::MAX);
         }
         self.restore(may_ask, now);
         self.tell_of_regained();
@@ -91,9 +108,11 @@ impl Engine {
 
     /// Whether anything was asked for that is not in the store.
     pub(crate) fn is_fetching(&self) -> bool {
-        self.fetching.asked.is_some()
-            || !self.fetching.queue.is_empty()
-            || self.committing.has(Purpose::Restore)
+        self.fetching.asked.is_some() || !self.fetching.queue.is_empty() || self.is_storing()
+    }
+
+    fn is_storing(&self) -> bool {
+        self.committing.has(Purpose::Restore) || self.committing.has(Purpose::Regain)
     }
 
     /// Whether nothing goes before.
@@ -117,19 +136,14 @@ impl Engine {
     }
 
     /// Asks for the newest of `ranges`, at most `room` bytes.
-    pub(crate) fn fetch(&mut self, journal: JournalId, ranges: &RangeSet, room: u64) {
+    pub(crate) fn fetch(&mut self, cause: Cause, journal: JournalId, ranges: &RangeSet, room: u64) {
         let ranges: RangeSet = ranges.iter().rev().take(FETCH_RANGES_MAX).collect();
         let rate = self.bucket.rate().map_or(u64::MAX, |rate| rate.max(FETCH_BYTES_MIN));
         let most = room.min(rate).min(FETCH_BYTES_MAX as u64);
         let bytes_max = u32::try_from(most).unwrap_or(u32::MAX);
         let fetch = Fetch { journal: journal.into(), ranges: ranges.clone(), bytes_max };
-        self.fetching.asked = Some(Asked { journal, ranges, bytes: 0 });
+        self.fetching.asked = Some(Asked { cause, journal, ranges, bytes: 0 });
         self.send(Channel::Control, Frame::Fetch(fetch));
-    }
-
-    /// Whether a journal is written now: what comes of it was lost here, and is no history.
-    fn is_current(&self, journal: JournalId) -> bool {
-        journal.incarnation == self.incarnation
     }
 
     /// Records come.
@@ -146,9 +160,10 @@ impl Engine {
             return;
         }
         asked.ranges.remove(range);
+        let cause = asked.cause;
         let waiting = self.fetching.waiting_bytes();
-        if self.is_current(run.journal) || self.takes_history(range, cost as u64, waiting) {
-            self.fetching.queue.push_back(run);
+        if cause == Cause::Lost || self.takes_history(range, cost as u64, waiting) {
+            self.fetching.queue.push_back((cause, run));
         }
         self.bucket.spend(cost as u64 + FRAME_OVERHEAD_BYTES, now);
     }
@@ -156,37 +171,39 @@ impl Engine {
     /// That was all for now.
     pub(crate) fn fetched(&mut self, fetched: &Fetched, now: Moment) {
         let answers = |asked: &mut Asked| fetched.journal.of(self.config.device) == asked.journal;
-        let Some(Asked { journal, ranges, bytes }) = self.fetching.asked.take_if(answers) else { return };
+        let Some(Asked { cause, journal, ranges, bytes }) = self.fetching.asked.take_if(answers) else {
+            return;
+        };
         let absent = fetched.absent.intersection(&ranges);
         let moved = bytes > 0 || !absent.is_empty();
-        if self.is_current(journal) {
-            self.regaining.fetched(journal, &absent, moved);
-        } else {
-            self.fetched_history(&absent, moved, now);
+        match cause {
+            Cause::Lost => self.regaining.fetched(journal, &absent, moved),
+            Cause::History => self.fetched_history(&absent, moved, now),
         }
     }
 
     /// Hands as much to the store as one commit may bring; with history, the note of how far that comes.
     fn hand_over(&mut self) {
-        if self.fetching.queue.is_empty()
-            || self.committing.has(Purpose::Restore)
-            || self.recovery.is_breaking()
-        {
+        if self.fetching.queue.is_empty() || self.is_storing() || self.recovery.is_breaking() {
             return;
         }
         let (most, mut bytes, mut counted) = (self.config.commit_bytes_max(), 0_usize, false);
-        while let Some(run) = self.fetching.queue.pop_front() {
+        while let Some((cause, run)) = self.fetching.queue.pop_front() {
             if bytes > 0 && bytes.saturating_add(run.body.len()) > most {
-                self.fetching.queue.push_front(run);
+                self.fetching.queue.push_front((cause, run));
                 break;
             }
             bytes = bytes.saturating_add(run.body.len()).max(1);
-            if !self.is_current(run.journal) {
-                self.count_history(&run);
-                counted = true;
-            }
-            self.fetching.handed.extend(run.range().map(|range| (run.journal, range)));
-            self.committing.add(Purpose::Restore, Change::Restore(run));
+            self.fetching.handed.extend(run.range().map(|range| (cause, run.journal, range)));
+            let purpose = match cause {
+                Cause::Lost => Purpose::Regain,
+                Cause::History => {
+                    self.count_history(&run);
+                    counted = true;
+                    Purpose::Restore
+                }
+            };
+            self.committing.add(purpose, Change::Restore(run));
         }
         if counted {
             self.remember_restore();
@@ -199,25 +216,27 @@ impl Engine {
             return;
         };
         let handed = self.fetching.handed.pop_front();
-        if let Some((journal, range)) = handed {
+        if let Some((_, journal, range)) = handed {
             self.regaining.give_up(journal, &range.into());
         }
         if !stored.is_empty() {
-            let (current, grace) = (self.is_current(journal), self.config.grace);
+            let (current, grace) = (journal.incarnation == self.incarnation, self.config.grace);
             let shelf = self.shelf(journal, now);
             shelf.came_back(&stored, counted, recovered);
             if current {
                 shelf.begin_grace(stored.clone(), now, grace);
-                self.regaining.add(stored.count());
             } else {
                 (shelf.retired, shelf.restored) = (true, true);
+            }
+            if handed.is_some_and(|(cause, ..)| cause == Cause::Lost) {
+                self.regaining.add(stored.count());
             }
         }
         let reason = refused.or_else(|| {
             let differ = conflict.count();
             (differ > 0).then(|| format!("{differ} records are here with other content"))
         });
-        if let (Some(reason), Some((_, range))) = (reason, handed) {
+        if let (Some(reason), Some((_, _, range))) = (reason, handed) {
             self.fetching.unfit.entry(journal).or_default().insert(range);
             self.alarm(Alarm::Unrestorable { journal, reason });
         }

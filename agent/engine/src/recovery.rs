@@ -185,7 +185,7 @@ impl Engine {
         if shelf.sent.count() > before {
             self.shipping.await_answer(now);
         }
-        self.regain_own(journal);
+        self.regain_held(journal, held);
     }
 
     /// The hub says which records of a piece it has.

@@ -7,7 +7,7 @@
 //! Promise: what comes back counts as acknowledged, and is kept for a grace period anew. What was let go at the floor does not come back.
 //! Absent: fetching, and when it may be done ([`crate::fetching`]); older incarnations ([`crate::restoring`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::limits::RANGES_MAX;
 use millrace_model::store::Change;
@@ -24,10 +24,10 @@ const NAMING_MAX: usize = 64;
 /// What is to come back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Regaining {
-    /// By journal, of those that are written now; at most [`RANGES_MAX`] ranges of each. What is more than that the next comparison finds.
+    /// By journal, of those that are written now or came back; at most [`RANGES_MAX`] ranges of each. What is more than that the next comparison finds.
     lost: BTreeMap<JournalId, RangeSet>,
-    /// The hub of this session could bring nothing of it just now: it is left alone until there is something new.
-    rests: bool,
+    /// Of these the hub of this session could bring nothing just now, or the disk was full: they are left alone until there is something new.
+    resting: BTreeSet<JournalId>,
     /// Records that came back since the process began, and how many of them people were told of.
     records: u64,
     told: u64,
@@ -36,13 +36,13 @@ pub(crate) struct Regaining {
 }
 
 impl Regaining {
-    pub(crate) const fn session_ended(&mut self) {
-        self.rests = false;
+    pub(crate) fn session_ended(&mut self) {
+        self.resting.clear();
     }
 
     /// Whether anything is to be fetched.
     pub(crate) fn waits(&self) -> bool {
-        !self.rests && !self.lost.is_empty()
+        self.lost.keys().any(|journal| !self.resting.contains(journal))
     }
 
     /// How many records are to come, those that came and are not stored among them.
@@ -64,7 +64,7 @@ impl Regaining {
         if ranges.is_empty() {
             return;
         }
-        self.rests = false;
+        self.resting.remove(&journal);
         let lost = self.lost.entry(journal).or_default();
         for range in ranges.iter().take(RANGES_MAX.saturating_sub(lost.range_count())) {
             lost.insert(range);
@@ -92,16 +92,21 @@ impl Regaining {
     /// The hub has brought what it can; `absent` it has not got. If nothing moved, the next session or comparison tries again.
     pub(crate) fn fetched(&mut self, journal: JournalId, absent: &RangeSet, moved: bool) {
         self.give_up(journal, absent);
-        self.rests = !moved;
+        if !moved {
+            self.resting.insert(journal);
+        }
     }
 }
 
 impl Engine {
     /// What is fetched next: the urgent lane first. Only of what this session's hub has as a part of what was written here.
     pub(crate) fn next_lost(&self) -> Option<(JournalId, RangeSet)> {
-        let asked = self.regaining.lost.iter().filter(|_| !self.regaining.rests);
+        let Regaining { lost, resting, .. } = &self.regaining;
+        let asked = lost.iter().filter(|(journal, _)| !resting.contains(*journal));
         let proven = asked.filter(|(journal, _)| {
-            self.shelves.get(*journal).is_some_and(|shelf| shelf.verified && !shelf.retired)
+            self.shelves
+                .get(*journal)
+                .is_some_and(|shelf| shelf.restored || (shelf.verified && !shelf.retired))
         });
         let first = proven.min_by_key(|(journal, _)| (journal.lane, **journal));
         first.map(|(journal, ranges)| (*journal, ranges.clone()))
@@ -113,17 +118,40 @@ impl Engine {
         self.regain_of(journal, |_| offered.ranges.clone());
     }
 
-    /// The hub's copy of a journal is a part of what was written here: what is known to be lost may come back.
+    /// What is known to be lost may come back.
     pub(crate) fn regain_own(&mut self, journal: JournalId) {
         self.regain_of(journal, Shelf::vouched_and_gone);
     }
 
-    /// Wants of a journal that is written now what may come back: not what was let go, is here, or did not verify.
+    /// The hub's copy of a journal is a part of what was written here: so is what it holds and is not here.
+    pub(crate) fn regain_held(&mut self, journal: JournalId, held: &RangeSet) {
+        self.regain_of(journal, |shelf| {
+            let mut lost = shelf.vouched_and_gone();
+            lost.extend(held);
+            lost
+        });
+    }
+
+    /// A session has begun: of what came back from the hubs damage may have taken something again.
+    pub(crate) fn regain_history(&mut self) {
+        let restored = self.shelves.values().filter(|shelf| shelf.restored).map(|shelf| shelf.journal);
+        restored.collect::<Vec<_>>().into_iter().for_each(|journal| self.regain_own(journal));
+    }
+
+    /// The disk is full: what came is not stored, and nothing more is asked for in this session.
+    pub(crate) fn regain_refused(&mut self) {
+        self.fetching.drop_lost();
+        self.regaining.resting.extend(self.regaining.lost.keys().copied());
+        self.regaining.naming = 0;
+    }
+
+    /// Wants of a journal what may come back: not what was let go, is here, or did not verify; and nothing of one that was written here and
+    /// has retired.
     fn regain_of(&mut self, journal: JournalId, ranges: impl FnOnce(&Shelf) -> RangeSet) {
-        if journal.incarnation != self.incarnation || self.recovery.is_breaking() {
+        let Some(shelf) = self.shelves.get(&journal) else { return };
+        if !(shelf.restored || journal.incarnation == self.incarnation) || self.recovery.is_breaking() {
             return;
         }
-        let Some(shelf) = self.shelves.get(&journal) else { return };
         let Some(kept) = SeqRange::new(shelf.floor, shelf.head) else { return };
         let lost = ranges(shelf).within(kept).difference(&shelf.present);
         let lost = self.fetching.fit(journal, &lost);

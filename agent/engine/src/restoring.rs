@@ -21,6 +21,7 @@ use millrace_wire::limits::JOURNALS_MAX;
 use millrace_wire::{Frame, Kept, Recall, Recalled};
 
 use crate::committing::Purpose;
+use crate::fetching::Cause;
 use crate::status::RestoreStatus;
 use crate::{Alarm, Channel, Engine};
 
@@ -253,7 +254,7 @@ impl Engine {
         };
         let (journal, ranges) = (next.journal, next.ranges.clone());
         let room = self.config.history_max().saturating_sub(self.restoring.tally.bytes);
-        self.fetch(journal, &ranges, room);
+        self.fetch(Cause::History, journal, &ranges, room);
     }
 
     /// A run of it came, and `waiting` bytes before it that are not counted yet; whether it may be stored.

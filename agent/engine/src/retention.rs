@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, SegmentInfo};
-use millrace_model::{JournalId, Lane, Moment, Seq};
+use millrace_model::{JournalId, Lane, Moment, Seq, SeqRange};
 
 use crate::committing::Purpose;
 use crate::intake::Pressure;
@@ -134,9 +134,8 @@ impl Engine {
         for shelf in self.shelves.values() {
             // Only what the store knows to be acked: else it would drop nothing, and be asked again at once.
             let safe = shelf.acked.difference(&shelf.unwritten);
-            // What came back begins anywhere.
-            let floor = if shelf.restored { shelf.present.first().unwrap_or(0) } else { shelf.floor };
-            if let Some(safe) = safe.range_of(floor) {
+            // What came back, and what damage left, begins anywhere.
+            if let Some(safe) = shelf.present.first().and_then(|first| safe.range_of(first)) {
                 cuts.insert(shelf.journal, (safe.last(), None));
             }
         }
@@ -150,7 +149,10 @@ impl Engine {
             let journal = segment.journal;
             let Some(range) = segment.name.range() else { continue };
             let Some(shelf) = self.shelves.get_mut(&journal) else { continue };
-            let ripe = !shelf.restored && segment.unacked == 0 && shelf.trimmable(now, grace).covers(range);
+            // Rows that stand before it go with it: what damage took and came back as rows has a grace of its own.
+            let goes = shelf.present.within(SeqRange::new(1, range.last()).unwrap_or(range));
+            let safe = !shelf.restored && segment.unacked == 0;
+            let ripe = safe && goes.difference(shelf.trimmable(now, grace)).is_empty();
             if ripe && !stopped.contains(&journal) {
                 cuts.insert(journal, (range.last(), None));
             } else {
@@ -186,7 +188,7 @@ fn make_room(cuts: &mut Cuts, segments: &[SegmentInfo], excess: u64, config: &Co
 }
 
 fn cut_covers(cuts: &Cuts, segment: &SegmentInfo) -> bool {
-    let last = segment.name.range().map_or(0, millrace_model::SeqRange::last);
+    let last = segment.name.range().map_or(0, SeqRange::last);
     cuts.get(&segment.journal).is_some_and(|(through, _)| last <= *through)
 }
 

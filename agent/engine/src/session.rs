@@ -302,6 +302,7 @@ impl Engine {
             for holding in &welcome.holdings {
                 self.held(holding, now);
             }
+            self.regain_history();
             self.commands.push_back(Command::RememberHubs(welcome.hubs));
         }
     }

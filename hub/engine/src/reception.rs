@@ -306,7 +306,9 @@ impl Engine {
         }
         for gap in gaps {
             self.declared(journal, &gap);
-            self.commands.push_back(Command::Alarm(Alarm::Gap(gap, journal.device)));
+            if !self.has_all_of(journal, &gap) {
+                self.commands.push_back(Command::Alarm(Alarm::Gap(gap, journal.device)));
+            }
         }
         let mut have = stored;
         have.extend(&duplicate);
@@ -339,6 +341,14 @@ impl Engine {
         }
     }
 
+    /// Whether the records that a device says it lost are here: it lost them before it heard of their ack, and gets them back.
+    fn has_all_of(&self, journal: JournalId, gap: &Gap) -> bool {
+        let of = JournalId { incarnation: gap.incarnation, lane: gap.lane, ..journal };
+        let range = gap.range.and_then(|(first, last)| SeqRange::new(first, last));
+        let present = self.shelves.get(&of).zip(range).map(|(shelf, range)| shelf.present.within(range));
+        gap.count > 0 && present.is_some_and(|present| present.count() >= gap.count)
+    }
+
     /// An agent is told of flushed records at once when that is all it asked for, or else when they are safe.
     fn owe_ack(&mut self, link: LinkId, journal: JournalId, have: &RangeSet, flushed: &mut Flushed) {
         let Some(level) = self.links.get(&link).map(|link| link.level) else { return };
@@ -365,7 +375,7 @@ impl Engine {
         let ranges_max = self.config.journal_ranges_max;
         let shelf = self.shelves.entry(journal).or_default();
         if shelf.declared.range_count() < ranges_max {
-            shelf.declared.insert(range);
+            shelf.declared.extend(&RangeSet::from(range).difference(&shelf.present));
             // What damage took and nobody has any more is not fetched.
             shelf.lost.remove(range);
             self.mending.hurry();

@@ -36,6 +36,8 @@ pub struct Options {
     /// Disk space held back beside the database, so that a full disk can still be relieved; larger than any one
     /// commit. 0: none.
     pub reserve_bytes: u64,
+    /// Bytes of damaged bodies and rows that are kept aside for people at most; the oldest bytes go first.
+    pub quarantine_bytes: u64,
     /// How long to wait for another process that reads the same store.
     pub busy_timeout: Duration,
 }
@@ -49,6 +51,7 @@ impl Options {
             page_cache_bytes: 2 << 20,
             wal_limit_bytes: 1 << 20,
             reserve_bytes: 2 << 20,
+            quarantine_bytes: 16 << 20,
             ..Self::hub()
         }
     }
@@ -66,6 +69,7 @@ impl Options {
             size_limit_bytes: None,
             // Twice the log: see `wal_limit_bytes`.
             reserve_bytes: 8 << 20,
+            quarantine_bytes: 1 << 30,
             busy_timeout: Duration::from_secs(5),
         }
     }

@@ -1,7 +1,8 @@
-//! Quarantine: what does not verify is moved aside, never deleted, and what is missing is counted.
+//! Quarantine: what does not verify is moved aside, and what is missing is counted.
 //!
 //! Promise: after it, everything that a journal claims to have can be read, and its digest speaks of that alone. At the author, a loss that no hub has is an
-//! open gap; at a replica, the journal lacks the records and repair can fetch them again.
+//! open gap; at a replica, the journal lacks the records and repair can fetch them again. What was moved aside stays for people until the
+//! very records are here again or were let go, within [`crate::Options::quarantine_bytes`]; then its bytes go, and of what was let go the note, too.
 //! Absent: looking for damage ([`crate::verify`]).
 
 use millrace_model::notice::GapReason;
@@ -114,7 +115,7 @@ fn lose(
         journal = %row.journal,
         records = missing.count(),
         missing = %missing.brief(),
-        "records are lost to damage"
+        "stored records are gone"
     );
     let mut evicted = 0;
     if row.own {
@@ -133,6 +134,58 @@ fn recount(conn: &Connection, row: &mut JournalRow) -> Result<(), Fault> {
     row.tail_bytes = unsigned(bytes);
     if rows == 0 {
         row.tail_walls = None;
+    }
+    Ok(())
+}
+
+/// The records are here again: of what was moved aside of them, the note stays, and the bytes go.
+pub(crate) fn settle(conn: &Connection, row: &JournalRow, stored: &RangeSet) -> Result<(), Fault> {
+    let (Some(first), Some(last)) = (stored.first(), stored.last()) else { return Ok(()) };
+    let reach = first.saturating_sub(SEGMENT_RECORDS_MAX as u64);
+    let aside: Vec<(i64, SeqRange)> = {
+        let sql =
+            "SELECT id, first_seq, count FROM quarantine WHERE journal = ? AND first_seq BETWEEN ? AND ?";
+        let mut statement = conn.prepare_cached(sql)?;
+        let found = statement.query_map((row.id, signed(reach), signed(last)), |found| {
+            let range = SeqRange::starting(unsigned(found.get(1)?), unsigned(found.get(2)?));
+            Ok(range.map(|range| (found.get(0), range)))
+        })?;
+        let named = found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        named.map(|(id, range)| Ok((id?, range))).collect::<Result<_, rusqlite::Error>>()?
+    };
+    for (id, range) in aside {
+        if row.present.covers(range) {
+            conn.prepare_cached("UPDATE quarantine SET bytes = x'' WHERE id = ?")?.execute([id])?;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody asks any more for what lies below the floor.
+pub(crate) fn forget_below_floor(conn: &Connection, row: &JournalRow) -> Result<(), Fault> {
+    if conn.prepare_cached("SELECT 1 FROM quarantine LIMIT 1")?.exists([])? {
+        conn.prepare_cached("DELETE FROM quarantine WHERE journal = ? AND first_seq + count <= ?")?
+            .execute((row.id, signed(row.floor)))?;
+    }
+    Ok(())
+}
+
+/// Lets the oldest bytes go until no more than `bytes_max` stand aside.
+fn bound(conn: &Connection, bytes_max: u64) -> Result<(), Fault> {
+    let sql = "SELECT id, length(bytes) FROM quarantine WHERE length(bytes) > 0 ORDER BY id DESC";
+    let mut kept = 0_u64;
+    let surplus: Vec<i64> = {
+        let mut statement = conn.prepare_cached(sql)?;
+        let sizes = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+        let sizes = sizes.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let over = sizes.filter(|(_, size)| {
+            kept = kept.saturating_add(unsigned(*size));
+            kept > bytes_max
+        });
+        over.map(|(id, _)| id).collect()
+    };
+    for id in surplus {
+        conn.prepare_cached("UPDATE quarantine SET bytes = x'' WHERE id = ?")?.execute([id])?;
     }
     Ok(())
 }
@@ -285,6 +338,7 @@ impl Store {
     ) -> Result<Quarantined, CommitError> {
         let found = self.journals.get(journal).map(|row| Unsound::find(&self.conn, row, range));
         let found = found.transpose().map(Option::unwrap_or_default);
+        let bytes_max = self.options.quarantine_bytes;
         self.transact(|work| {
             let found = found?;
             for change in changes {
@@ -293,6 +347,7 @@ impl Store {
                 }
             }
             work.change(journal, |work, row| found.isolate(work.conn, row))?;
+            bound(work.conn, bytes_max)?;
             // A bad segment may reach beyond the range that was asked for, by less than a segment on either side.
             let reach = SEGMENT_RECORDS_MAX as u64;
             let wide = SeqRange::new(

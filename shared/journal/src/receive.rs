@@ -20,7 +20,7 @@ use crate::row::JournalRow;
 use crate::seal::{misfit, store_named, well_formed};
 use crate::segment::{self, NewSegment};
 use crate::work::Work;
-use crate::{gaps, load, tail};
+use crate::{gaps, load, quarantine, tail};
 
 /// A run that says what its name says.
 struct Checked {
@@ -201,6 +201,9 @@ fn admit(work: &mut Work<'_>, run: &Run, checked: &Checked) -> Result<Comparison
         if found.recovered > 0 {
             gaps::retract(work.conn, row, &news)?;
         }
+        if found.counted < found.stored.count() {
+            quarantine::settle(work.conn, row, &found.stored)?;
+        }
         Ok(found)
     })?;
     Ok(found.unwrap_or_default())
@@ -218,15 +221,24 @@ fn compare(work: &Work<'_>, row: &JournalRow, checked: &Checked) -> Result<Compa
         }
     }
     found.stored = RangeSet::from(kept).difference(&row.present);
+    // Of its own last record an author knows the check, also when the record is gone.
+    if row.own && found.stored.contains(row.head) && sent_check(checked, row.head) != Some(row.head_check) {
+        found.conflict.insert(SeqRange::only(row.head));
+    }
     for here in row.present.within(kept).iter() {
         for (seq, check) in checks_here(work, row, here)? {
-            let sent = seq.checked_sub(checked.range.first()).and_then(|at| usize::try_from(at).ok());
-            let same = sent.and_then(|at| checked.checks.get(at)) == Some(&check);
+            let same = sent_check(checked, seq) == Some(check);
             let set = if same { &mut found.duplicate } else { &mut found.conflict };
             set.insert(SeqRange::only(seq));
         }
     }
     Ok(found)
+}
+
+/// The check of a record of the run; of some runs only the last is known.
+fn sent_check(checked: &Checked, seq: Seq) -> Option<RecordCheck> {
+    let at = usize::try_from(seq.checked_sub(checked.range.first())?).ok()?;
+    checked.checks.get(at).copied()
 }
 
 /// The checks of the records here in `range`, from rows and segments, verified.
@@ -358,7 +370,9 @@ fn declare(work: &mut Work<'_>, run: &Run, gaps: &[Gap]) -> Result<(), Fault> {
         let journal = JournalId { device: run.journal.device, incarnation: gap.incarnation, lane: gap.lane };
         if work.create(journal, false)? {
             work.change(&journal, |_, row| {
-                add_declared(row, range);
+                // A device may lose what it had sent before it hears of the ack.
+                let lost = RangeSet::from(range).difference(&row.present);
+                lost.iter().for_each(|range| add_declared(row, range));
                 Ok(())
             })?;
         }

@@ -21,9 +21,7 @@ pub(crate) fn seal(work: &mut Work<'_>, journal: &JournalId, name: &SegmentName)
         if segment::at(work.conn, row, name.first)?.is_some_and(|found| found.name == *name) {
             return Ok(true);
         }
-        // The author names what it appends. A name from elsewhere is one that damage took together with its segment.
-        let nameless = row.own && range.last() >= row.tail_first;
-        if nameless || !row.present.covers(range) || misfit(work, row, name, range)?.is_some() {
+        if !row.present.covers(range) || misfit(work, row, name, range)?.is_some() {
             return Ok(false);
         }
         // A row that is noted and gone is damage.
@@ -43,13 +41,18 @@ pub(crate) fn well_formed(name: &SegmentName) -> Option<SeqRange> {
     name.range().filter(|range| fits && range.last() <= SEQ_MAX)
 }
 
-/// Why a segment cannot stand where its name says: it overlaps another one, or their order contradicts their ordinals.
+/// Why a segment cannot stand where its name says: it overlaps another one, their order contradicts their ordinals, or its author, which this
+/// store is, cannot have given the name.
 pub(crate) fn misfit(
     work: &Work<'_>,
     row: &JournalRow,
     name: &SegmentName,
     range: SeqRange,
 ) -> Result<Option<String>, Fault> {
+    // What damage took of an author's own journal has a name from before; the next one, and what is not sealed yet, are nobody else's to name.
+    if row.own && (name.ordinal >= row.next_ordinal || range.last() >= row.tail_first) {
+        return Ok(Some(format!("no segment {} of {range} was ever sealed here", name.ordinal)));
+    }
     if name.ordinal < row.first_ordinal {
         return Ok(Some(format!("segments before {} lie below the floor", row.first_ordinal)));
     }

@@ -10,7 +10,7 @@ use millrace_model::{JournalId, RangeSet, Seq, SeqRange};
 use crate::error::Fault;
 use crate::row::JournalRow;
 use crate::work::Work;
-use crate::{digest, gaps, segment, tail};
+use crate::{digest, gaps, quarantine, segment, tail};
 
 /// What one drop did so far.
 #[derive(Default)]
@@ -33,6 +33,7 @@ pub(crate) fn drop_through(
         row.floor = row.floor.max(kept.min(through.saturating_add(1)));
         digest::raise_floor(work.conn, row)?;
         forget_below_floor(row);
+        quarantine::forget_below_floor(work.conn, row)?;
         Ok((row.floor, dropped))
     })?;
     let (floor, Dropped { trimmed, evicted }) = done.unwrap_or((1, Dropped::default()));

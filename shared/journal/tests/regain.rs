@@ -5,7 +5,9 @@ mod plant;
 
 use millrace_journal::{Query, Store};
 use millrace_model::store::{Change, Outcome};
-use millrace_model::{Incarnation, Lane, Ledger, RangeSet, Run, Seq};
+use millrace_model::{
+    Incarnation, JournalId, Lane, Ledger, RangeSet, Record, Run, SegmentHash, SegmentName, Seq, block,
+};
 use plant::{
     all, append, author, check_of, commit, contents, journal, loose, names, range, reading, readings,
     receive, replica, summary,
@@ -201,7 +203,7 @@ fn only_what_was_written_here_and_fits_comes_back() {
     );
     assert_eq!(refused(loose(journal(NORMAL), 1_000, &readings(7_000, 50))), (25, String::new()));
     let mut run = loose(journal(NORMAL), 1_025, &readings(1_025, 1_024));
-    let name = millrace_model::SegmentName { ordinal: 0, ..scene.whole[1].segment.unwrap() };
+    let name = SegmentName { ordinal: 0, ..scene.whole[1].segment.unwrap() };
     run.segment = Some(name);
     let mut refused = |run: Run| match scene.back(run) {
         Outcome::Restored { refused, .. } => refused.unwrap_or_default(),
@@ -209,4 +211,121 @@ fn only_what_was_written_here_and_fits_comes_back() {
     };
     assert!(refused(run).contains("do not hash"));
     assert_eq!(scene.device.journals(), before, "nothing was changed by any of them");
+}
+
+/// A run that says it is a whole segment of this ordinal, and hashes to its name.
+fn named(first: Seq, records: &[Record], ordinal: u64) -> Run {
+    let run = loose(journal(NORMAL), first, records);
+    let hash = SegmentHash::of(&journal(NORMAL), ordinal, first, &block::encode(records));
+    Run { segment: Some(SegmentName { ordinal, first, count: run.count, hash }), ..run }
+}
+
+/// A device with 60 rows, of which one is put aside.
+fn of_rows(lost: Seq) -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("device.db");
+    let mut device = Store::open(&path, &author()).unwrap();
+    for seq in 1..=60 {
+        append(&mut device, NORMAL, vec![reading(seq)]);
+    }
+    commit(&mut device, Change::Acknowledge { journal: journal(NORMAL), ranges: range(1, 60).into() });
+    let sql = rusqlite::Connection::open(&path).unwrap();
+    sql.execute("UPDATE tail SET bytes = zeroblob(length(bytes)) WHERE seq = ?", [lost.cast_signed()])
+        .unwrap();
+    assert_eq!(device.quarantine(&journal(NORMAL), range(lost, lost)).unwrap().ranges.count(), 1);
+    (dir, device)
+}
+
+#[test]
+fn a_name_that_was_never_given_here_seals_nothing_and_moves_no_ordinal() {
+    let refused = |device: &mut Store, run: Run| match commit(device, Change::Restore(run)).remove(0) {
+        Outcome::Restored { refused, .. } => refused.unwrap_or_default(),
+        other => panic!("{other:?}"),
+    };
+    for ordinal in [0, 1, 1 << 50, i64::MAX as u64 - 1] {
+        for lost in [1, 30] {
+            let (_dir, mut device) = of_rows(lost);
+            let before = device.journals();
+            let why = refused(&mut device, named(lost, &[reading(lost)], ordinal));
+            assert!(why.contains("was ever sealed here"), "{ordinal} {why}");
+            // As a part, so that the last missing one seals all of the live tail.
+            let whole = named(1, &readings(1, 60), ordinal).segment;
+            let part = Run { segment: whole, ..loose(journal(NORMAL), lost, &[reading(lost)]) };
+            assert!(refused(&mut device, part).contains("was ever sealed here"));
+            assert_eq!(device.journals(), before);
+            // Under no name it comes back, and nobody else names what is not sealed yet.
+            assert_eq!(refused(&mut device, loose(journal(NORMAL), lost, &[reading(lost)])), "");
+            let sealed =
+                commit(&mut device, Change::Seal { journal: journal(NORMAL), segment: whole.unwrap() });
+            assert_eq!(sealed, [Outcome::Sealed { journal: journal(NORMAL), sealed: false }]);
+            append(&mut device, NORMAL, readings(61, 2_100));
+            assert_eq!(names(&device, &journal(NORMAL)).keys().copied().collect::<Vec<_>>(), [0, 1]);
+            assert!(device.verify(|_| ()).unwrap().is_clean());
+        }
+    }
+}
+
+#[test]
+fn another_record_in_the_place_of_the_last_one_is_a_conflict() {
+    let (_dir, mut device) = of_rows(60);
+    let mut back =
+        |number| match commit(&mut device, Change::Restore(loose(journal(NORMAL), 60, &[reading(number)])))
+            .remove(0)
+        {
+            Outcome::Restored { stored, conflict, .. } => (stored.count(), conflict.count()),
+            other => panic!("{other:?}"),
+        };
+    assert_eq!((back(9_999), back(60)), ((0, 1), (1, 0)));
+}
+
+#[test]
+fn what_was_moved_aside_goes_when_the_records_are_back_or_were_let_go_and_never_takes_more_than_its_room() {
+    let mut scene = Scene::new();
+    let path = scene.device.path().unwrap();
+    let aside = |path: &std::path::Path| {
+        let sql = rusqlite::Connection::open(path).unwrap();
+        let mut statement =
+            sql.prepare("SELECT first_seq, length(bytes) > 0 FROM quarantine ORDER BY id").unwrap();
+        let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        found.map(Result::unwrap).collect::<Vec<(i64, bool)>>()
+    };
+    assert_eq!(aside(&path), [(1_025, true)]);
+    scene.back(loose(journal(NORMAL), 1_025, &readings(1_025, 1_000)));
+    assert_eq!(aside(&path), [(1_025, true)], "not all of it is here");
+    scene.back(loose(journal(NORMAL), 2_025, &readings(2_025, 24)));
+    assert_eq!(aside(&path), [(1_025, false)], "the note stays");
+    scene.damage(1, 0);
+    assert_eq!(aside(&path), [(1_025, false), (1, true)]);
+    commit(&mut scene.device, Change::Drop { journal: journal(NORMAL), through: 2_048, evict: None });
+    assert_eq!(aside(&path), []);
+
+    let mut scene = Scene::new();
+    let path = scene.device.path().unwrap();
+    let size = scene.whole[0].body.len() as u64;
+    let options = millrace_journal::Options { quarantine_bytes: size, ..author() };
+    let Scene { device, .. } = scene;
+    drop(device);
+    scene.device = Store::open(&path, &options).unwrap();
+    scene.damage(1, 0);
+    assert_eq!(aside(&path), [(1_025, false), (1, true)], "the oldest bytes go first");
+}
+
+#[test]
+fn a_hub_does_not_count_as_lost_what_it_has() {
+    let mut hub = Store::in_memory(&replica()).unwrap();
+    receive(&mut hub, loose(journal(NORMAL), 1, &readings(1, 10)));
+    let gap = millrace_model::notice::Gap {
+        incarnation: plant::INCARNATION,
+        lane: NORMAL,
+        range: Some((8, 14)),
+        after: None,
+        count: 7,
+        reason: millrace_model::notice::GapReason::Damaged,
+        from: millrace_model::Wall(1),
+        to: millrace_model::Wall(2),
+    };
+    let record = gap.to_record(millrace_model::Wall(3), 3).unwrap();
+    let urgent = JournalId { lane: Lane::Urgent, ..journal(NORMAL) };
+    receive(&mut hub, loose(urgent, 1, &[record]));
+    assert_eq!(hub.journal(&journal(NORMAL)).unwrap().declared, range(11, 14).into());
 }

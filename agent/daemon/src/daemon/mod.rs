@@ -63,6 +63,9 @@ const EVENTS: usize = 256;
 /// Part of the disk budget that the write-ahead log may take, as a divisor.
 const LOG_SHARE: u64 = 32;
 
+/// Part of the disk budget that damaged records, kept aside for people, may take, as a divisor.
+const QUARANTINE_SHARE: u64 = 32;
+
 /// Publications that may wait for the driver, beside what the engine's own limits allow.
 const ARRIVALS: usize = 4_096;
 
@@ -202,6 +205,7 @@ fn open_store(
     let mut options = Options::agent(Author { device, incarnation_if_new });
     // The log counts against the budget: a small budget gets a small log.
     options.wal_limit_bytes = options.wal_limit_bytes.min(config.disk_budget_bytes / LOG_SHARE);
+    options.quarantine_bytes = options.quarantine_bytes.min(config.disk_budget_bytes / QUARANTINE_SHARE);
     let mut store = Store::open(&places.journal(), &options)?;
     let report = store.opened().clone();
     let open = |reason: Option<&str>, previous: Option<Incarnation>| -> anyhow::Result<Record> {

@@ -18,7 +18,15 @@ use crate::store::DEVICE;
 /// A frame that no honest hub sends.
 pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
     let (first, last, ranges) = (range.first(), range.last(), RangeSet::from(range));
-    match kind % 13 {
+    match kind % 14 {
+        13 => Frame::Run(RunFrame {
+            journal,
+            first,
+            count: 1,
+            encoding: Encoding::Plain,
+            body: vec![9; 8].into(),
+            segment: None,
+        }),
         12 => {
             let hash = SegmentHash([0; 32]);
             Frame::Seal(Seal { journal, segment: SegmentName { ordinal: last, first, count: 9, hash } })
