@@ -135,8 +135,13 @@ impl Committing {
         let Some((_, purposes)) = self.under_way.take_if(|(number, _)| *number == commit) else {
             return Vec::new();
         };
-        self.stuck = !purposes.iter().any(|purpose| purpose.takes_room());
-        self.refused_until = Some(until);
+        // What a hub brings again is no reason to make room: without it the others may fit.
+        let comes_again = purposes.iter().any(|purpose| purpose.comes_again());
+        let needs_room = purposes.iter().any(|purpose| purpose.takes_room() && !purpose.comes_again());
+        if needs_room || !comes_again {
+            self.stuck = !needs_room;
+            self.refused_until = Some(until);
+        }
         let (intake, others): (Vec<_>, Vec<_>) = purposes
             .into_iter()
             .zip(changes)
@@ -231,7 +236,8 @@ mod tests {
         committing.add(Purpose::Seal, room());
         assert_eq!(committing.refused(commit, changes, Moment(100)), []);
         assert!(!committing.has(Purpose::Regain) && !committing.has(Purpose::Seal));
-        assert_eq!(committing.begin(Moment(100)).unwrap().1, [room()]);
+        assert!(!committing.is_refused(), "and no room is made for it");
+        assert_eq!(committing.begin(Moment(0)).unwrap().1, [room()]);
     }
 
     #[test]

@@ -146,7 +146,9 @@ impl Engine {
                 let given_back = self.committing.refused(commit, changes, now + FULL_RETRY);
                 self.intake.take_back(given_back, &self.config);
                 self.regain_refused();
-                self.retention.hurry();
+                if self.committing.is_refused() {
+                    self.retention.hurry();
+                }
             }
             Event::Loaded { request, runs } => self.loaded(request, runs, now),
             Event::Damaged { request, aside } => self.damaged(request, &aside, now),

@@ -117,12 +117,24 @@ impl Engine {
 
     /// Whether nothing goes before.
     pub(crate) fn may_fetch(&self) -> bool {
-        self.session.is_open()
-            && self.session.recalls
-            && !self.recovery.is_at_work()
-            && !self.metered
-            && self.pressure() == Pressure::Low
-            && !self.has_backlog()
+        self.holds_up_fetching().is_none()
+    }
+
+    /// Why nothing may be fetched now, for people.
+    pub(crate) fn holds_up_fetching(&self) -> Option<&'static str> {
+        if !self.session.is_open() {
+            Some("there is no session with a hub")
+        } else if !self.session.recalls {
+            Some("this hub is too old to bring anything back")
+        } else if self.metered {
+            Some("each byte costs money on this road")
+        } else if self.pressure() != Pressure::Low {
+            Some("the store takes more than 80 % of its budget")
+        } else if self.recovery.is_at_work() || self.has_backlog() {
+            Some("what waits for the hub goes first")
+        } else {
+            None
+        }
     }
 
     /// When to be woken for it.

@@ -16,6 +16,7 @@ use millrace_wire::{Records, Seal};
 
 use crate::committing::Purpose;
 use crate::shelf::Shelf;
+use crate::status::RegainStatus;
 use crate::{Alarm, Engine};
 
 /// Names of segments that wait for the store. The next comparison says the others again.
@@ -46,13 +47,8 @@ impl Regaining {
     }
 
     /// How many records are to come, those that came and are not stored among them.
-    pub(crate) fn left(&self) -> u64 {
+    fn left(&self) -> u64 {
         self.lost.values().map(RangeSet::count).fold(0, u64::saturating_add)
-    }
-
-    /// Records that came back since the process began.
-    pub(crate) const fn records(&self) -> u64 {
-        self.records
     }
 
     /// Records are back.
@@ -172,6 +168,23 @@ impl Engine {
     /// The store has looked at a name.
     pub(crate) const fn named(&mut self) {
         self.regaining.naming = self.regaining.naming.saturating_sub(1);
+    }
+
+    /// How far it has come, for people.
+    pub(crate) fn regain_status(&self) -> RegainStatus {
+        let (records, left_records) = (self.regaining.records, self.regaining.left());
+        let held_up = self.holds_up_fetching().or_else(|| {
+            let none_brings = !self.regaining.waits() && !self.is_fetching();
+            none_brings.then_some(
+                "this hub could not bring it, or the disk had no room; the next session tries again",
+            )
+        });
+        let (state, held_up) = match (left_records, held_up) {
+            (0, _) => (if records > 0 { "done" } else { "none" }, None),
+            (_, None) => ("running", None),
+            (_, Some(why)) => ("waiting", Some(why)),
+        };
+        RegainStatus { state, held_up, records, left_records }
     }
 
     /// Says how many records are back, once for all that came together.

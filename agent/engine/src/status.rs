@@ -70,6 +70,10 @@ pub struct RestoreStatus {
 /// How far what damage took here has come back from the hubs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct RegainStatus {
+    /// `none`: nothing is lacking; `waiting`: `held_up` says for what; `running`; `done`.
+    pub state: &'static str,
+    /// Why it waits.
+    pub held_up: Option<&'static str>,
     /// Records that came back since the process began.
     pub records: u64,
     /// Records that the hub has, as far as is known, and that have not come.
@@ -124,10 +128,7 @@ impl Engine {
             disk_written_bytes: self.usage.written_bytes,
             blocked: self.intake.is_blocked(),
             restoring: self.restore_status(),
-            regaining: RegainStatus {
-                records: self.regaining.records(),
-                left_records: self.regaining.left(),
-            },
+            regaining: self.regain_status(),
             recovering: self.recovery.is_at_work(),
             credit_bytes: self.shipping.credit.left(),
             paused: self.metered || self.bucket.rate().is_some(),

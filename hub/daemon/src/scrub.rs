@@ -183,7 +183,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("scrub.json");
         assert_eq!(read_note(&path), ScrubProgress::default());
-        let pace = ScrubPace { within: Duration::from_secs(60), tranquility: 9, step_bytes: STEP_BYTES };
+        let pace = ScrubPace {
+            within: Duration::from_secs(60),
+            tranquility: 9,
+            tranquility_min: 0,
+            step_bytes: STEP_BYTES,
+        };
         let mut progress = ScrubProgress::default();
         progress.goes_on(Wall(5), pace);
         progress.bytes = 77;

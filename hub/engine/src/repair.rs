@@ -133,6 +133,8 @@ pub struct Findings {
     pub pulled: u64,
     /// Records that this hub has and the other one gets; a device fetches them when it can.
     pub pushed: u64,
+    /// Journals that one of both could not read to the end: they are looked at again soon.
+    pub unread: u64,
     /// Segments that were sealed from records that were here.
     pub sealed: u64,
     /// Segments and rows that were different at both.

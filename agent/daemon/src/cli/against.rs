@@ -89,8 +89,8 @@ impl Against {
             .hint("ask again later, or with a longer --wait; `millrace-agent status` shows the backlog")),
             Standing::Different => {
                 Err(Failure::new(Exit::Data, "the hub and this device do not have the same records").hint(
-                    "both are mended by themselves: ask again in some minutes. At once: `millrace-hub repair --device NAME`; \
-                     `millrace-agent status` says what is to come back here, and `docs/operations/repair.md` what holds it up",
+                    "what the hub lacks it fetches by itself (at once: `millrace-hub repair --device NAME`); what this device lacks \
+                     comes back when its road and its disk allow: `millrace-agent status` says what holds it up",
                 ))
             }
         }

@@ -189,9 +189,16 @@ pub(super) fn spoken(restoring: &Value) -> String {
     let (came, left) = (number("bytes"), number("left_bytes"));
     let some = format!("{} records, {}, came back from the hubs", count(number("records")), bytes(came));
     let part = format!("{} %", permille(came, left) / 10);
+    let asks = came + left == 0 && number("left_records") == 0;
     match restoring.get("state").and_then(Value::as_str).unwrap_or_default() {
         "none" => "nothing came back from the hubs, and nothing is to come".to_owned(),
         "done" => some,
+        "running" if asks => {
+            "the hubs are asked for what they have of this device's earlier lives".to_owned()
+        }
+        "resting" | "waiting" if asks => {
+            "nothing came back from the hubs yet; they are asked again for what they have".to_owned()
+        }
         "running" => format!("{some}: {part}; about {} records are to come", count(number("left_records"))),
         "resting" => format!("{some}; the hubs are asked again for what this one has not got"),
         _ => format!("{some}; the rest waits for a hub, or behind what goes first"),
@@ -202,9 +209,20 @@ pub(super) fn spoken(restoring: &Value) -> String {
 fn regained(regaining: &Value) -> Option<String> {
     let number = |key: &str| regaining.get(key).and_then(Value::as_u64).unwrap_or(0);
     let (came, left) = (number("records"), number("left_records"));
-    let to_come = if left > 0 { format!("; {} records are to come", count(left)) } else { String::new() };
-    (came + left > 0)
-        .then(|| format!("{} records that damage took here are back from the hubs{to_come}", count(came)))
+    let why = regaining.get("held_up").and_then(Value::as_str);
+    let why = why.map(|why| format!(": {}", visible(why))).unwrap_or_default();
+    match (came, left) {
+        (0, 0) => None,
+        (0, left) => {
+            Some(format!("{} records that damage took here are to come back from the hubs{why}", count(left)))
+        }
+        (came, 0) => Some(format!("{} records that damage took here are back from the hubs", count(came))),
+        (came, left) => Some(format!(
+            "{} records that damage took here are back from the hubs, {} are to come{why}",
+            count(came),
+            count(left)
+        )),
+    }
 }
 
 fn picture(status: &Value) -> String {
@@ -248,7 +266,7 @@ mod tests {
             "backlog": { "records": 12, "bytes": 2048, "oldest_age_s": 200 },
             "mqtt": { "connected": true, "clients": 2, "last_error": null },
             "restoring": { "state": "running", "records": 1_500, "bytes": 1024, "left_records": 500, "left_bytes": 1024 },
-            "regaining": { "records": 1_024, "left_records": 7 },
+            "regaining": { "state": "waiting", "held_up": "each byte costs money on this road", "records": 1_024, "left_records": 7 },
             "disk_used_bytes": 1536, "disk_budget_bytes": 1 << 30,
             "certificate": { "state": "due", "not_after": "2026-12-01T00:00:00Z", "left_s": 690_000 },
             "lanes": [{ "lane": "urgent", "ledger": { "pending": 12 } }],
@@ -259,7 +277,7 @@ mod tests {
             "last error   reset\\u{1b}[31m, at 2026-11-23T08:00:00Z",
             "backlog      12 records, about 2.00 KiB, the oldest 3m 20s old; held to a rate, or to urgent readings",
             "history      1.50k records, 1.00 KiB, came back from the hubs: 50 %; about 500 records are to come",
-            "damage       1.02k records that damage took here are back from the hubs; 7 records are to come",
+            "damage       1.02k records that damage took here are back from the hubs, 7 are to come: each byte costs money on this road",
             "mqtt         connected, 2 clients",
             "disk         1.50 KiB of 1.00 GiB",
             "certificate  7d 23h left, until 2026-12-01T00:00:00Z; it is renewed in the next session",

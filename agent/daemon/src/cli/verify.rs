@@ -108,7 +108,8 @@ impl Verify {
         if report.is_clean() {
             return Ok(());
         }
-        let hint = "the agent puts damaged records aside when it reads them, and declares what no hub has; check the disk";
+        let hint = "a running agent puts them aside when it reads them, within a week at the latest; what a hub has comes back from it, \
+                    what no hub has is declared as lost. Check the disk";
         Err(Failure::new(Exit::Data, format!("{} places are damaged", report.found)).hint(hint))
     }
 }

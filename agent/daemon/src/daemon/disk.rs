@@ -15,9 +15,9 @@ use millrace_model::store::{Change, Quarantined};
 use millrace_model::{JournalId, SeqRange};
 use tokio::sync::mpsc;
 
-/// Jobs that may wait for the writer: the engine has one commit and one survey under way, and each damage found
-/// asks for a quarantine.
-const WRITER_QUEUE: usize = 16;
+/// Jobs that may wait for the writer: the engine has one commit and one survey under way, and each damage found asks for a quarantine. A hub
+/// may have asked sixteen questions, each of which meets damage.
+const WRITER_QUEUE: usize = 64;
 
 /// Jobs that may wait for the reader: the engine has a read per channel, and a few checks, under way.
 const READER_QUEUE: usize = 256;
@@ -199,7 +199,7 @@ impl Desk {
             Ok(checks) => self.mender.tell(Event::Checked { journal, range, checks }),
             Err(ReadError::Damaged { journal: damaged, range: lost, what }) => {
                 let (events, checks) = (self.mender.events.clone(), Vec::new());
-                self.mender.take_out(damaged, lost, &what, move || {
+                self.mender.take_out(damaged, lost, &what, move |_| {
                     tell(&events, Event::Checked { journal, range, checks });
                 });
             }
@@ -215,7 +215,7 @@ impl Desk {
             Ok(told) => self.mender.tell(answer(told)),
             Err(ReadError::Damaged { journal, range, what }) => {
                 let events = self.mender.events.clone();
-                self.mender.take_out(journal, range, &what, move || tell(&events, answer(Told::Unreadable)));
+                self.mender.take_out(journal, range, &what, move |_| tell(&events, answer(Told::Unreadable)));
             }
             Err(error) => {
                 tracing::warn!(%journal, %error, "the hub's question about a journal cannot be answered");
@@ -234,20 +234,22 @@ impl Mender {
         give_up(&self.fatal, why);
     }
 
-    /// Puts damaged records aside and tells the driver; then whoever met them goes on.
+    /// Puts damaged records aside and tells the driver; then whoever met them goes on, and hears whether that was done: a disk may be too
+    /// full for it.
     pub fn take_out(
         &self,
         journal: JournalId,
         range: SeqRange,
         what: &str,
-        then: impl FnOnce() + Send + 'static,
+        then: impl FnOnce(bool) + Send + 'static,
     ) {
         let events = self.events.clone();
         self.put_aside(journal, range, what, move |aside| {
+            let done = aside.is_some();
             if let Some(aside) = aside {
                 tell(&events, Event::Damaged { request: None, aside });
             }
-            then();
+            then(done);
         });
     }
 
@@ -258,7 +260,7 @@ impl Mender {
         what: &str,
         then: impl FnOnce(Option<Quarantined>) + Send + 'static,
     ) {
-        tracing::error!(%journal, %range, what, "stored records are damaged: they are put aside");
+        tracing::warn!(%journal, %range, what, "stored records are damaged");
         let fatal = self.fatal.clone();
         let asked = self.writing.quarantine(journal, range, move |aside| match aside {
             Ok(aside) => then(Some(aside)),

@@ -91,6 +91,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let (store, options) = open_store(&places, &config, device, &clock)?;
     // The store is ours alone now: whatever else stands there, a killed agent left behind.
     places.withdraw();
+    let missing = store.opened().missing.len();
     let incarnation = store.incarnation().context("the store has no author")?;
     let (epoch, restore) = (store.recall(EPOCH_NAME)?, store.recall(RESTORE_NAME)?);
     let mut engine = Engine::new(
@@ -123,6 +124,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         sync: watchdog.stage("sync"),
     };
     let gauges = Gauges::new(&metrics)?;
+    gauges.alarms.inc_by(missing as u64);
     let scrub = Scrub {
         journal: places.journal(),
         options,

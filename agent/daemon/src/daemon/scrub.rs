@@ -22,8 +22,10 @@ const STEP_BYTES: u64 = 1 << 20;
 /// Page cache of the connection that reads: nothing is read twice.
 const CACHE_BYTES: u64 = 64 << 10;
 
-/// Between two steps it rests so many times as long as the step took.
+/// Between two steps it rests so many times as long as the step took: a twentieth of one core. When the pass would not be over in time, a
+/// fifth at most.
 const TRANQUILITY: u32 = 19;
+const TRANQUILITY_MIN: u32 = 4;
 
 /// What the scrub works with.
 pub struct Scrub {
@@ -51,7 +53,12 @@ impl Scrub {
         let mut progress = read.unwrap_or_default();
         let mut reader = None;
         loop {
-            let pace = ScrubPace { within: self.within, tranquility: TRANQUILITY, step_bytes: STEP_BYTES };
+            let pace = ScrubPace {
+                within: self.within,
+                tranquility: TRANQUILITY,
+                tranquility_min: TRANQUILITY_MIN,
+                step_bytes: STEP_BYTES,
+            };
             let rest = if progress.goes_on(self.clock.wall(), pace) {
                 self.step(&mut progress, &mut reader, pace).await
             } else {
@@ -97,29 +104,37 @@ impl Scrub {
         };
         *reader = Some(standing);
         let took = self.clock.moment().since(began);
-        self.mend(&step).await;
+        if !self.mend(&step).await {
+            tracing::warn!("damaged records could not be put aside now: they are read again");
+            return SCRUB_REST_MAX;
+        }
         self.read.inc_by(step.stored_bytes);
         let now = self.clock.wall();
         progress.took(&step, now);
         progress.rest(took, store_bytes, now, pace)
     }
 
-    /// One thing after the other: the writer's queue has room for others.
-    async fn mend(&self, step: &Scrubbed) {
+    /// One thing after the other: the writer's queue has room for others. Whether all that is damaged is out of the way.
+    async fn mend(&self, step: &Scrubbed) -> bool {
         for Damage { journal, range, what } in &step.damaged {
             let (done, mended) = oneshot::channel();
-            self.mender.take_out(*journal, *range, what, move || answer(done));
-            // It is dropped when the store has ended.
-            let _ended = mended.await;
+            self.mender.take_out(*journal, *range, what, move |is_done| answer(done, is_done));
+            // Nobody answers when the store has ended.
+            if mended.await != Ok(true) {
+                return false;
+            }
         }
         for what in &step.unreadable {
             tracing::error!(what, "the row of a journal is damaged: the store will not open again");
         }
         for journal in &step.digests {
             let (done, mended) = oneshot::channel();
-            self.mender.mend_digest(*journal, move || answer(done));
-            let _ended = mended.await;
+            self.mender.mend_digest(*journal, move || answer(done, true));
+            if mended.await.is_err() {
+                return false;
+            }
         }
+        true
     }
 
     async fn save(&self, progress: &ScrubProgress) {
@@ -135,8 +150,8 @@ impl Scrub {
 }
 
 /// Whoever waits for it may have ended.
-fn answer(done: oneshot::Sender<()>) {
-    let _ended = done.send(());
+fn answer(done: oneshot::Sender<bool>, is_done: bool) {
+    let _ended = done.send(is_done);
 }
 
 /// What an earlier process noted; anything that cannot be read is nothing.

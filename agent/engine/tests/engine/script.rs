@@ -17,7 +17,7 @@
 //! | `acks`, `conflict`, `decline` `LANE RANGES`; `compared LANE RANGE equal=RANGES`; `credit`, `goodbye` | frames |
 //! | `wake` | time passes up to the next timeout, which is written down, and the timer fires |
 //! | `snapshot`, `restore`, `restart` | a copy of the disk is made, put back; the process starts anew over the disk |
-//! | `damage LANE NUMBER` | a record cannot be read any more |
+//! | `damage LANE[@LIFE] NUMBER` | a record cannot be read any more |
 //! | `recalled [incomplete] [LANE:RANGES]…` | what a hub keeps of an older life |
 //! | `regain LANE RANGES` | what a hub has of the present life and is not here |
 //! | `brought LANE[@LIFE] RANGE [bytes=N]`, `fetched LANE[@LIFE] [absent=RANGES]` | what was asked back |
@@ -156,7 +156,7 @@ impl Subject for Script {
                 self.handle(answer);
             }
             "damage" => {
-                let journal = self.store.current(words[0].parse().unwrap());
+                let journal = self.lodging(words[0]).of(DEVICE);
                 self.store.damaged.push((journal, words[1].parse().unwrap()));
             }
             "connected" => self.handle(Event::Connected),
@@ -177,9 +177,10 @@ impl Subject for Script {
                 ));
             }
             "lost-and-found" => {
-                let millrace_agent_engine::RegainStatus { records, left_records } =
+                let millrace_agent_engine::RegainStatus { state, held_up, records, left_records } =
                     self.engine.status().regaining;
-                self.out.push(format!("{records} came back, {left_records} are to come"));
+                let why = held_up.map(|why| format!(": {why}")).unwrap_or_default();
+                self.out.push(format!("{state}: {records} came back, {left_records} are to come{why}"));
             }
             "timer" => self.handle(Event::Timer),
             "wake" => self.wake(),

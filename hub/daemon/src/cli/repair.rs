@@ -224,6 +224,14 @@ fn line(report: &Value) -> String {
     let (questions, bytes) = (number(report, "questions"), number(report, "bytes"));
     let plural = if questions == 1 { "" } else { "s" };
     let cost = format!("{} question{plural}, {} bytes", count(questions), count(bytes));
+    let unread = match number(report, "unread") {
+        0 => String::new(),
+        1 => "1 journal could not be read now, and is compared again soon".to_owned(),
+        several => format!("{} journals could not be read now, and are compared again soon", count(several)),
+    };
+    if number(report, "differing") == 0 && !unread.is_empty() {
+        return format!("{partner}: {unread} ({cost})\n");
+    }
     if number(report, "differing") == 0 {
         return format!("{partner}: equal ({cost})\n");
     }
@@ -240,8 +248,15 @@ fn line(report: &Value) -> String {
     let found = found.into_iter().filter(|(key, _)| number(report, key) > 0);
     let found: Vec<String> =
         found.map(|(key, what)| format!("{} {what}", count(number(report, key)))).collect();
-    let dry = report.get("dry_run") == Some(&Value::Bool(true));
-    let done = if dry { "nothing was done" } else { "`millrace-hub repairs` follows the mending" };
+    let found: Vec<String> = found.into_iter().chain((!unread.is_empty()).then_some(unread)).collect();
+    let is_device = !shown(report, "name").is_empty();
+    let done = if report.get("dry_run") == Some(&Value::Bool(true)) {
+        "nothing was done"
+    } else if is_device && number(report, "pulled") == 0 && number(report, "pushed") > 0 {
+        "it fetches them when its road and its disk allow: `millrace-agent status` there"
+    } else {
+        "`millrace-hub repairs` follows the mending"
+    };
     format!("{partner}: {journals}: {}; {done} ({cost})\n", found.join(", "))
 }
 
@@ -337,6 +352,19 @@ mod tests {
             line(&dry),
             "device press-7: 2 journals differ: 1 records are lacking here, 9 records are lacking there; nothing was \
              done (4 questions, 300 bytes)\n"
+        );
+        let lost = json!({
+            "partner": "device 07", "name": "press-7", "differing": 1, "pushed": 9, "questions": 2, "bytes": 90,
+        });
+        assert_eq!(
+            line(&lost),
+            "device press-7: 1 journal differs: 9 records are lacking there; it fetches them when its road and its \
+             disk allow: `millrace-agent status` there (2 questions, 90 bytes)\n"
+        );
+        let unread = json!({ "partner": "hub-b", "unread": 2, "questions": 2, "bytes": 90 });
+        assert_eq!(
+            line(&unread),
+            "hub-b: 2 journals could not be read now, and are compared again soon (2 questions, 90 bytes)\n"
         );
         let ended = json!({ "partner": "hub-b", "ended": "it lies" });
         assert_eq!(line(&ended), "hub-b: ended early: it lies\n");

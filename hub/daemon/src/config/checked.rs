@@ -260,7 +260,7 @@ fn scrub(source: &Source, raw: &Raw) -> Result<ScrubPace, ConfigError> {
         return Err(source.mistake("scrub.tranquility", problem, "write 0 to 1000"));
     }
     let within = span_of(source, "scrub.within", scrub.within, SCRUB_MIN)?;
-    Ok(ScrubPace { within, tranquility: scrub.tranquility, step_bytes: STEP_BYTES })
+    Ok(ScrubPace { within, tranquility: scrub.tranquility, tranquility_min: 0, step_bytes: STEP_BYTES })
 }
 
 fn span_of(source: &Source, key: &str, span: Span, min: Duration) -> Result<Duration, ConfigError> {

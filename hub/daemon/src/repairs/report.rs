@@ -118,7 +118,7 @@ impl From<&RoundReport> for Compared {
             dry_run: round.dry_run,
             found: round.findings,
             took_ms: millis(round.took),
-            equal: round.findings.differing == 0 && round.ended.is_none(),
+            equal: round.findings.differing == 0 && round.findings.unread == 0 && round.ended.is_none(),
             ended: round.ended.clone(),
         }
     }

@@ -1,6 +1,6 @@
 //! Acting: what is done about a difference, once it has lasted.
 
-use millrace_merkle::comparison::Contested;
+use millrace_merkle::comparison::{Contested, Cut};
 use millrace_merkle::{Answer, Difference};
 use millrace_model::limits::SEGMENT_RECORDS_MAX;
 use millrace_model::store::Change;
@@ -86,6 +86,13 @@ impl Engine {
             && found.rows.is_empty()
             && found.seal.is_empty()
             && found.contested.is_empty();
+        if let (Some(Cut::MineUnreadable | Cut::TheirsUnreadable), Some(round)) =
+            (found.cut, self.repair.rounds.get_mut(&partner))
+        {
+            // Whoever could not read it has met damage, and moves it aside: then it differs.
+            round.findings.unread += 1;
+            round.acted = true;
+        }
         if nothing {
             self.repair.suspects.remove(&(partner, journal));
             self.repair.standing.remove(&(partner, journal));

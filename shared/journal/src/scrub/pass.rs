@@ -23,6 +23,8 @@ pub struct ScrubPace {
     pub within: Duration,
     /// Between two steps it rests so many times as long as the step took, unless the pass would not be over in time.
     pub tranquility: u32,
+    /// Then it rests so many times as long as the step took all the same.
+    pub tranquility_min: u32,
     /// Stored bytes that one step reads: some ten milliseconds of the machine at hand.
     pub step_bytes: u64,
 }
@@ -55,7 +57,8 @@ impl ScrubProgress {
         self.cursor.is_some()
     }
 
-    /// Whether a pass is under way, or begins now.
+    /// Whether a pass is under way, or begins now. One that is late (there was more to read than could be, the machine was off, or its clock
+    /// jumped) gets all of the time once more: hurrying is of no use any more.
     pub fn goes_on(&mut self, now: Wall, pace: ScrubPace) -> bool {
         let due = Wall(self.began_us).plus(pace.within) <= now || self.began_us == 0 || now.0 < self.began_us;
         if self.cursor.is_none() && due {
@@ -67,6 +70,9 @@ impl ScrubProgress {
                 ended_us,
                 ..Self::default()
             };
+        }
+        if due {
+            self.began_us = now.0;
         }
         self.cursor.is_some()
     }
@@ -92,7 +98,8 @@ impl ScrubProgress {
         let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
         let steps = store_bytes.saturating_sub(self.bytes).div_ceil(pace.step_bytes.max(1)).max(1);
         let in_time = left / u32::try_from(steps).unwrap_or(u32::MAX);
-        calm.min(in_time.saturating_sub(step)).clamp(REST_MIN, SCRUB_REST_MAX)
+        let least = step.saturating_mul(pace.tranquility_min).max(REST_MIN);
+        calm.min(in_time.saturating_sub(step)).max(least).min(SCRUB_REST_MAX)
     }
 }
 
@@ -100,8 +107,12 @@ impl ScrubProgress {
 mod tests {
     use super::*;
 
-    const PACE: ScrubPace =
-        ScrubPace { within: Duration::from_secs(7 * 86_400), tranquility: 9, step_bytes: 4 << 20 };
+    const PACE: ScrubPace = ScrubPace {
+        within: Duration::from_secs(7 * 86_400),
+        tranquility: 9,
+        tranquility_min: 0,
+        step_bytes: 4 << 20,
+    };
 
     #[test]
     fn a_pass_rests_as_long_as_it_may_and_is_over_in_time() {
@@ -115,7 +126,10 @@ mod tests {
             "a small store: calmly"
         );
         let late = now.plus(PACE.within).plus(Duration::from_secs(5));
-        assert_eq!(progress.rest(step, 1 << 30, late, PACE), REST_MIN, "a pass that is late hardly rests");
+        let nearly = now.plus(PACE.within - Duration::from_secs(5));
+        assert_eq!(progress.rest(step, 1 << 30, nearly, PACE), REST_MIN, "a pass that is late hardly rests");
+        let small = ScrubPace { tranquility_min: 4, ..PACE };
+        assert_eq!(progress.rest(step, 1 << 30, nearly, small), step * 4, "on a small machine it does");
         let petabyte = 1_u64 << 50;
         assert_eq!(
             progress.rest(step, petabyte, now, PACE),
@@ -130,5 +144,20 @@ mod tests {
         );
         assert!(progress.goes_on(late, PACE));
         assert_eq!((progress.passes, progress.bytes), (1, 0));
+    }
+
+    #[test]
+    fn a_pass_that_a_jump_of_the_clock_makes_late_goes_on_as_calmly_as_before_and_no_second_one_follows() {
+        let step = Duration::from_millis(20);
+        let mut progress = ScrubProgress::default();
+        // A board without a battery begins in 1970.
+        assert!(progress.goes_on(Wall(1_000_000), PACE));
+        progress.bytes = 77;
+        let today = Wall(1_790_000_000_000_000);
+        assert!(progress.goes_on(today, PACE));
+        assert_eq!((progress.bytes, progress.began_us), (77, today.0), "the same pass");
+        assert_eq!(progress.rest(step, 1 << 30, today, PACE), Duration::from_millis(180));
+        progress.took(&Scrubbed::default(), today);
+        assert!(!progress.goes_on(today.plus(Duration::from_secs(60)), PACE));
     }
 }
