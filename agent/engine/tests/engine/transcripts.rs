@@ -46,6 +46,7 @@ millrace_sim::transcripts! { Script:
     what_damage_took_of_what_was_acknowledged_comes_back
     what_the_hub_has_more_comes_back_and_a_new_disk_s_history_waits_for_it
     what_no_hub_has_any_more_is_asked_for_once
+    what_was_lost_before_its_ack_was_heard_comes_back_with_the_next_welcome
     history_that_rots_comes_back_once_more
     a_disk_that_is_full_drops_what_comes_back_and_asks_again_in_the_next_session
 }
