@@ -54,6 +54,8 @@ struct Piece {
     range: SeqRange,
     stage: Stage,
     equal: RangeSet,
+    /// What is handed to the store to be moved: acks that come from then on do not hold it.
+    moving: RangeSet,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -201,6 +203,11 @@ impl Engine {
         piece.stage = Stage::Moving;
         let (range, equal) = (piece.range, compared.equal.within(piece.range));
         piece.equal = equal.clone();
+        // What the hubs have is not written again only because nobody wrote that down yet.
+        self.write_acks_of(journal);
+        if let (Some(piece), Some(shelf)) = (self.recovery.piece.as_mut(), self.shelves.get(&journal)) {
+            piece.moving = shelf.present.within(range).difference(&shelf.acked).difference(&equal);
+        }
         self.committing.add(Purpose::Reauthor, Change::Reauthor { journal, range, equal });
     }
 
@@ -208,14 +215,20 @@ impl Engine {
     pub(crate) fn reauthored(&mut self, appended: Option<(JournalId, SeqRange)>, now: Moment) {
         let Some(piece) = self.recovery.piece.take() else { return };
         if let Some(shelf) = self.shelves.get_mut(&piece.journal) {
-            let left = shelf.present.within(piece.range).difference(&shelf.acked);
-            let equal = left.intersection(&piece.equal);
-            let moved = left.difference(&piece.equal);
+            let here = shelf.present.within(piece.range);
+            let mut moved = here.intersection(&piece.moving);
+            if moved.count() != appended.map_or(0, |(_, range)| range.count()) {
+                // On a full disk acks are written down before anything is moved.
+                moved = moved.difference(&shelf.acked);
+            }
+            let equal = here.intersection(&piece.equal).difference(&shelf.acked);
+            // Under this name they are nowhere any more, whatever a hub said of it meanwhile.
+            shelf.take_back(&moved);
             shelf.present.subtract(&moved);
             shelf.acked.extend(&equal);
             shelf.ledger.acked += equal.count();
             shelf.ledger.ingested = shelf.ledger.ingested.saturating_sub(moved.count());
-            shelf.ledger.pending = shelf.ledger.pending.saturating_sub(left.count());
+            shelf.ledger.pending = shelf.ledger.pending.saturating_sub(moved.count() + equal.count());
         }
         if let Some((journal, range)) = appended {
             self.shelf(journal, now).appended(range);
@@ -233,8 +246,13 @@ impl Engine {
             Some((shelf.journal, SeqRange::new(first.first(), last)?))
         });
         if let Some((journal, range)) = next {
-            self.recovery.piece =
-                Some(Piece { journal, range, stage: Stage::Checking, equal: RangeSet::new() });
+            self.recovery.piece = Some(Piece {
+                journal,
+                range,
+                stage: Stage::Checking,
+                equal: RangeSet::new(),
+                moving: RangeSet::new(),
+            });
             self.commands.push_back(Command::Check { journal, range });
         }
     }

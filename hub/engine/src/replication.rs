@@ -240,9 +240,9 @@ impl Replication {
 
     fn began_anew(&mut self, node: NodeId, life: Incarnation) {
         let peer = self.peers.entry(node).or_default();
-        let road = peer.road.take();
+        let (road, first) = (peer.road.take(), peer.life.is_none());
         *peer = Peer { life: Some(life), road, ..Peer::default() };
-        self.syncing.forget(node);
+        self.syncing.forget(node, first);
     }
 
     /// Others know that this hub's store held more in the life that it lives. `true` when that is news.

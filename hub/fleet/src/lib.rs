@@ -9,6 +9,7 @@
 //!
 //! Promise: one seed, one history, on every machine: no clock, no thread, no random number but the seed's inside a world.
 //! A seed draws one hub, for half of all seeds, or two to five: those are worlds of their own ([`cluster`]).
+//! In most of the latter stores of hubs and of devices age and are damaged.
 //! Absent: MQTT, QUIC, processes (the tests of the daemons and the demo), and damage to the pages of a database (the journal's own tests).
 //!
 //! | room | what stands there |

@@ -99,6 +99,15 @@ fn sail(from: u64, seeds: u64, jobs: Option<usize>) -> bool {
         "{} times a hub's store was damaged, {} records; moved aside {} times, {} records mended, {} aged first, {} digests reckoned anew",
         wear.harms, wear.damaged, wear.found, wear.mended, wear.aged, wear.digests
     );
+    println!(
+        "{} times a device's store was damaged, {} records; moved aside {} times, {} records came back, {} were lost before they were safe; {} times one was set back",
+        wear.device_harms,
+        wear.device_damaged,
+        wear.device_found,
+        wear.device_regained,
+        wear.device_slipped,
+        wear.setbacks
+    );
     println!("{} passed, {} failed", outcome.passed, outcome.failed.len());
     outcome.failed.is_empty()
 }

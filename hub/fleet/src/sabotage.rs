@@ -70,11 +70,19 @@ pub enum ClusterSabotage {
     ForgottenFloors,
     /// Damage takes sound records with it.
     CarelessQuarantine,
+    /// Devices do not ask for what they lost.
+    IdleRegaining,
+    /// Devices that lost records ask for all before them, too.
+    GreedyRegaining,
+    /// Devices' stores forget what they let go, so that it may come back.
+    ForgetfulDevices,
+    /// Hubs bring devices other records than these lost.
+    Changelings,
 }
 
 impl ClusterSabotage {
     /// Everything that can be broken.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::GullibleHubs,
         Self::ForgetfulDisks,
         Self::RememberedSync,
@@ -87,5 +95,9 @@ impl ClusterSabotage {
         Self::CredulousReads,
         Self::ForgottenFloors,
         Self::CarelessQuarantine,
+        Self::IdleRegaining,
+        Self::GreedyRegaining,
+        Self::ForgetfulDevices,
+        Self::Changelings,
     ];
 }

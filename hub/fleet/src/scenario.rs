@@ -211,6 +211,59 @@ pub const ALL: &[Scenario] = &[
         story: "Damage takes records from a hub that keeps them for longer than the other.",
         plan: Source::AgedSeed(468, 2),
     },
+    Scenario {
+        name: "damaged-device",
+        story: "A device that keeps its records for long loses segments and rows while it runs and while it is off: its hub brings them back.",
+        plan: Source::Cluster(|| damaged_device(3, 3_600)),
+    },
+    Scenario {
+        name: "damaged-device-that-trims",
+        story: "The same, while it lets go what is acknowledged: what it let go stays away.",
+        plan: Source::Cluster(|| damaged_device(3, 3)),
+    },
+    Scenario {
+        name: "damaged-device-of-one-hub",
+        story: "A device of a single hub loses segments and rows.",
+        plan: Source::Cluster(|| damaged_device(1, 3_600)),
+    },
+    Scenario {
+        name: "many-rows-gone",
+        story: "More rows are gone at a hub than a read goes around one by one, while another hub waits for them.",
+        plan: Source::WornSeed(242, 3),
+    },
+    Scenario {
+        name: "gone-before-the-greeting",
+        story: "A hub says what it let go before it has told one that was emptied what it holds.",
+        plan: Source::WornSeed(346, 4),
+    },
+    Scenario {
+        name: "head-lost-before-its-ack",
+        story: "A device loses power, and with it that it sent what damage takes: it goes on under a new incarnation, and loses nothing else.",
+        plan: Source::WornSeed(25, 4),
+    },
+    Scenario {
+        name: "device-from-an-old-copy",
+        story: "A device's store is put back from a copy while a hub is damaged; then another hub loses its disk.",
+        plan: Source::Cluster(|| {
+            let ageing = Ageing { grace: Duration::from_secs(30), devices_scrub: true, ..Ageing::CALM };
+            ClusterPlan::quiet(7, 3)
+                .ageing(ageing)
+                .with(6_000, ClusterFault::BackupAgent { agent: 0 })
+                .with(10_000, ClusterFault::Damage { hub: 0, harm: Harm::LostSegments, off: None })
+                .with(10_500, ClusterFault::RestoreAgent { agent: 0 })
+                .with(18_000, ClusterFault::Wipe { hub: 1 })
+        }),
+    },
+    Scenario {
+        name: "acked-while-it-moves",
+        story: "Acks of an older life come while its records move to a new one: nothing is counted or written twice.",
+        plan: Source::SetBackSeed(12, 4),
+    },
+    Scenario {
+        name: "acked-and-not-noted-when-it-moves",
+        story: "The same, when the acks came before and were not written down yet.",
+        plan: Source::SetBackSeed(285, 4),
+    },
     among(
         "acks-before-the-place",
         "A hub takes agents in before it knows that it has others beside it.",
@@ -263,12 +316,25 @@ const fn among(name: &'static str, story: &'static str, seed: u64, hubs: usize) 
 
 /// Every kind of damage to a hub, one after the other.
 fn damaged(hubs: usize, ageing: Ageing) -> ClusterPlan {
+    one_by_one(hubs, ageing, |harm, off| ClusterFault::Damage { hub: 0, harm, off })
+}
+
+/// The same to a device that keeps what is acknowledged for so many seconds.
+fn damaged_device(hubs: usize, grace: u64) -> ClusterPlan {
+    let ageing = Ageing { grace: Duration::from_secs(grace), devices_scrub: true, ..Ageing::CALM };
+    one_by_one(hubs, ageing, |harm, off| ClusterFault::DamageAgent { agent: 0, harm, off })
+}
+
+fn one_by_one(
+    hubs: usize,
+    ageing: Ageing,
+    fault: impl Fn(Harm, Option<Duration>) -> ClusterFault,
+) -> ClusterPlan {
     let plan = ClusterPlan::quiet(6, hubs).ageing(ageing);
     let mut at = 6_000;
     Harm::ALL.into_iter().fold(plan, |plan, harm| {
         at += 2_500;
-        let off = (at % 2 == 0).then_some(Duration::from_millis(400));
-        plan.with(at, ClusterFault::Damage { hub: 0, harm, off })
+        plan.with(at, fault(harm, (at % 5_000 == 1_000).then_some(Duration::from_millis(400))))
     })
 }
 
@@ -285,6 +351,10 @@ pub enum Source {
     ClusterSeed(u64, usize),
     /// The same in a world whose stores age.
     AgedSeed(u64, usize),
+    /// The same, where the disks of devices wear, too.
+    WornSeed(u64, usize),
+    /// The same, where devices are set back, too: the world that a swarm makes of it.
+    SetBackSeed(u64, usize),
 }
 
 impl Scenario {
@@ -294,7 +364,11 @@ impl Scenario {
         match self.plan {
             Source::Written(plan) => Some(plan()),
             Source::Seed(seed) => Some(Plan::from_seed(seed)),
-            Source::Cluster(_) | Source::ClusterSeed(..) | Source::AgedSeed(..) => None,
+            Source::Cluster(_)
+            | Source::ClusterSeed(..)
+            | Source::AgedSeed(..)
+            | Source::WornSeed(..)
+            | Source::SetBackSeed(..) => None,
         }
     }
 
@@ -307,6 +381,14 @@ impl Scenario {
             Source::Cluster(plan) => ClusterWorld::new(plan(), print).run(),
             Source::AgedSeed(seed, hubs) => {
                 ClusterWorld::new(ClusterPlan::from_seed(seed, hubs).aged(seed), print).run()
+            }
+            Source::SetBackSeed(seed, hubs) => {
+                let plan = ClusterPlan::from_seed(seed, hubs).aged(seed).worn(seed).set_back(seed);
+                ClusterWorld::new(plan, print).run()
+            }
+            Source::WornSeed(seed, hubs) => {
+                let plan = ClusterPlan::from_seed(seed, hubs).aged(seed).worn(seed);
+                ClusterWorld::new(plan, print).run()
             }
             Source::ClusterSeed(seed, hubs) => {
                 ClusterWorld::new(ClusterPlan::from_seed(seed, hubs), print).run()

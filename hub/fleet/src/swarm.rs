@@ -34,7 +34,10 @@ pub struct Outcome {
 pub fn run_seed(seed: u64, print: bool) -> Report {
     match hubs_of(seed) {
         1 => World::new(Plan::from_seed(seed), print).run(),
-        hubs => ClusterWorld::new(ClusterPlan::from_seed(seed, hubs).aged(seed), print).run(),
+        hubs => {
+            ClusterWorld::new(ClusterPlan::from_seed(seed, hubs).aged(seed).worn(seed).set_back(seed), print)
+                .run()
+        }
     }
 }
 

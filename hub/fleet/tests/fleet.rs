@@ -240,6 +240,46 @@ fn damage_that_takes_sound_records_with_it_is_seen() {
     assert_eq!(seen_among(worn(), ClusterSabotage::CarelessQuarantine), "aside");
 }
 
+/// Three hubs, and a device that is damaged in every way and keeps what is acknowledged for so many seconds.
+fn worn_device(grace: u64) -> ClusterPlan {
+    let grace = Duration::from_secs(grace);
+    let plan = ClusterPlan::quiet(6, 3).ageing(Ageing { grace, devices_scrub: true, ..Ageing::CALM });
+    let mut at = 6_000;
+    Harm::ALL.into_iter().fold(plan, |plan, harm| {
+        at += 2_500;
+        plan.with(at, ClusterFault::DamageAgent { agent: 0, harm, off: None })
+    })
+}
+
+#[test]
+fn what_damage_takes_from_a_device_comes_back_without_anybodys_command() {
+    let report = ClusterWorld::new(worn_device(3_600), false).run();
+    kept("a worn device", &report);
+    let wear = report.wear;
+    assert!(wear.device_harms > 3 && wear.device_damaged > 100, "{wear:?}");
+    assert_eq!(wear.device_regained, wear.device_damaged, "{wear:?}");
+}
+
+#[test]
+fn devices_that_do_not_get_back_what_they_lost_are_seen() {
+    assert_eq!(seen_among(worn_device(3_600), ClusterSabotage::IdleRegaining), "agreement");
+}
+
+#[test]
+fn a_device_that_fetches_more_than_it_lost_is_seen() {
+    assert_eq!(seen_among(worn_device(3_600), ClusterSabotage::GreedyRegaining), "thrift");
+}
+
+#[test]
+fn a_device_that_takes_back_what_it_let_go_is_seen() {
+    assert_eq!(seen_among(worn_device(3), ClusterSabotage::ForgetfulDevices), "trimmed");
+}
+
+#[test]
+fn hubs_that_bring_a_device_other_records_are_seen() {
+    assert_eq!(seen_among(worn_device(3_600), ClusterSabotage::Changelings), "served");
+}
+
 #[test]
 fn one_seed_of_several_hubs_has_one_history() {
     let run = |seed| ClusterWorld::new(ClusterPlan::from_seed(seed, 4), false).run();

@@ -71,15 +71,16 @@ pub(crate) fn rows(
     let checker = RecordChecker::new(&row.journal);
     let mut expected = range.first();
     let mut stopped = false;
-    let missing = |seq: Seq| Fault::Damaged {
+    // All that are gone side by side are one piece of damage: whoever goes around it has a limit of pieces.
+    let missing = |first: Seq, last: Seq| Fault::Damaged {
         journal: row.journal,
-        range: SeqRange::only(seq),
+        range: SeqRange::new(first, last).unwrap_or(SeqRange::only(first)),
         what: "a tail row is gone".to_owned(),
     };
     tail::scan(conn, row.id, range, false, |raw| {
         let found = tail::verify(&row.journal, &checker, &raw)?;
         if found.seq != expected {
-            return Err(missing(expected));
+            return Err(missing(expected, found.seq.saturating_sub(1)));
         }
         expected += 1;
         let more = visit(found)?;
@@ -87,7 +88,7 @@ pub(crate) fn rows(
         Ok(more)
     })
     .map_err(|fault| fault.located(row.journal, range))?;
-    if stopped || expected > range.last() { Ok(()) } else { Err(missing(expected)) }
+    if stopped || expected > range.last() { Ok(()) } else { Err(missing(expected, range.last())) }
 }
 
 /// Calls `visit` for every record here in `range`, oldest first, until it says `false`.

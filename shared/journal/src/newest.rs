@@ -14,6 +14,7 @@ use crate::error::{Fault, ReadError};
 use crate::reader::Reader;
 use crate::row::JournalRow;
 use crate::segment::{self, SegmentRow};
+use crate::store::Store;
 use crate::tail;
 
 /// What a store keeps of one journal.
@@ -96,9 +97,10 @@ impl Loader<'_> {
         let checker = RecordChecker::new(&journal);
         // Counted as they stand here, so that what does not fit is not cut into ever smaller runs.
         let (mut records, mut weight): (Vec<Record>, usize) = (Vec::new(), 0);
-        let mut expected = Some(range.last());
+        let (mut expected, mut met) = (Some(range.last()), None);
         tail::scan(self.conn, self.row.id, range, true, |raw| {
             let found = tail::verify(&journal, &checker, &raw)?;
+            met = met.or(Some(found.seq));
             weight = weight.saturating_add(found.record.weight());
             let room = if records.is_empty() {
                 self.fits(weight)
@@ -118,7 +120,9 @@ impl Loader<'_> {
             // Noted as stored, and not there: or it does not fit.
             let gone = expected == Some(range.last()) && self.fits(weight);
             let what = "a tail row is gone".to_owned();
-            let lost = Fault::Damaged { journal, range: SeqRange::only(range.last()), what };
+            let first = met.map_or(range.first(), |met| met.saturating_add(1));
+            let lost = SeqRange::new(first, range.last()).unwrap_or(SeqRange::only(range.last()));
+            let lost = Fault::Damaged { journal, range: lost, what };
             return if gone { Err(lost) } else { Ok(None) };
         }
         records.reverse();
@@ -161,6 +165,25 @@ fn newest(conn: &Connection, row: &JournalRow) -> Result<Wall, Fault> {
         found => found?.map(|segment| segment.max_wall),
     };
     Ok(row.tail_walls.map(|(_, last)| last).max(sealed).unwrap_or_default())
+}
+
+impl Store {
+    /// As [`Reader::newest`], over the connection that writes.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn newest(
+        &self,
+        journal: &JournalId,
+        wanted: &RangeSet,
+        portion: Portion,
+    ) -> Result<Vec<Run>, ReadError> {
+        self.healthy()?;
+        match self.journals.get(journal) {
+            Some(row) => Ok(load(&self.conn, row, wanted, portion, self.options.compression_level)?),
+            None => Ok(Vec::new()),
+        }
+    }
 }
 
 impl Reader {

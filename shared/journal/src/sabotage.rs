@@ -360,6 +360,25 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_gone_side_by_side_are_one_piece_of_damage() {
+        let mut store = store();
+        let state = store.journals().into_iter().find(|state| state.journal.lane == Lane::Normal).unwrap();
+        let rows = SeqRange::new(state.tail_first, state.head).unwrap();
+        store.harm(Harm::LostRows, &mut |below| below.saturating_sub(1).min(2)).unwrap().unwrap();
+        let whole = SeqRange::new(1, state.head).unwrap();
+        let Err(ReadError::Damaged { range, .. }) = store.load(&state.journal, whole, 1 << 20) else {
+            panic!("nothing is damaged")
+        };
+        assert_eq!(range, rows);
+        let portion = crate::Portion { bytes_max: 1 << 20, runs_max: 9 };
+        let Err(ReadError::Damaged { range, .. }) = store.newest(&state.journal, &whole.into(), portion)
+        else {
+            panic!("nothing is damaged")
+        };
+        assert_eq!(range, rows);
+    }
+
+    #[test]
     fn nothing_is_harmed_where_nothing_is() {
         let mut store = Store::in_memory(&Options::hub()).unwrap();
         for harm in Harm::ALL {

@@ -51,11 +51,14 @@ pub(crate) struct Syncing {
 }
 
 impl Syncing {
-    /// A hub's store began a new life: what the old one told is not to be had any more.
-    pub(super) fn forget(&mut self, node: NodeId) {
+    /// A hub's store began a new life: what the old one told is not to be had any more. When none was known before, what it let go was
+    /// said by the one that is now: its own connection to this hub may stand before it has told here what it holds.
+    pub(super) fn forget(&mut self, node: NodeId, first: bool) {
         self.heard.remove(&node);
         self.lacking.remove(&node);
-        self.gone.remove(&node);
+        if !first {
+            self.gone.remove(&node);
+        }
     }
 
     /// Records are here now. Whether that was the last that a partition lacked.

@@ -327,6 +327,17 @@ fn what_was_let_go_elsewhere_before_this_hub_knew_that_it_is_empty_is_not_waited
 }
 
 #[test]
+fn what_was_let_go_by_a_hub_that_has_not_told_what_it_holds_is_not_waited_for() {
+    let here = Shelves::new();
+    let mut replication = wiped(&here);
+    for node in [A, C] {
+        replication.gone(node, journal(), &set(1, 9));
+        let _ = connect(&mut replication, node, 10, &set(1, 9), &here);
+    }
+    assert_eq!(replication.fullness(), Fullness { partitions: 256, synced: 256, lacking: 0 });
+}
+
+#[test]
 fn whoever_does_not_know_yet_that_a_hub_joins_is_not_heard() {
     let here = Shelves::new();
     let mut replication = Replication::default();

@@ -26,6 +26,8 @@ pub struct Ageing {
     pub burst_records: usize,
     /// How long agents keep what is acknowledged.
     pub grace: Duration,
+    /// Whether agents scrub as hubs do.
+    pub devices_scrub: bool,
     /// How often hubs compare their copies.
     pub repair_interval: Duration,
 }
@@ -40,6 +42,7 @@ impl Ageing {
         read_every: Duration::from_secs(2),
         burst_records: 8,
         grace: Duration::from_secs(2),
+        devices_scrub: false,
         repair_interval: Duration::from_secs(20),
     };
 
@@ -59,6 +62,7 @@ impl Ageing {
             read_every,
             burst_records: *random.choice([1, 2, 8].iter()).unwrap_or(&8),
             grace: Duration::from_secs(2),
+            devices_scrub: false,
             repair_interval,
         }
     }

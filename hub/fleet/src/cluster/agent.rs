@@ -1,20 +1,23 @@
 //! One agent: its engine over its journal. It wants level quorum, and turns to the next hub when one fails or sends it away.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_agent_engine::{Alarm, Channel, Command, Config, EPOCH_NAME, Engine, Event, LoadRequest};
-use millrace_journal::{Author, Options, Store};
+use millrace_journal::{Author, Options, ScrubCursor, Store};
 use millrace_merkle::About;
 use millrace_model::notice::Open;
-use millrace_model::store::{Change, Outcome};
+use millrace_model::store::Change;
 use millrace_model::{
-    AckLevel, DeviceId, Incarnation, JournalId, Lane, Moment, NodeId, Record, SeqRange, Topic, Wall,
+    AckLevel, DeviceId, Incarnation, JournalId, Lane, Moment, NodeId, RangeSet, Record, SeqRange, Topic, Wall,
 };
 use millrace_sim::{ConnectionId, Disk, Flush, Node, Notice};
+use millrace_wire::Frame;
 
-use super::{AGENTS, ClusterWorld, Happening, Talk, disaster, node_of};
-use crate::invariants::{Violation, loss, trim, wakefulness};
+use super::setback::Copied;
+use super::{AGENTS, ClusterWorld, Happening, Talk, node_of};
+use crate::invariants::{Violation, wakefulness};
 
 /// What will happen to an agent's process, if it still lives then.
 #[derive(Clone, Debug)]
@@ -24,8 +27,15 @@ pub(super) enum AgentHappening {
     Loaded(LoadRequest),
     Checked(JournalId, SeqRange),
     Surveyed(usize),
-    Consulted { session: u64, number: u64, journal: JournalId, about: About },
+    Consulted {
+        session: u64,
+        number: u64,
+        journal: JournalId,
+        about: About,
+    },
     HungUp,
+    /// It reads a little of what it stores.
+    Scrub,
 }
 
 /// One agent's world.
@@ -33,15 +43,34 @@ pub(super) struct Agent {
     pub(super) device: DeviceId,
     incarnation: Incarnation,
     disk: Disk<(u64, Vec<Change>)>,
-    store: Option<Store>,
+    pub(super) store: Option<Store>,
     pub(super) engine: Option<Engine>,
-    image: Option<Vec<u8>>,
+    pub(super) image: Option<Vec<u8>>,
+    /// What its store claims to have while it is off.
+    pub(super) claims: BTreeMap<JournalId, RangeSet>,
+    /// A copy of its store.
+    pub(super) copied: Option<Copied>,
     pub(super) generation: u32,
-    connection: Option<ConnectionId>,
+    pub(super) connection: Option<ConnectionId>,
+    /// Which hub it dialled last.
+    pub(super) dialled: NodeId,
     timer_at: Option<Moment>,
     /// Which hub it tries.
     turn: usize,
     ticket: u64,
+    /// Where its scrub goes on, and when its passes ended.
+    pub(super) scrub: Option<ScrubCursor>,
+    pub(super) scrubbed: Vec<Moment>,
+}
+
+impl Agent {
+    /// What its store claims to have of a journal.
+    pub(super) fn present(&self, journal: &JournalId) -> RangeSet {
+        match &self.store {
+            Some(store) => store.journal(journal).map(|state| state.present).unwrap_or_default(),
+            None => self.claims.get(journal).cloned().unwrap_or_default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Agent {
@@ -50,7 +79,7 @@ impl std::fmt::Debug for Agent {
     }
 }
 
-fn agent_node(place: usize) -> Node {
+pub(super) fn agent_node(place: usize) -> Node {
     AGENTS + Node::try_from(place).unwrap_or(0)
 }
 
@@ -65,11 +94,16 @@ impl ClusterWorld {
             store: None,
             engine: None,
             image: None,
+            claims: BTreeMap::new(),
+            copied: None,
             generation: 0,
             connection: None,
+            dialled: NodeId(0),
             timer_at: None,
             turn: place,
             ticket: 0,
+            scrub: None,
+            scrubbed: Vec::new(),
         };
         self.agents.push(agent);
     }
@@ -92,6 +126,7 @@ impl ClusterWorld {
         agent.store = Some(store);
         agent.generation += 1;
         (agent.connection, agent.timer_at) = (None, None);
+        self.agent_opened(place);
         let open = Open {
             boot: String::new(),
             nonce: format!("{nonce:016x}"),
@@ -113,7 +148,7 @@ impl ClusterWorld {
             backoff_max: Duration::from_secs(4),
             ..Config::new(agent.device, "fleet")
         };
-        let (incarnation, usage) = (agent.incarnation, store.usage());
+        let (incarnation, usage) = (store.incarnation().unwrap_or(agent.incarnation), store.usage());
         let mut engine = Engine::new(config, incarnation, store.journals(), usage, seed, now);
         if let Ok(Some(epoch)) = store.recall(EPOCH_NAME) {
             engine.recall_epoch(&epoch);
@@ -121,6 +156,7 @@ impl ClusterWorld {
         agent.engine = Some(engine);
         self.network.start(agent_node(place));
         self.tell(place, Event::Clocks { wall: Wall(0), mono: now.0 });
+        self.agent_scrubs(place);
     }
 
     pub(super) fn cut_agent_power(&mut self, place: usize) {
@@ -133,19 +169,20 @@ impl ClusterWorld {
             self.write(place, commit, &changes);
         }
         let Some(agent) = self.agents.get_mut(place) else { return };
-        match agent.store.take().map(|mut store| store.image()) {
-            Some(Ok(image)) => agent.image = Some(image),
-            Some(Err(error)) => self.check(Err(Violation::new("survival", error.to_string()))),
-            None => {}
+        let Some(mut store) = agent.store.take() else { return };
+        agent.claims = store.journals().into_iter().map(|state| (state.journal, state.present)).collect();
+        match store.image() {
+            Ok(image) => agent.image = Some(image),
+            Err(error) => self.check(Err(Violation::new("survival", error.to_string()))),
         }
     }
 
-    fn later(&mut self, place: usize, span: Duration, what: AgentHappening) {
+    pub(super) fn later(&mut self, place: usize, span: Duration, what: AgentHappening) {
         let generation = self.agents.get(place).map_or(0, |agent| agent.generation);
         self.timeline.after(span, Happening::Agent { place, generation, what });
     }
 
-    fn tell(&mut self, place: usize, event: Event) {
+    pub(super) fn tell(&mut self, place: usize, event: Event) {
         let now = self.now;
         let Some(engine) = self.agents.get_mut(place).and_then(|agent| agent.engine.as_mut()) else { return };
         engine.handle_event(event, now);
@@ -170,7 +207,6 @@ impl ClusterWorld {
 
     fn obey(&mut self, place: usize, command: Command) {
         let now = self.now;
-        let standing: Vec<NodeId> = self.oracle.hubs.keys().copied().collect();
         let Some(agent) = self.agents.get_mut(place) else { return };
         match command {
             Command::Commit { commit, changes } => {
@@ -179,7 +215,10 @@ impl ClusterWorld {
             }
             Command::Acknowledge(receipts) => self.told += receipts.stored().len(),
             Command::Connect => {
-                let hub = standing.get(agent.turn % standing.len().max(1)).copied().unwrap_or_default();
+                let hubs = self.hubs_to_try(place);
+                let Some(agent) = self.agents.get_mut(place) else { return };
+                let hub = hubs.get(agent.turn % hubs.len().max(1)).copied().unwrap_or_default();
+                agent.dialled = hub;
                 agent.connection = Some(self.network.connect(agent_node(place), node_of(hub), now));
             }
             Command::Disconnect { reason } => {
@@ -189,6 +228,7 @@ impl ClusterWorld {
                 }
                 self.later(place, Duration::ZERO, AgentHappening::HungUp);
             }
+            Command::Send { frame: Frame::Fetch(fetch), .. } => self.asks_back(place, fetch),
             Command::Send { channel, frame } => {
                 if let Some(connection) = agent.connection {
                     let code = match channel {
@@ -216,14 +256,23 @@ impl ClusterWorld {
                 self.later(place, span, AgentHappening::Consulted { session, number, journal, about });
             }
             Command::RememberHubs(_) => {}
-            Command::Alarm(alarm) => {
-                self.transcript.note(now, format_args!("agent {place} alarm: {alarm:?}"));
-                let renewed = matches!(alarm, Alarm::HubsRenewed { .. }) && self.oracle.epoch > 0;
-                if !matches!(alarm, Alarm::Full) && !renewed {
-                    let what = format!("agent {place}, all honest: {alarm:?}");
-                    self.check(Err(Violation::new("protocol", what)));
-                }
-            }
+            Command::Alarm(alarm) => self.agent_alarmed(place, &alarm),
+        }
+    }
+
+    fn agent_alarmed(&mut self, place: usize, alarm: &Alarm) {
+        self.transcript.note(self.now, format_args!("agent {place} alarm: {alarm:?}"));
+        let by_right = match alarm {
+            Alarm::Full => true,
+            Alarm::HubsRenewed { .. } => self.oracle.epoch > 0,
+            Alarm::Damaged { journal, range } => self.truth.was_lost(journal, *range),
+            Alarm::RolledBack { journal } | Alarm::Forked { journal } => self.truth.may_turn(&journal.device),
+            Alarm::Regained { records } => *records <= self.truth.wear.device_regained,
+            _ => false,
+        };
+        if !by_right {
+            let what = format!("agent {place}, all honest: {alarm:?}");
+            self.check(Err(Violation::new("protocol", what)));
         }
     }
 
@@ -279,73 +328,9 @@ impl ClusterWorld {
                 let reason = "closed from here".to_owned();
                 self.tell(place, Event::Disconnected { reason, unwelcome: false });
             }
-            read => {
-                let Some(store) = &agent.store else { return };
-                let event = match read {
-                    AgentHappening::Loaded(request) => store
-                        .load(&request.journal, request.range, request.bytes_max)
-                        .map(|runs| Event::Loaded { request, runs }),
-                    AgentHappening::Checked(journal, range) => {
-                        store.checks(&journal, range).map(|checks| Event::Checked { journal, range, checks })
-                    }
-                    AgentHappening::Surveyed(count) => {
-                        store.survey(count).map(|segments| Event::Surveyed { segments })
-                    }
-                    AgentHappening::Consulted { session, number, journal, about } => {
-                        let told = store.tell(&journal, &about);
-                        told.map(|told| Event::Consulted { session, number, told })
-                    }
-                    _ => return,
-                };
-                match event {
-                    Ok(event) => self.tell(place, event),
-                    Err(error) => self.check(Err(Violation::new("survival", error.to_string()))),
-                }
-            }
+            AgentHappening::Scrub => self.agent_scrubs(place),
+            read => self.agent_read(place, read),
         }
-    }
-
-    fn agent_flushed(&mut self, place: usize, commit: u64, changes: &[Change]) {
-        let Some((durable, outcomes)) = self.write(place, commit, changes) else { return };
-        let usage = self.agents.get(place).and_then(|agent| agent.store.as_ref()).map(Store::usage);
-        self.tell(place, Event::Committed { durable, outcomes, usage: usage.unwrap_or_default() });
-    }
-
-    /// An agent's commit, and what the truth learns from it.
-    fn write(
-        &mut self,
-        place: usize,
-        commit: u64,
-        changes: &[Change],
-    ) -> Option<(millrace_model::Durable, Vec<Outcome>)> {
-        let agent = self.agents.get_mut(place)?;
-        let lost = disaster::declared(agent, changes);
-        let store = agent.store.as_mut()?;
-        let (durable, outcomes) = match store.commit(commit, changes) {
-            Ok(made) => made,
-            Err(error) => {
-                self.check(Err(Violation::new("survival", format!("agent {place}: {error}"))));
-                return None;
-            }
-        };
-        let mut verdict = Ok(());
-        for (change, outcome) in changes.iter().zip(&outcomes) {
-            if let Outcome::Appended { journal, range, .. } = outcome {
-                for (seq, check) in store.checks(journal, *range).unwrap_or_default() {
-                    self.truth.written.insert((*journal, seq), check);
-                }
-            }
-            if let Change::Acknowledge { journal, ranges } = change {
-                let told = self.truth.told.get(journal).cloned().unwrap_or_default();
-                verdict = verdict.and(trim::told(journal, ranges, &told));
-            }
-        }
-        self.check(verdict);
-        for (journal, range) in lost {
-            self.check(loss::declared(&self.truth, &journal, range));
-            self.truth.forgive(journal, range);
-        }
-        Some((durable, outcomes))
     }
 
     /// Something is published, if the agent listens.

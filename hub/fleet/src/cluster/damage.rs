@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millrace_hub_engine::{Event, Measure};
 use millrace_journal::sabotage::{Harm, Harmed, harm_image};
-use millrace_journal::{CommitError, ScrubCursor, Store};
+use millrace_journal::{CommitError, Store};
 use millrace_model::store::Outcome;
 use millrace_model::{JournalId, NodeId, SeqRange, Wall};
 
@@ -141,29 +141,6 @@ impl ClusterWorld {
     pub(super) fn floors_stand(&mut self, node: NodeId) {
         let states = self.hubs.get(&node).and_then(|hub| hub.store.as_ref()).map(Store::journals);
         self.check(trimmed::stands(&self.truth, node, &states.unwrap_or_default()));
-    }
-
-    /// Whether a whole pass of the scrub has begun and ended since `since` at every hub that stands.
-    pub(super) fn is_scrubbed(&self, node: NodeId) -> bool {
-        let Some(healed_at) = self.healed_at.filter(|_| self.plan.ageing.is_some()) else { return true };
-        // The pass before the second one that ended since then may have begun earlier.
-        self.hubs.get(&node).is_some_and(|hub| hub.scrubbed.iter().filter(|at| **at > healed_at).count() > 1)
-    }
-
-    /// Everything that a hub stores is read once more.
-    pub(super) fn damage_left(&self, node: NodeId) -> Vec<String> {
-        let Some(store) = self.hubs.get(&node).and_then(|hub| hub.store.as_ref()) else { return Vec::new() };
-        match store.scrub(ScrubCursor::default(), u64::MAX) {
-            Ok(found) => {
-                let damaged = found.damaged.into_iter();
-                let damaged =
-                    damaged.map(|damage| format!("{} {}: {}", damage.journal, damage.range, damage.what));
-                damaged
-                    .chain(found.digests.iter().map(|journal| format!("the digest of {journal}")))
-                    .collect()
-            }
-            Err(error) => vec![error.to_string()],
-        }
     }
 }
 

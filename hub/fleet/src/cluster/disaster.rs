@@ -49,6 +49,7 @@ impl ClusterWorld {
         for (journal, ranges) in &mut self.truth.acked {
             *ranges = left.get(journal).map(|left| ranges.intersection(left)).unwrap_or_default();
         }
+        self.truth.lost_unknown(&left);
         for (journal, ranges) in &left {
             self.truth.stored(node, life, *journal, ranges);
         }

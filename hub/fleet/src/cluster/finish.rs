@@ -1,43 +1,83 @@
 //! When everything has converged, and what is asked then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_journal::Store;
+use millrace_model::store::JournalState;
 use millrace_model::{JournalId, Moment, NodeId, Partition, RangeSet, RecordCheck, Seq, SeqRange};
 
+use super::authoring::checks_of;
+use super::reading::damage_in;
 use super::{ClusterWorld, Happening};
-use crate::invariants::agreement::Copy;
+use crate::invariants::agreement::{Copy, Holder};
 use crate::invariants::replicas::Contents;
-use crate::invariants::{Violation, agreement, convergence, loss, replicas};
+use crate::invariants::{Verdict, Violation, agreement, convergence, declaration, loss, replicas, served};
 
 impl ClusterWorld {
     /// Looks whether everything has converged.
     pub(super) fn watch(&mut self) {
         let early = self.healed_at.is_none_or(|at| self.now.since(at) < Duration::from_secs(5));
         if early || !self.waiting().is_empty() {
+            self.prefer_keepers();
             return self.timeline.after(Duration::from_millis(500), Happening::Watch);
         }
         self.over = true;
+        (0..self.agents.len()).for_each(|place| self.compare_ledgers(place));
         self.judge();
     }
 
     /// Everything has converged: asks what is asked at the end.
     fn judge(&mut self) {
         self.check(loss::none(&self.truth));
+        self.check(self.setbacks_noticed());
         let contents: BTreeMap<NodeId, Contents> =
             self.standing().map(|(node, store)| (node, contents_of(store))).collect();
         let nodes: Vec<NodeId> = contents.keys().copied().collect();
         for node in nodes {
             self.floors_stand(node);
-            self.check(agreement::sound(node, &self.damage_left(node)));
+            let damaged = self.hubs.get(&node).and_then(|hub| hub.store.as_ref()).map(damage_in);
+            self.check(agreement::sound(Holder::Hub(node), &damaged.unwrap_or_default()));
         }
         self.check(replicas::alike(&self.truth, &self.oracle.placement, &contents));
         if self.plan.ageing.is_none() {
             return;
         }
-        let copies = self.standing().map(|(node, store)| (node, copy_of(store, contents.get(&node))));
-        self.check(agreement::reached(&self.oracle.placement, &copies.collect()));
+        let copies =
+            self.standing().map(|(node, store)| (node, copy_of(store, contents.get(&node)))).collect();
+        self.check(agreement::reached(&self.truth, &self.oracle.placement, &copies));
+        self.judge_devices(&copies);
+    }
+
+    /// The same for what devices still have of the journals that they write.
+    fn judge_devices(&mut self, copies: &BTreeMap<NodeId, Copy>) {
+        let stores = self.agents.iter().enumerate();
+        let stores = stores.filter_map(|(place, agent)| Some((place, agent.store.as_ref()?)));
+        let mut verdicts = Vec::new();
+        for (place, store) in stores {
+            verdicts.push(agreement::sound(Holder::Device(place), &damage_in(store)));
+            let contents = contents_of(store);
+            verdicts.push(served::as_kept(&self.truth, Holder::Device(place), &contents));
+            verdicts.push(self.device_differs(place, copy_of(store, Some(&contents)), copies));
+        }
+        let copies: Vec<(NodeId, &Copy)> = copies.iter().map(|(node, copy)| (*node, copy)).collect();
+        verdicts.push(declaration::of_damage(&self.truth, &self.oracle.placement, &copies));
+        verdicts.into_iter().for_each(|verdict| self.check(verdict));
+    }
+
+    /// Whether a device's copy is not that of its hub, which keeps it.
+    fn device_differs(&self, place: usize, mut copy: Copy, copies: &BTreeMap<NodeId, Copy>) -> Verdict {
+        let hub =
+            self.agents.get(place).map(|agent| agent.dialled).filter(|node| self.keeps_of(*node, place));
+        let Some((node, hub)) = hub.and_then(|node| Some((node, copies.get(&node)?))) else { return Ok(()) };
+        // What a hub remembers of what it let go is its own affair: it may never have heard how that was sealed.
+        let lets_go = |journal: &JournalId| hub.states.get(journal).is_some_and(|theirs| theirs.floor > 1);
+        let astray = |state: &&JournalState| {
+            lets_go(&state.journal) || self.truth.is_astray(&state.journal, state.floor)
+        };
+        let astray = copy.states.values().filter(astray);
+        copy.astray = astray.map(|state| state.journal).collect();
+        agreement::with_device(place, &copy, (node, hub))
     }
 
     /// The hubs that stand, with their stores.
@@ -74,6 +114,29 @@ impl ClusterWorld {
         assignment.is_some_and(|assignment| assignment.replicas.contains(&node))
     }
 
+    /// Whether any of these records is sound on any disk.
+    pub(super) fn is_anywhere(&self, journal: &JournalId, ranges: &RangeSet) -> bool {
+        let at_hub = |disk: &BTreeMap<JournalId, RangeSet>| {
+            disk.get(journal).is_some_and(|here| !here.intersection(ranges).is_empty())
+        };
+        let author = self.agents.iter().find(|agent| agent.device == journal.device);
+        let here = author.map(|agent| agent.present(journal)).unwrap_or_default();
+        let here = here.difference(&self.truth.unsound(journal));
+        self.truth.disks.values().any(at_hub) || !here.intersection(ranges).is_empty()
+    }
+
+    /// Whether agents scrub.
+    pub(super) fn devices_scrub(&self) -> bool {
+        self.plan.ageing.as_ref().is_some_and(|ageing| ageing.devices_scrub)
+    }
+
+    /// Whether a whole pass of a scrub, if there is one, has begun and ended since the healing, when passes ended at these times.
+    fn has_scrubbed(&self, ended: &[Moment], scrubs: bool) -> bool {
+        let Some(healed_at) = self.healed_at.filter(|_| scrubs) else { return true };
+        // The pass before the second one that ended since then may have begun earlier.
+        ended.iter().filter(|at| **at > healed_at).count() > 1
+    }
+
     /// Who still waits for what.
     fn waiting(&self) -> Vec<String> {
         let mut waiting = Vec::new();
@@ -86,6 +149,15 @@ impl ClusterWorld {
                 waiting.push(format!("agent {place} does not know what the hubs still hold"));
             }
             let status = engine.status();
+            if !self.has_scrubbed(&agent.scrubbed, self.devices_scrub()) {
+                waiting.push(format!("agent {place} has not read everything"));
+            }
+            if agent.store.as_ref().is_some_and(|store| store.has_open_gaps().unwrap_or(true)) {
+                waiting.push(format!("agent {place} has undeclared gaps"));
+            }
+            if status.recovering {
+                waiting.push(format!("agent {place} fills a new incarnation"));
+            }
             if status.ledger.pending > 0 || status.session != "open" {
                 waiting
                     .push(format!("agent {place} is {}, {} pending", status.session, status.ledger.pending));
@@ -112,20 +184,26 @@ impl ClusterWorld {
             if !mending.is_empty() && !self.is_told_lost() {
                 waiting.push(format!("hub {node} mends {mending:?}"));
             }
-            if !self.is_scrubbed(*node) {
+            let scrubbed = self.hubs.get(node).map_or(&[][..], |hub| &hub.scrubbed);
+            if !self.has_scrubbed(scrubbed, self.plan.ageing.is_some()) {
                 waiting.push(format!("hub {node} has not read everything"));
             }
         }
         let damaged = self.truth.damaged.iter();
-        let kept = damaged.flat_map(|(node, journals)| journals.keys().map(|journal| (*node, *journal)));
-        let damaged = kept.filter(|(node, journal)| self.keeps(*node, journal)).count();
+        let kept = damaged.flat_map(|(node, journals)| journals.iter().map(|of| (*node, of)));
+        let kept = kept.filter(|(node, (journal, _))| self.keeps(*node, journal));
+        let damaged = kept.filter(|(_, (journal, ranges))| self.is_anywhere(journal, ranges)).count();
         if waiting.is_empty() && damaged > 0 && !self.is_told_lost() {
             waiting.push(format!("damaged still: {:?}", self.truth.damaged));
         }
         if waiting.is_empty() && self.plan.ageing.is_some() {
             let copies = self.standing().map(|(node, store)| (node, copy_of(store, None))).collect();
-            let differs = agreement::reached(&self.oracle.placement, &copies).err();
+            let differs = agreement::reached(&self.truth, &self.oracle.placement, &copies).err();
             waiting.extend(differs.map(|differs| differs.to_string()));
+            let devices = self.agents.iter().enumerate().filter_map(|(place, agent)| {
+                self.device_differs(place, copy_of(agent.store.as_ref()?, None), &copies).err()
+            });
+            waiting.extend(devices.map(|differs| differs.to_string()));
         }
         waiting
     }
@@ -136,13 +214,8 @@ fn contents_of(store: &Store) -> Contents {
     let mut held = Contents::new();
     for state in store.journals() {
         for range in state.present.iter() {
-            let mut from = range.first();
-            while let Some(rest) = SeqRange::new(from, range.last()) {
-                let found = store.checks(&state.journal, rest).unwrap_or_default();
-                let Some((last, _)) = found.last().copied() else { break };
-                held.extend(found.into_iter().map(|(seq, check)| ((state.journal, seq), check)));
-                from = last + 1;
-            }
+            let found = checks_of(store, &state.journal, range);
+            held.extend(found.into_iter().map(|(seq, check)| ((state.journal, seq), check)));
         }
     }
     held
@@ -166,5 +239,5 @@ fn copy_of(store: &Store, contents: Option<&Contents>) -> Copy {
         }
         tails
     });
-    Copy { states, tails, segments }
+    Copy { states, tails, segments, astray: BTreeSet::new() }
 }

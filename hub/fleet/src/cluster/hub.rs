@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use millrace_hub_engine::{Alarm, Asker, Command, Config, Engine, Event, Memory, Placed, Synced};
+use millrace_hub_engine::{Asker, Command, Config, Engine, Event, Memory, Placed, Synced};
 use millrace_journal::{Options, ScrubCursor, Store};
 use millrace_merkle::About;
 use millrace_model::store::Change;
-use millrace_model::{AckLevel, Incarnation, JournalId, Moment, NodeId, Partition, RangeSet, Seq, SeqRange};
+use millrace_model::{Incarnation, JournalId, Moment, NodeId, Partition, RangeSet, Seq, SeqRange};
 use millrace_sim::{ConnectionId, Disk, Notice};
 use millrace_wire::{Frame, PeerFrame};
 
 use super::oracle::{name_of, region_of};
-use super::{AGENTS, ClusterWorld, Happening, Talk, node_of};
+use super::{ClusterWorld, Happening, Talk, node_of};
 use crate::ClusterSabotage;
-use crate::invariants::{Violation, aside, quorum, thrift, wakefulness};
+use crate::invariants::{Violation, aside, thrift, wakefulness};
 
 /// Under which name a store remembers its life.
 pub(super) const LIFE: &str = "store-incarnation";
@@ -40,6 +40,13 @@ pub(super) enum HubHappening {
         number: u64,
         journal: JournalId,
         about: About,
+    },
+    /// A device gets back what it lost.
+    Fetched {
+        link: ConnectionId,
+        journal: JournalId,
+        ranges: RangeSet,
+        bytes_max: usize,
     },
     Closed(ConnectionId),
     Placed {
@@ -364,62 +371,14 @@ impl ClusterWorld {
                 self.transcript.note(now, format_args!("hub {node} mended: {mend:?}"));
                 self.truth.mended(node, mend.journal);
             }
+            Command::Fetch { link, journal, ranges, bytes_max } => {
+                let span = hub.disk.time_to_read();
+                self.hub_later(node, span, HubHappening::Fetched { link, journal, ranges, bytes_max });
+            }
             // No device of the fleet asks for its history.
-            Command::SessionOpened { .. }
-            | Command::Stored { .. }
-            | Command::Recall { .. }
-            | Command::Fetch { .. } => {}
+            Command::SessionOpened { .. } | Command::Stored { .. } | Command::Recall { .. } => {}
             Command::Alarm(alarm) => self.hub_alarmed(node, &alarm),
         }
-    }
-
-    fn hub_alarmed(&mut self, node: NodeId, alarm: &Alarm) {
-        self.transcript.note(self.now, format_args!("hub {node} alarm: {alarm:?}"));
-        match alarm {
-            Alarm::Full | Alarm::Evicting | Alarm::Gap(..) => {}
-            Alarm::Damaged { .. } if self.truth.harmed.contains(&node) => {}
-            Alarm::Overdue { .. } | Alarm::Differs { .. } | Alarm::Irreparable { .. }
-                if self.may_stay_lost() =>
-            {
-                self.overdue = true;
-            }
-            Alarm::Regressed { node: regressed, .. } if self.truth.broken.contains(regressed) => {}
-            _ => self.check(Err(Violation::new("protocol", format!("hub {node}, all honest: {alarm:?}")))),
-        }
-    }
-
-    /// A hub sends an agent a frame: what it calls safe must be so.
-    fn hub_says(&mut self, node: NodeId, link: ConnectionId, mut frame: Frame) {
-        if let (Frame::Welcome(welcome), ClusterSabotage::EmptyWitnesses) = (&mut frame, self.plan.sabotage) {
-            welcome.complete = true;
-        }
-        let dialer = self.network.dialer(link).and_then(|from| from.checked_sub(AGENTS));
-        let device = dialer.and_then(|place| self.agents.get(place as usize)).map(|agent| agent.device);
-        let placed = self.hubs.get(&node).and_then(|hub| hub.placed.clone());
-        let mut safe: Vec<(JournalId, RangeSet)> = Vec::new();
-        match (&frame, device) {
-            (Frame::Acks(acks), Some(device)) => {
-                let quorum = acks.acks.iter().filter(|ack| ack.level == AckLevel::Quorum);
-                safe.extend(quorum.map(|ack| (ack.journal.of(device), ack.ranges.clone())));
-            }
-            (Frame::Welcome(welcome), Some(device)) => {
-                safe.extend(welcome.holdings.iter().map(|held| {
-                    (JournalId { device, incarnation: held.incarnation, lane: held.lane }, held.safe.clone())
-                }));
-            }
-            _ => {}
-        }
-        if let Some(placed) = placed {
-            for (journal, ranges) in safe {
-                // What its author declared as lost is as safe as it will ever be.
-                let lost = self.truth.forgiven.get(&journal).cloned().unwrap_or_default();
-                let ranges = ranges.difference(&lost);
-                self.check(quorum::told(&self.truth, &placed, &journal, &ranges));
-                self.truth.acked.entry(journal).or_default().extend(&ranges);
-                self.truth.told.entry(journal).or_default().extend(&ranges);
-            }
-        }
-        self.carry(link, node_of(node), 0, Talk::Agent(frame));
     }
 
     pub(super) fn hub_happened(&mut self, node: NodeId, generation: u32, what: HubHappening) {
@@ -454,6 +413,9 @@ impl ClusterWorld {
             }
             HubHappening::Consulted { asker, number, journal, about } => {
                 self.consulted(node, (asker, number), journal, &about);
+            }
+            HubHappening::Fetched { link, journal, ranges, bytes_max } => {
+                self.fetched(node, link, (journal, ranges), bytes_max);
             }
             HubHappening::Read => self.queried(node),
             HubHappening::Scrub => self.scrub(node),

@@ -105,6 +105,9 @@ impl ClusterWorld {
                     self.damage(node, harm, off);
                 }
             }
+            ClusterFault::BackupAgent { agent } => self.copy_agent(agent),
+            ClusterFault::RestoreAgent { agent } => self.set_agent_back(agent),
+            ClusterFault::DamageAgent { agent, harm, off } => self.damage_agent(agent, harm, off),
             ClusterFault::CrashAgent { agent, span } => {
                 self.cut_agent_power(agent);
                 self.timeline.after(span, Happening::StartAgent(agent));

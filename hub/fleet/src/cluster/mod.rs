@@ -6,33 +6,41 @@
 //!                       └──────── oracle: table, placement, who is full
 //! ```
 //!
-//! Agents here want level quorum and are honest: no clones, no restored directories (the world of one hub has those). What goes wrong
-//! goes wrong with hubs: power, disks, old copies, roads between them, pauses, and a membership that changes meanwhile. One disk
-//! at a time is lost or damaged, and the next only when all are full and whole again; now and then all are lost, and one comes back from a
-//! copy. In worlds that age ([`ageing`]) each hub keeps records for a time of its own, scrubs, compares, and is queried.
+//! Agents here want level quorum and are no clones (the world of one hub has those). Most of what goes wrong goes wrong with hubs: power, disks,
+//! old copies, roads between them, pauses, and a membership that changes meanwhile. One disk of a hub at a time is lost or damaged, and the
+//! next only when all are full and whole again; now and then all are lost, and one comes back from a copy. In worlds that age ([`ageing`])
+//! each hub keeps records for a time of its own, scrubs, compares, and is queried. There the disks of devices wear, too ([`wearing`]), whatever
+//! happens to hubs meanwhile: they are damaged, and now and then one is set back to an older copy ([`setback`]).
 //!
 //! Promise: as for [`crate::world`]: one seed, one history; the first broken promise ends it.
 //!
 //! | room | what stands there |
 //! |---|---|
 //! | [`plan`] | what a seed means |
-//! | [`ageing`] | how stores age and are damaged |
+//! | [`ageing`] | how stores of hubs age and are damaged |
+//! | [`wearing`] | how disks of devices wear |
 //! | [`oracle`] | what the cluster has committed, and who hears of it when |
 //! | [`hub`] | one hub with its disk |
 //! | [`roads`] | its connections to the others |
 //! | [`disk`] | its commits |
 //! | [`serving`] | what it reads, and for whom |
+//! | [`saying`] | what it says to agents, and of what it alarms people |
 //! | [`damage`] | what is damaged, found and moved aside |
 //! | [`mending`] | what it asks for again, and what it knows of the others' copies |
 //! | [`upkeep`] | what it says of its own store |
 //! | [`agent`] | one agent, which turns to the next hub when one fails |
-//! | [`truth`] | what is on which disk, and what agents were told |
+//! | [`authoring`] | its commits |
+//! | [`reading`] | what it reads, and what it does about damage |
+//! | [`setback`] | its store is put back from an older copy |
+//! | [`truth`] | what is on which disk of hubs, and what agents were told |
+//! | [`possession`] | what is on disks of devices, and what damage took there |
 //! | [`mishap`] | what goes wrong |
 //! | [`disaster`] | all hubs are lost, and one comes back from a copy under the next epoch |
 //! | [`finish`] | when everything has converged, and what is asked then |
 
 pub mod ageing;
 mod agent;
+mod authoring;
 mod damage;
 mod disaster;
 mod disk;
@@ -42,10 +50,15 @@ mod mending;
 mod mishap;
 mod oracle;
 pub mod plan;
+pub mod possession;
+mod reading;
 mod roads;
+mod saying;
 mod serving;
+pub mod setback;
 pub mod truth;
 mod upkeep;
+pub mod wearing;
 
 use std::collections::BTreeMap;
 
@@ -108,6 +121,8 @@ pub struct ClusterWorld {
     over: bool,
     /// Somebody was told that records of the only hub are lost.
     overdue: bool,
+    /// Whether any device is set back.
+    sets_back: bool,
     faults: usize,
     told: usize,
 }
@@ -135,6 +150,10 @@ impl ClusterWorld {
             healed_at: None,
             over: false,
             overdue: false,
+            sets_back: plan
+                .faults
+                .iter()
+                .any(|(_, fault)| matches!(fault, ClusterFault::RestoreAgent { .. })),
             faults: 0,
             told: 0,
             random,

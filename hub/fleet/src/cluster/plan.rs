@@ -97,6 +97,25 @@ pub enum ClusterFault {
         /// While it is off for so long; or while it runs.
         off: Option<Duration>,
     },
+    /// An agent's store is damaged.
+    DamageAgent {
+        /// Which.
+        agent: usize,
+        /// How.
+        harm: Harm,
+        /// While it is off for so long; or while it runs.
+        off: Option<Duration>,
+    },
+    /// Somebody keeps a copy of an agent's store.
+    BackupAgent {
+        /// Which.
+        agent: usize,
+    },
+    /// An agent's store is put back from the last copy, if there is one.
+    RestoreAgent {
+        /// Which.
+        agent: usize,
+    },
     /// An agent loses power, and comes back.
     CrashAgent {
         /// Which.

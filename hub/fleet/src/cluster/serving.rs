@@ -4,10 +4,12 @@
 //! says: the daemon's reads and its writer are threads of their own.
 
 use millrace_hub_engine::{Asker, Event};
-use millrace_journal::{Order, Query, ReadError, Store, sabotage};
+use millrace_journal::{Order, Portion, Query, ReadError, Store, sabotage};
 use millrace_merkle::{About, Told};
 use millrace_model::hash::RecordChecker;
-use millrace_model::{JournalId, NodeId, RecordCheck, Run, Seq, SeqRange, canon};
+use millrace_model::{JournalId, NodeId, RangeSet, RecordCheck, Run, Seq, SeqRange, canon};
+use millrace_sim::ConnectionId;
+use millrace_wire::limits::FETCH_RUNS_MAX;
 
 use super::ClusterWorld;
 use super::hub::HubHappening;
@@ -48,7 +50,7 @@ impl ClusterWorld {
         let Some(found) = self.store_of(node).map(|store| store.checks(&journal, range)) else { return };
         match found {
             Ok(checks) => {
-                self.check(served::as_written(&self.truth.written, &journal, &checks));
+                self.check(served::as_written(&self.truth, &journal, &checks));
                 self.tell_hub(node, Event::Checked { journal, range, checks });
             }
             Err(ReadError::Damaged { journal: damaged, range: bad, .. }) => {
@@ -99,6 +101,39 @@ impl ClusterWorld {
         }
     }
 
+    /// A device gets the newest of what it asks for, as far as it is whole.
+    pub(super) fn fetched(
+        &mut self,
+        node: NodeId,
+        link: ConnectionId,
+        (journal, mut wanted): (JournalId, RangeSet),
+        bytes_max: usize,
+    ) {
+        let portion = Portion { bytes_max, runs_max: FETCH_RUNS_MAX };
+        let mut damages = Damages::new();
+        let runs = loop {
+            let Some(store) = self.store_of(node) else { return };
+            match store.newest(&journal, &wanted, portion) {
+                Ok(runs) => break runs,
+                // The daemon says that it cannot be read now.
+                Err(ReadError::Damaged { .. }) if damages.len() >= DAMAGE_AROUND_MAX => {
+                    damages.clear();
+                    break Vec::new();
+                }
+                Err(ReadError::Damaged { range, .. }) => {
+                    wanted.remove(range);
+                    damages.push((journal, range));
+                }
+                Err(error) => return self.unreadable(node, &error),
+            }
+        };
+        for run in &runs {
+            self.check(self.run_is_as_written(run));
+        }
+        let damaged = damages.iter().map(|(_, range)| *range).collect();
+        self.answer_read(node, Event::Fetched { link, runs, damaged }, damages);
+    }
+
     fn run_is_as_written(&self, run: &Run) -> Verdict {
         let Some(records) = sabotage::records_of(run) else {
             return served::unreadable(&run.journal, run.first);
@@ -107,7 +142,7 @@ impl ClusterWorld {
         let numbered = (run.first..).zip(&records);
         let checks: Vec<(Seq, RecordCheck)> =
             numbered.map(|(seq, record)| (seq, checker.check(seq, &canon::encode(record)))).collect();
-        served::as_written(&self.truth.written, &run.journal, &checks)
+        served::as_written(&self.truth, &run.journal, &checks)
     }
 
     /// Somebody queries a hub.
@@ -124,13 +159,13 @@ impl ClusterWorld {
         };
         for row in &page.rows {
             let check = RecordChecker::new(&row.journal).check(row.seq, &canon::encode(&row.record));
-            self.check(served::as_written(&self.truth.written, &row.journal, &[(row.seq, check)]));
+            self.check(served::as_written(&self.truth, &row.journal, &[(row.seq, check)]));
         }
         for damage in page.damaged {
             if self.plan.sabotage == ClusterSabotage::CredulousReads {
                 let read = |store: &Store| store.unverified_checks(&damage.journal, damage.range);
                 let given = self.store_of(node).and_then(|store| read(store).ok()).unwrap_or_default();
-                self.check(served::as_written(&self.truth.written, &damage.journal, &given));
+                self.check(served::as_written(&self.truth, &damage.journal, &given));
             }
             self.move_aside(node, damage.journal, damage.range);
         }

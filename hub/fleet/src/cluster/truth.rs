@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Incarnation, JournalId, NodeId, RangeSet, RecordCheck, Seq, SeqRange};
+use millrace_model::{DeviceId, Incarnation, JournalId, NodeId, RangeSet, RecordCheck, Seq, SeqRange};
+
+use super::possession::Possession;
+use super::setback::Setbacks;
 
 /// The truth.
 #[derive(Debug, Default)]
@@ -19,8 +22,14 @@ pub struct Truth {
     pub acked: BTreeMap<JournalId, RangeSet>,
     /// What agents were ever told to be on a quorum.
     pub told: BTreeMap<JournalId, RangeSet>,
-    /// What agents declared as lost in a disaster.
+    /// What agents declared as lost: in a disaster, or by damage to their own disks.
     pub forgiven: BTreeMap<JournalId, RangeSet>,
+    /// What of it is there again, because its device got it back from a hub.
+    pub back: BTreeMap<JournalId, RangeSet>,
+    /// What is known of devices that were set back.
+    pub setbacks: Setbacks,
+    /// What is known of each device's disk.
+    pub devices: BTreeMap<DeviceId, Possession>,
     /// Hubs whose disk was lost, or is older than it was, until they are full again.
     pub broken: BTreeSet<NodeId>,
     /// Those of them whose store was put back from an old copy, until they know it.
@@ -52,6 +61,18 @@ pub struct Wear {
     pub aged: u64,
     /// Digests that were reckoned anew.
     pub digests: u64,
+    /// Times that a device's store was damaged.
+    pub device_harms: u64,
+    /// Records that were damaged there.
+    pub device_damaged: u64,
+    /// Times that a device found damage and moved it aside.
+    pub device_found: u64,
+    /// Records of it that came back from a hub.
+    pub device_regained: u64,
+    /// Records that a device lost before it had heard that they are safe.
+    pub device_slipped: u64,
+    /// Times that a device was set back to an older copy of its store.
+    pub setbacks: u64,
 }
 
 impl std::ops::AddAssign for Wear {
@@ -62,6 +83,12 @@ impl std::ops::AddAssign for Wear {
         self.mended += more.mended;
         self.aged += more.aged;
         self.digests += more.digests;
+        self.device_harms += more.device_harms;
+        self.device_damaged += more.device_damaged;
+        self.device_found += more.device_found;
+        self.device_regained += more.device_regained;
+        self.device_slipped += more.device_slipped;
+        self.setbacks += more.setbacks;
     }
 }
 
@@ -100,10 +127,18 @@ impl Truth {
     /// An agent declares records as lost: no hub waits for them any more.
     pub fn forgive(&mut self, journal: JournalId, range: SeqRange) {
         self.forgiven.entry(journal).or_default().insert(range);
+        if let Some(back) = self.back.get_mut(&journal) {
+            back.remove(range);
+        }
         let nodes: Vec<NodeId> = self.damaged.keys().copied().collect();
         for node in nodes {
             self.wear.aged += self.sound_again(node, journal, &range.into());
         }
+    }
+
+    /// Nobody has these records any more, and the hubs say so.
+    pub fn given_up(&mut self, journal: JournalId, ranges: &RangeSet) {
+        ranges.iter().for_each(|range| self.forgive(journal, range));
     }
 
     /// What is damaged on the only hub's disk is safe no more, whatever its device was told.

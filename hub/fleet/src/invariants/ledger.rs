@@ -2,7 +2,7 @@
 
 use millrace_agent_engine::Status;
 use millrace_model::store::JournalState;
-use millrace_model::{Lane, Ledger};
+use millrace_model::{JournalId, Lane, Ledger, RangeSet};
 
 use super::{Verdict, Violation};
 
@@ -22,11 +22,24 @@ pub fn balances(states: &[JournalState]) -> Verdict {
     Ok(())
 }
 
-/// The engine was told of a commit. It may know of acks that are not written down yet.
+/// Damage took `lost`, of which no ack was known, and the store counts `evicted` of them.
 ///
 /// # Errors
 /// When it counts something else.
-pub fn agrees(status: &Status, states: &[JournalState]) -> Verdict {
+pub fn evicted(journal: &JournalId, lost: &RangeSet, evicted: u64) -> Verdict {
+    if lost.count() == evicted {
+        return Ok(());
+    }
+    let what = format!("{journal} lost {lost}, which no hub has said to have, and counts {evicted} of it");
+    Err(Violation::new("ledger", what))
+}
+
+/// The engine was told of a commit. It may know of acks that are not written down yet; and among several hubs, where acks are taken back when
+/// hubs lost what they had, of those that are not taken back on disk yet (`reclaims`).
+///
+/// # Errors
+/// When it counts something else.
+pub fn agrees(status: &Status, states: &[JournalState], reclaims: bool) -> Verdict {
     for lane in Lane::ALL {
         let store = states.iter().filter(|state| state.journal.lane == lane);
         let store = store.fold(Ledger::default(), |sum, state| sum + state.ledger);
@@ -34,7 +47,7 @@ pub fn agrees(status: &Status, states: &[JournalState]) -> Verdict {
         let engine = engine.unwrap_or_default();
         let same = (engine.ingested, engine.evicted, engine.rejected, engine.acked + engine.pending)
             == (store.ingested, store.evicted, store.rejected, store.acked + store.pending);
-        if !same || engine.acked < store.acked {
+        if !same || (engine.acked < store.acked && !reclaims) {
             let what = format!("{lane}: the engine counts {engine:?}, the store {store:?}");
             return Err(Violation::new("ledger", what));
         }

@@ -18,10 +18,10 @@
 //! | no acked reading is lost with one disk | hub `replication`, `placement` | [`loss`] | when a disk is lost, and at the end |
 //! | nothing is declared as lost that a hub has | agent `epoch`, hub `greeting` | [`loss`] | when it is declared |
 //! | every reading is on every replica | hub `replication` | [`replicas`] | at the end |
-//! | P8 copies become alike again, without a command | hub `mending`, `repair` | [`agreement`] | at the end of several hubs |
-//! | P8 what was let go does not come back | journal `trim`, hub `repair` | [`trimmed`] | at every commit of several hubs, at every start |
-//! | P8 corrupt data is never served | journal `load`, `query` | [`served`] | whenever several hubs read |
-//! | P8 repair moves what differs alone | hub `mending`, `replication` | [`thrift`] | whenever a hub asks for records, or reads some for another |
+//! | P8 copies become alike again, without a command: at hubs, and at the device and its hub | hub `mending`, `repair`, agent `regaining` | [`agreement`] | at the end of several hubs |
+//! | P8 what was let go does not come back | journal `trim`, hub `repair`, agent `regaining` | [`trimmed`] | at every commit of several hubs and their agents, at every start |
+//! | P8 corrupt data is never served | journal `load`, `query` | [`served`] | whenever several hubs read, and an agent gets records back |
+//! | P8 repair moves what differs alone | hub `mending`, `replication` | [`thrift`] | whenever a hub or a device asks for records, or a hub reads some for another |
 //! | P8 only what is damaged is moved aside | journal `quarantine` | [`aside`] | whenever something is |
 //! | nobody spins | both engines' `poll_timeout` | [`wakefulness`] | at every wake-up |
 

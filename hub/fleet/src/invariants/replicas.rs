@@ -16,9 +16,8 @@ pub type Contents = BTreeMap<(JournalId, Seq), RecordCheck>;
 /// # Errors
 /// When a reading that its author did not declare as lost is missing on a replica, or is another one there.
 pub fn alike(truth: &Truth, placement: &Placement, contents: &BTreeMap<NodeId, Contents>) -> Verdict {
-    let forgiven = |journal, seq| truth.forgiven.get(journal).is_some_and(|lost| lost.contains(seq));
     for ((journal, seq), check) in &truth.written {
-        if forgiven(journal, *seq) || truth.let_go.get(journal).is_some_and(|floor| seq < floor) {
+        if truth.may_lack(journal, *seq) || truth.let_go.get(journal).is_some_and(|floor| seq < floor) {
             continue;
         }
         let Some(assignment) = placement.of(Partition::of(&journal.device)) else { continue };
@@ -28,7 +27,14 @@ pub fn alike(truth: &Truth, placement: &Placement, contents: &BTreeMap<NodeId, C
                 continue;
             }
             let found = contents.get(node).and_then(|held| held.get(&(*journal, *seq)));
-            if found != Some(check) {
+            let counted = truth.setbacks.counted.get(&(*journal, *seq));
+            let same = match (found, counted) {
+                // What a device counted as acknowledged is there as it was then.
+                (Some(found), Some(counted)) if !truth.setbacks.is_forked(journal) => found == counted,
+                (Some(found), _) => found == check || truth.is_written(journal, *seq, *found),
+                (None, _) => false,
+            };
+            if !same {
                 let what = if found.is_some() { "holds another" } else { "lacks" };
                 return Err(Violation::new("replicas", format!("hub {node} {what} {journal} {seq}")));
             }
@@ -36,7 +42,7 @@ pub fn alike(truth: &Truth, placement: &Placement, contents: &BTreeMap<NodeId, C
     }
     for (node, held) in contents {
         if let Some(((journal, seq), _)) =
-            held.iter().find(|(at, check)| truth.written.get(at) != Some(check))
+            held.iter().find(|((journal, seq), check)| !truth.is_written(journal, *seq, **check))
         {
             return Err(Violation::new(
                 "replicas",

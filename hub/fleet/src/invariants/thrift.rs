@@ -27,6 +27,19 @@ pub fn asks(truth: &Truth, node: NodeId, journal: &JournalId, ranges: &RangeSet)
     Err(Violation::new("thrift", format!("hub {node} asks for {journal} {here}, which is sound on its disk")))
 }
 
+/// A device asks a hub for records that it says it lost; `sound` is what is sound on its disk.
+///
+/// # Errors
+/// When its disk has any of them.
+pub fn fetches(place: usize, journal: &JournalId, ranges: &RangeSet, sound: &RangeSet) -> Verdict {
+    let here = sound.intersection(ranges);
+    if here.is_empty() {
+        return Ok(());
+    }
+    let what = format!("agent {place} asks for {journal} {here}, which is sound on its disk");
+    Err(Violation::new("thrift", what))
+}
+
 /// A hub reads records for another one, which has told it what it has. `brought` is what agents brought here.
 ///
 /// # Errors

@@ -41,6 +41,41 @@ pub fn stands(truth: &Truth, node: NodeId, states: &[JournalState]) -> Verdict {
     Ok(())
 }
 
+/// A device got records back: none of them stood below what it had let go.
+///
+/// # Errors
+/// When one did.
+pub fn device_stored(truth: &Truth, place: usize, journal: &JournalId, ranges: &RangeSet) -> Verdict {
+    let floor = truth.devices.get(&journal.device).map_or(1, |device| device.floor(journal));
+    match ranges.first().filter(|first| *first < floor) {
+        Some(first) => {
+            let what =
+                format!("agent {place}, {journal}: {first} came back, and it let all before {floor} go");
+            Err(Violation::new("trimmed", what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a device's store says of its journals.
+///
+/// # Errors
+/// When a floor went down, or anything stands below one.
+pub fn device_stands(truth: &Truth, place: usize, states: &[JournalState]) -> Verdict {
+    for state in states {
+        let floor = truth.devices.get(&state.journal.device).map_or(1, |device| device.floor(&state.journal));
+        let below = state.present.first().filter(|first| *first < state.floor);
+        if state.floor < floor || below.is_some() {
+            let what = format!(
+                "agent {place}, {}: the floor is {}, it was {floor}, and below it stands {below:?}",
+                state.journal, state.floor
+            );
+            return Err(Violation::new("trimmed", what));
+        }
+    }
+    Ok(())
+}
+
 fn floor_of(truth: &Truth, node: NodeId, journal: &JournalId) -> Seq {
     truth.floors.get(&node).and_then(|floors| floors.get(journal)).copied().unwrap_or(1)
 }
