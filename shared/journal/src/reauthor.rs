@@ -87,9 +87,10 @@ fn clear(work: &Work<'_>, row: &mut JournalRow, range: SeqRange, acked: &RangeSe
     {
         rows.remove(segment.range);
         if row.present.within(segment.range).difference(acked).is_empty() {
-            // When all of it is acked the hubs have the very same, and it is trimmed. What moved stands elsewhere, under other
-            // numbers: then the digest speaks of the segment no more.
-            if !acked.covers(segment.range) {
+            // When all of it is acked the hubs have the very same, and it is trimmed if it stands at the floor. What moved stands elsewhere,
+            // under other numbers: then the digest speaks of the segment no more.
+            let trims = acked.covers(segment.range) && row.present.first() == Some(segment.range.first());
+            if !trims {
                 row.pending.take(segment.name.ordinal);
             }
             segment::delete(work.conn, row, &segment)?;
@@ -101,8 +102,9 @@ fn clear(work: &Work<'_>, row: &mut JournalRow, range: SeqRange, acked: &RangeSe
         tail::delete(work.conn, row, range)?;
         row.present.remove(range);
     }
-    if row.present.is_empty() {
-        row.floor = row.floor.max(row.head + 1);
+    let kept = row.present.first().unwrap_or(row.head + 1);
+    if kept > row.floor {
+        row.floor = kept;
         digest::raise_floor(work.conn, row)?;
     }
     Ok(())

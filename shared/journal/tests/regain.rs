@@ -188,6 +188,28 @@ fn rows_that_came_back_and_that_the_hubs_lost_again_move_with_the_rest_to_a_new_
 }
 
 #[test]
+fn a_segment_that_goes_from_the_middle_of_a_retired_journal_leaves_its_digest() {
+    let mut device = Store::in_memory(&author()).unwrap();
+    append(&mut device, NORMAL, readings(1, 3_072));
+    for ranges in [range(1, 10), range(1_025, 1_500), range(1_600, 2_048)] {
+        commit(&mut device, Change::Acknowledge { journal: journal(NORMAL), ranges: ranges.into() });
+    }
+    let open = Box::new(readings(1, 1).remove(0));
+    commit(&mut device, Change::Reincarnate { incarnation: Incarnation::new(0x3333), open });
+    // The second segment turns out to be at the hubs as a whole; the first and the third wait still.
+    let range = range(1_501, 1_599);
+    commit(&mut device, Change::Reauthor { journal: journal(NORMAL), range, equal: range.into() });
+    let state = device.journal(&journal(NORMAL)).unwrap();
+    assert_eq!(state.present, [plant::range(1, 1_024), plant::range(2_049, 3_072)].into_iter().collect());
+    assert_eq!(device.verify(|_| ()).unwrap().findings, []);
+    // So does the first, and the floor passes it and the hole behind it.
+    let range = plant::range(1, 1_024);
+    commit(&mut device, Change::Reauthor { journal: journal(NORMAL), range, equal: range.into() });
+    assert_eq!(device.journal(&journal(NORMAL)).unwrap().floor, 2_049);
+    assert_eq!(device.verify(|_| ()).unwrap().findings, []);
+}
+
+#[test]
 fn only_what_was_written_here_and_fits_comes_back() {
     let mut scene = Scene::new();
     let before = scene.device.journals();
