@@ -35,6 +35,8 @@ pub enum Purpose {
     Regain,
     /// A segment that damage took is named again.
     Seal,
+    /// Hashes of the digest that damage took.
+    Adopt,
 }
 
 impl Purpose {
@@ -47,7 +49,7 @@ impl Purpose {
 
     /// Whether the hub brings it again when it is dropped.
     const fn comes_again(self) -> bool {
-        matches!(self, Self::Regain | Self::Seal)
+        matches!(self, Self::Regain | Self::Seal | Self::Adopt)
     }
 }
 

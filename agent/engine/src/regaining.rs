@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_model::limits::RANGES_MAX;
 use millrace_model::store::Change;
 use millrace_model::{JournalId, RangeSet, SeqRange};
-use millrace_wire::{Records, Seal};
+use millrace_wire::{Hashes, Records, Seal};
 
 use crate::committing::Purpose;
 use crate::shelf::Shelf;
@@ -162,6 +162,17 @@ impl Engine {
         if fits && self.regaining.naming < NAMING_MAX {
             self.regaining.naming += 1;
             self.committing.add(Purpose::Seal, Change::Seal { journal, segment });
+        }
+    }
+
+    /// The hub knows hashes of what was let go here that damage took before. One commit of them is under way at a time: the next comparison says
+    /// the others again.
+    pub(crate) fn adopt(&mut self, told: Hashes) {
+        let journal = told.journal.of(self.config.device);
+        let current = journal.incarnation == self.incarnation && self.shelves.contains_key(&journal);
+        if current && !self.committing.has(Purpose::Adopt) {
+            let nodes = told.hashes.iter().map(|at| (at.level, at.index, at.hash)).collect();
+            self.committing.add(Purpose::Adopt, Change::Adopt { journal, nodes, replaces: true });
         }
     }
 

@@ -141,6 +141,8 @@ pub struct Findings {
     pub contested: u64,
     /// Hashes of what was let go here that were taken over.
     pub adopted: u64,
+    /// Hashes of what a device let go that it was told.
+    pub given: u64,
     /// Questions: each went to the other one and back.
     pub questions: u64,
     /// Bytes of questions and answers, about.

@@ -259,6 +259,43 @@ fn of_rows(lost: Seq) -> (tempfile::TempDir, Store) {
 }
 
 #[test]
+fn a_hash_that_damage_took_before_the_floor_passed_it_is_told_by_the_hub_and_no_other_is_believed() {
+    let mut scene = Scene::new();
+    scene.damage(1, 0);
+    append(&mut scene.device, NORMAL, readings(2_109, 1_200));
+    for run in scene.device.load(&journal(NORMAL), range(2_049, 3_308), usize::MAX).unwrap() {
+        receive(&mut scene.hub, run);
+    }
+    let hashes: Vec<_> = names(&scene.hub, &journal(NORMAL)).into_iter().collect();
+    let leaf = |ordinal: u64| millrace_model::NodeHash::of_segment(&hashes[ordinal as usize].1.hash);
+    let drop = |store: &mut Store| {
+        let ranges = range(1, 3_308).into();
+        commit(store, Change::Acknowledge { journal: journal(NORMAL), ranges });
+        commit(store, Change::Drop { journal: journal(NORMAL), through: 2_048, evict: None });
+        summary(store, &journal(NORMAL))
+    };
+    let mut adopt = |nodes| {
+        let change = Change::Adopt { journal: journal(NORMAL), nodes, replaces: true };
+        commit(&mut scene.device, change);
+        let state = scene.device.journal(&journal(NORMAL)).unwrap();
+        (state.next_ordinal, state.first_ordinal, state.summary.root)
+    };
+    let before = adopt(Vec::new());
+    let lie = millrace_model::NodeHash([1; 16]);
+    assert_eq!(adopt(vec![(0, 9, lie), (0, 1 << 50, lie), (3, 0, lie), (0, 2, lie)]), before);
+    let dropped = drop(&mut scene.device);
+    assert_ne!(dropped.root, summary(&scene.hub, &journal(NORMAL)).root, "the floor passed what damage took");
+    let mut adopt = |nodes| {
+        let change = Change::Adopt { journal: journal(NORMAL), nodes, replaces: true };
+        commit(&mut scene.device, change);
+    };
+    adopt(vec![(0, 9, lie), (0, 1 << 50, lie)]);
+    adopt(vec![(0, 0, leaf(0)), (0, 1, leaf(1))]);
+    assert_eq!(summary(&scene.device, &journal(NORMAL)), summary(&scene.hub, &journal(NORMAL)));
+    assert!(scene.device.verify(|_| ()).unwrap().is_clean());
+}
+
+#[test]
 fn a_name_that_was_never_given_here_seals_nothing_and_moves_no_ordinal() {
     let refused = |device: &mut Store, run: Run| match commit(device, Change::Restore(run)).remove(0) {
         Outcome::Restored { refused, .. } => refused.unwrap_or_default(),

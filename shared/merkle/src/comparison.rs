@@ -4,7 +4,7 @@
 //!  outlines ─ ranges differ? ─▶ pull, push: done (unless both are looked for)
 //!     │
 //!     ├─ summaries agree: equal, one round trip
-//!     ├─ roots differ ─▶ walk down ─▶ names of leaves ─▶ seal, contested, adopt
+//!     ├─ roots differ ─▶ walk down ─▶ names of leaves ─▶ seal, contested, adopt, give
 //!     └─ sums of tail rows differ ─▶ their checks ─▶ rows
 //! ```
 //!
@@ -137,7 +137,8 @@ impl Comparison {
                 self.walk_on();
             }
             (Stage::Walk(_), About::Names { ordinals }) => {
-                names::take(ordinals, (&mine, &theirs), &self.outlines, difference)?;
+                let gives = self.limits.gives;
+                names::take(ordinals, (&mine, &theirs), (&self.outlines, gives), difference)?;
                 self.walk_on();
             }
             (Stage::Tail(tail), About::Checks { .. }) => {
@@ -166,7 +167,7 @@ impl Comparison {
             difference.unsettled += u64::from(difference.is_empty());
             self.end(None);
         } else if mine.root.hash != theirs.root.hash {
-            self.stage = Stage::Walk(Walk::new(&self.outlines, difference));
+            self.stage = Stage::Walk(Walk::new(&self.outlines, self.limits.gives, difference));
             self.walk_on();
         } else {
             self.look_at_the_tail();

@@ -7,15 +7,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::limits::{
-    ACKS_MAX, BODY_MAX, CERTIFICATE_BYTES_MAX, HEADER_BYTES, HUBS_MAX, JOURNALS_MAX, RUN_BODY_MAX,
-    SIGNATURE_BYTES_MAX, TEXT_CHARS_MAX, VERSION,
+    ACKS_MAX, BODY_MAX, CERTIFICATE_BYTES_MAX, HASHES_MAX, HEADER_BYTES, HUBS_MAX, JOURNALS_MAX,
+    RUN_BODY_MAX, SIGNATURE_BYTES_MAX, TEXT_CHARS_MAX, VERSION,
 };
 use crate::reading;
 use crate::strict::{self, FormError};
 use crate::{
-    Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Fetch, Fetched, Goodbye, Hello,
-    Hubs, Inquiry, Recall, Recalled, Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal, Welcome,
-    peer,
+    Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Fetch, Fetched, Goodbye, Hashes,
+    Hello, Hubs, Inquiry, Recall, Recalled, Records, RenewalGrant, RenewalRequest, Reply, RunFrame, Seal,
+    Welcome, peer,
 };
 
 /// Everything that an agent and a hub can say to each other.
@@ -73,6 +73,8 @@ pub enum Frame {
     Fetched(Fetched),
     /// Hub → agent: these of yours are here, and you do not have them: fetch them when you can.
     Regain(Records),
+    /// Hub → agent: these hashes stand here for what you let go.
+    Adopt(Hashes),
 }
 
 /// Why bytes are not a frame. Always the sender's fault, or the road's.
@@ -188,6 +190,7 @@ pub(crate) const fn kind_of(kind: u8) -> Option<(&'static str, usize)> {
         24 => ("Fetch", BODY_MAX),
         25 => ("Fetched", BODY_MAX),
         26 => ("Regain", BODY_MAX),
+        27 => ("Adopt", BODY_MAX),
         _ => return peer::kind_of(kind),
     })
 }
@@ -221,6 +224,7 @@ impl Frame {
             Self::Fetch(_) => 24,
             Self::Fetched(_) => 25,
             Self::Regain(_) => 26,
+            Self::Adopt(_) => 27,
         }
     }
 
@@ -259,6 +263,7 @@ pub fn encode(frame: &Frame) -> Result<Bytes, FrameError> {
         Frame::Wanted(body) | Frame::Absent(body) | Frame::Doubt(body) | Frame::Regain(body) => {
             pack(frame.name(), body)
         }
+        Frame::Adopt(body) => pack(frame.name(), body),
         Frame::Attest(body) => pack(frame.name(), body),
         Frame::Attested(body) => pack(frame.name(), body.as_ref()),
         Frame::Recall(body) => pack(frame.name(), body),
@@ -327,6 +332,7 @@ pub fn decode(bytes: &Bytes) -> Result<Frame, FrameError> {
         24 => Frame::Fetch(unpack(kind, body)?),
         25 => Frame::Fetched(unpack(kind, body)?),
         26 => Frame::Regain(unpack(kind, body)?),
+        27 => Frame::Adopt(unpack(kind, body)?),
         // A kind that only hubs say to each other.
         other => return Err(FrameError::Kind(other)),
     };
@@ -370,6 +376,7 @@ fn within_limits(frame: &Frame, kind: &'static str) -> Result<(), FrameError> {
             ("bytes of certificate", attested.certificate.len(), CERTIFICATE_BYTES_MAX),
             ("characters of refusal", attested.refused.len(), TEXT_CHARS_MAX),
         ],
+        Frame::Adopt(adopt) => &[("hashes", adopt.hashes.len(), HASHES_MAX)],
         Frame::Recalled(recalled) => &[("journals", recalled.journals.len(), JOURNALS_MAX)],
         _ => &[],
     };

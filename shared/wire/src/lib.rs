@@ -51,5 +51,5 @@ pub use greeting::{
 pub use peer::PeerFrame;
 pub use recalling::{Fetch, Fetched, Kept, Recall, Recalled};
 pub use renewal::{RenewalGrant, RenewalRequest};
-pub use repairing::{Inquiry, PeerInquiry, PeerReply, Records, Reply};
+pub use repairing::{HashAt, Hashes, Inquiry, PeerInquiry, PeerReply, Records, Reply};
 pub use shipping::{Ack, Acks, Conflict, Credit, Decline, Lodging, RunFrame, Seal};

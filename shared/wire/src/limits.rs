@@ -36,6 +36,9 @@ pub const SIGNATURE_BYTES_MAX: usize = 80;
 /// Bytes of bodies that one Fetch brings, beside one run: a second of a road of 8 Mbit/s, so that acks are not held up for longer behind it.
 pub const FETCH_BYTES_MAX: usize = 1 << 20;
 
+/// Hashes of the digest that one Adopt brings; the next comparison finds the others.
+pub const HASHES_MAX: usize = 256;
+
 /// Runs that one Fetch brings: a hub keeps at most 128 frames for an agent, and acks have to fit among them.
 pub const FETCH_RUNS_MAX: usize = 32;
 

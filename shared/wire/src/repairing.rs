@@ -20,7 +20,7 @@
 //! way at a time.
 
 use millrace_merkle::{About, Answer, Question, Told};
-use millrace_model::RangeSet;
+use millrace_model::{NodeHash, RangeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::Lodging;
@@ -55,6 +55,27 @@ pub struct Records {
     /// Which records.
     #[serde(with = "millrace_merkle::spans")]
     pub ranges: RangeSet,
+}
+
+/// Hub → agent: hashes of the digest (`millrace-merkle`) for places of which the agent let everything go, and does not remember them, or
+/// otherwise: damage took them before its floor passed them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hashes {
+    /// Which journal.
+    pub journal: Lodging,
+    /// At most [`HASHES_MAX`](crate::limits::HASHES_MAX).
+    pub hashes: Vec<HashAt>,
+}
+
+/// The hash of one node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HashAt {
+    /// Its level; leaves have 0.
+    pub level: u8,
+    /// Which of its level.
+    pub index: u64,
+    /// The hash.
+    pub hash: NodeHash,
 }
 
 /// A hub asks another what it has.

@@ -11,9 +11,9 @@ use millrace_wire::attesting::Portion;
 use millrace_wire::limits::{ACKS_MAX, FETCH_BYTES_MAX, HEADER_BYTES, JOURNALS_MAX, RUN_BODY_MAX};
 use millrace_wire::{
     Ack, Acks, Attest, Attested, Compare, Compared, Conflict, Credit, Decline, Fetch, Fetched, Finding,
-    Frame, FrameError, Goodbye, GoodbyeCode, Header, Hello, Holding, HubEndpoint, Hubs, Inquiry,
-    JournalSummary, Kept, Lodging, Recall, Recalled, Records, RenewalGrant, RenewalRequest, Reply, RunFrame,
-    Seal, Stated, Verdict, Welcome, decode, encode,
+    Frame, FrameError, Goodbye, GoodbyeCode, HashAt, Hashes, Header, Hello, Holding, HubEndpoint, Hubs,
+    Inquiry, JournalSummary, Kept, Lodging, Recall, Recalled, Records, RenewalGrant, RenewalRequest, Reply,
+    RunFrame, Seal, Stated, Verdict, Welcome, decode, encode,
 };
 use proptest::prelude::{any, proptest};
 
@@ -138,6 +138,10 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Fetch(Fetch { journal: HERE, ranges: ranges(), bytes_max: 1 << 20 }),
         Frame::Fetched(Fetched { journal: HERE, absent: SeqRange::new(1, 9).unwrap().into() }),
         Frame::Regain(Records { journal: HERE, ranges: ranges() }),
+        Frame::Adopt(Hashes {
+            journal: HERE,
+            hashes: vec![HashAt { level: 2, index: 5, hash: NodeHash([8; 16]) }],
+        }),
     ]
 }
 

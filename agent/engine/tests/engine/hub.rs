@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use millrace_model::{
-    AckLevel, Encoding, HubId, Incarnation, JournalId, Lane, RangeSet, RecordCheck, SegmentHash, SegmentName,
-    Seq, SeqRange, Wall,
+    AckLevel, Encoding, HubId, Incarnation, JournalId, Lane, NodeHash, RangeSet, RecordCheck, SegmentHash,
+    SegmentName, Seq, SeqRange, Wall,
 };
 use millrace_wire::{
-    Ack, Acks, Compared, Conflict, Credit, Decline, Fetch, Fetched, Frame, Goodbye, GoodbyeCode, Hello,
-    Holding, Kept, Lodging, Recalled, Records, RunFrame, Seal, Verdict, Welcome,
+    Ack, Acks, Compared, Conflict, Credit, Decline, Fetch, Fetched, Frame, Goodbye, GoodbyeCode, HashAt,
+    Hashes, Hello, Holding, Kept, Lodging, Recalled, Records, RunFrame, Seal, Verdict, Welcome,
 };
 
 use crate::store::DEVICE;
@@ -18,7 +18,11 @@ use crate::store::DEVICE;
 /// A frame that no honest hub sends.
 pub(crate) fn lie(kind: u8, journal: Lodging, range: SeqRange) -> Frame {
     let (first, last, ranges) = (range.first(), range.last(), RangeSet::from(range));
-    match kind % 14 {
+    match kind % 15 {
+        14 => {
+            let hash = |level| HashAt { level, index: first, hash: NodeHash([1; 16]) };
+            Frame::Adopt(Hashes { journal, hashes: [0, 1, 255].map(hash).into() })
+        }
         13 => Frame::Run(RunFrame {
             journal,
             first,

@@ -277,6 +277,7 @@ impl Store {
                 self.append(Lane::Urgent, vec![*open])
             }
             Change::Restore(run) => self.restore(&run),
+            Change::Adopt { .. } => Outcome::Done,
             // Everything is a segment here as soon as it has a name.
             Change::Seal { journal, .. } => Outcome::Sealed { journal, sealed: false },
             Change::Reauthor { journal, range, equal } => self.reauthor(journal, range, &equal),

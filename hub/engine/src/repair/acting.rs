@@ -1,12 +1,13 @@
 //! Acting: what is done about a difference, once it has lasted.
 
 use millrace_merkle::comparison::{Contested, Cut};
-use millrace_merkle::{Answer, Difference};
+use millrace_merkle::{Answer, Difference, Place};
 use millrace_model::limits::SEGMENT_RECORDS_MAX;
 use millrace_model::store::Change;
-use millrace_model::{JournalId, Moment, RangeSet, SegmentName, SeqRange};
+use millrace_model::{JournalId, Moment, NodeHash, RangeSet, SegmentName, SeqRange};
+use millrace_wire::limits::HASHES_MAX;
 use millrace_wire::peer::{Held, PeerSeal};
-use millrace_wire::{Frame, PeerFrame, Records, Seal};
+use millrace_wire::{Frame, HashAt, Hashes, PeerFrame, Records, Seal};
 
 use super::answering::Asker;
 use super::round::{Next, Taken};
@@ -86,6 +87,7 @@ impl Engine {
             && found.rows.is_empty()
             && found.seal.is_empty()
             && found.contested.is_empty();
+        self.give(partner, journal, &found.give);
         if let (Some(Cut::MineUnreadable | Cut::TheirsUnreadable), Some(round)) =
             (found.cut, self.repair.rounds.get_mut(&partner))
         {
@@ -146,6 +148,21 @@ impl Engine {
         // Hubs come to one hash among themselves. What a device remembers of segments that no hub was ever told of is not theirs.
         let replaces = matches!(partner, Partner::Hub(_));
         self.reception.take(0, Origin::Repair, 0, None, Change::Adopt { journal, nodes, replaces });
+    }
+
+    /// A device does not remember the hashes of what it let go, or otherwise than this hub: it is told, so that roots become equal.
+    fn give(&mut self, partner: Partner, journal: JournalId, hashes: &[(Place, NodeHash)]) {
+        let Partner::Agent(link) = partner else { return };
+        if hashes.is_empty() || self.is_dry(partner) {
+            return;
+        }
+        let all = hashes.iter().map(|(at, hash)| HashAt { level: at.level, index: at.index, hash: *hash });
+        let hashes: Vec<HashAt> = all.take(HASHES_MAX).collect();
+        if let Some(round) = self.repair.rounds.get_mut(&partner) {
+            round.findings.given += hashes.len() as u64;
+            round.acted = true;
+        }
+        self.send(link, Frame::Adopt(Hashes { journal: journal.into(), hashes }));
     }
 
     fn is_dry(&self, partner: Partner) -> bool {

@@ -157,7 +157,8 @@ impl Round {
             let (journal, first) = self.waiting.pop_front()?;
             self.findings.journals += u64::from(first.is_none());
             // What differs at the ends of a journal that is written to hides nothing at the second look.
-            let limits = Limits { both: first.is_some(), bytes_max: BYTES_MAX, ..Limits::DEFAULT };
+            let (both, gives) = (first.is_some(), self.device.is_some());
+            let limits = Limits { both, gives, bytes_max: BYTES_MAX, ..Limits::DEFAULT };
             Some(Going { journal, comparison: Box::new(Comparison::new(limits)), first })
         });
         if let Some(mut going) = begun

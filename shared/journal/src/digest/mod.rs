@@ -87,7 +87,9 @@ pub(crate) fn pass(row: &mut JournalRow, first: u64) {
 pub(crate) fn adopt(row: &mut JournalRow, nodes: &[(u8, u64, NodeHash)], replaces: bool) {
     let places =
         nodes.iter().map(|(level, index, hash)| (Place { level: *level, index: *index }, *hash, replaces));
-    let possible = |at: &Place| at.level < LEVELS_MAX && !at.is_nowhere();
+    // An author named every segment of its own: of one that it did not nobody else knows anything.
+    let named = |at: &Place| !row.own || at.is_below(row.next_ordinal);
+    let possible = |at: &Place| at.level < LEVELS_MAX && !at.is_nowhere() && named(at);
     row.pending.adopted.extend(places.filter(|(at, ..)| possible(at)).take(NODES_MAX));
 }
 

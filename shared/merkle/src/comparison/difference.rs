@@ -22,6 +22,9 @@ pub struct Difference {
     /// Subtrees wholly below the own floor whose hash should be theirs: nothing is known of them here, or they still keep something there, or
     /// both only remember a hash and theirs is the higher one. Nothing is fetched; roots become equal again.
     pub adopt: Vec<(Place, NodeHash)>,
+    /// The same, seen from them: subtrees wholly below their floor whose hash should be the one that is here. Only with
+    /// [`Limits::gives`](super::Limits::gives).
+    pub give: Vec<(Place, NodeHash)>,
     /// Places that differ where nothing can be done from here: below a floor, or a holder changed while it was asked.
     pub unsettled: u64,
     /// Nothing differs, at the floor and above.
@@ -74,6 +77,6 @@ impl Difference {
 
     /// How many places were found in the tree.
     pub(super) fn found(&self) -> usize {
-        self.seal.len() + self.contested.len() + self.adopt.len()
+        self.seal.len() + self.contested.len() + self.adopt.len() + self.give.len()
     }
 }

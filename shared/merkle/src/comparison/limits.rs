@@ -13,11 +13,14 @@ pub struct Limits {
     /// Whether damage is looked for although records are missing. Without it, ranges that differ are all that is found: most of what the tree
     /// would show then is missing for that reason.
     pub both: bool,
+    /// Whether hashes are looked for that the other one lacks: it compares nothing itself, so it cannot find them.
+    pub gives: bool,
 }
 
 impl Limits {
     /// Enough for a thousand damaged segments of a journal with a hundred million records.
-    pub const DEFAULT: Self = Self { nodes_max: 16 << 10, bytes_max: 4 << 20, found_max: 4_096, both: false };
+    pub const DEFAULT: Self =
+        Self { nodes_max: 16 << 10, bytes_max: 4 << 20, found_max: 4_096, both: false, gives: false };
 }
 
 impl Default for Limits {

@@ -11,16 +11,16 @@ use crate::contradiction::{Contradiction, Fault, both};
 use crate::node::Place;
 use crate::question::Told;
 
-/// Takes what both said of the segments that were asked for.
+/// Takes what both said of the segments that were asked for; with `gives`, what they lack of what was let go there is of interest, too.
 pub(super) fn take(
     ordinals: &[u64],
     told: (&Told, &Told),
-    outlines: &Outlines,
+    (outlines, gives): (&Outlines, bool),
     difference: &mut Difference,
 ) -> Result<(), Contradiction> {
     let (mine, theirs) = both(told.0, told.1, |told| read(told, ordinals))?;
     for ordinal in ordinals {
-        judge((mine.get(ordinal), theirs.get(ordinal)), *ordinal, outlines, difference);
+        judge((mine.get(ordinal), theirs.get(ordinal)), *ordinal, (outlines, gives), difference);
     }
     Ok(())
 }
@@ -45,7 +45,7 @@ fn read(told: &Told, ordinals: &[u64]) -> Result<BTreeMap<u64, Named>, Fault> {
 fn judge(
     names: (Option<&Named>, Option<&Named>),
     ordinal: u64,
-    outlines: &Outlines,
+    (outlines, gives): (&Outlines, bool),
     difference: &mut Difference,
 ) {
     let kept = |range: &SeqRange| range.last() >= difference.floor;
@@ -56,6 +56,9 @@ fn judge(
         // Their first ordinal says less than their floor when a holder does not know it.
         (None, Some((theirs, range))) if range.last() < outlines.mine.floor => {
             difference.adopt.push((Place::leaf(ordinal), NodeHash::of_segment(&theirs.hash)));
+        }
+        (Some((mine, range)), None) if gives && range.last() < outlines.theirs.floor => {
+            difference.give.push((Place::leaf(ordinal), NodeHash::of_segment(&mine.hash)));
         }
         (None, Some((theirs, range))) if kept(range) && outlines.mine.present.covers(*range) => {
             difference.seal.push(*theirs);

@@ -27,7 +27,7 @@ enum Look {
     Down,
     /// They differ, but the beginnings of their children's hashes do not.
     Again,
-    /// They have children below the own floor whose whole hashes are wanted.
+    /// One has children below the other one's floor whose whole hashes are wanted there.
     Adopt,
 }
 
@@ -38,6 +38,8 @@ pub(super) struct Walk {
     mine_from: u64,
     /// Everything below it was let go there.
     theirs_from: u64,
+    /// Whether hashes that they lack are of interest, too.
+    gives: bool,
     /// The top, when the nodes two levels below it are few: both levels are asked for at once.
     leap: Option<u8>,
     open: BTreeMap<(Look, u8), BTreeSet<u64>>,
@@ -47,7 +49,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// From the top, where the roots differ.
-    pub(super) fn new(outlines: &Outlines, difference: &mut Difference) -> Self {
+    pub(super) fn new(outlines: &Outlines, gives: bool, difference: &mut Difference) -> Self {
         let (mine, theirs) = (outlines.mine.summary.root, outlines.theirs.summary.root);
         let top = Place { level: mine.level.max(theirs.level).max(1), index: 0 };
         let (mine_from, theirs_from) = (outlines.mine.first_ordinal, outlines.theirs.first_ordinal);
@@ -56,6 +58,7 @@ impl Walk {
         let mut walk = Self {
             mine_from,
             theirs_from,
+            gives,
             leap,
             open: BTreeMap::new(),
             leaves: BTreeSet::new(),
@@ -110,7 +113,8 @@ impl Walk {
             for (place, mine, theirs) in mine.differing(theirs) {
                 differing = true;
                 let child = below(at, depth, place);
-                if self.look != Look::Adopt || self.wants(child, mine, theirs) {
+                let moves = self.wants(child, mine, theirs) || self.owes(child, mine, theirs);
+                if self.look != Look::Adopt || moves {
                     self.visit(child, mine, theirs, difference);
                 }
             }
@@ -131,6 +135,12 @@ impl Walk {
         at.is_below(self.mine_from) && theirs.is_some() && better
     }
 
+    /// The same, seen from them.
+    fn owes(&self, at: Place, mine: Option<&[u8]>, theirs: Option<&[u8]>) -> bool {
+        let better = theirs.is_none() || !at.is_below(self.mine_from) || mine > theirs;
+        self.gives && at.is_below(self.theirs_from) && mine.is_some() && better
+    }
+
     /// Decides what is done about a place that differs. `mine` and `theirs` are its hashes, or their beginnings.
     fn visit(&mut self, at: Place, mine: Option<&[u8]>, theirs: Option<&[u8]>, difference: &mut Difference) {
         if !at.is_below(self.mine_from.max(self.theirs_from)) {
@@ -138,16 +148,22 @@ impl Walk {
                 0 => self.leaves.insert(at.index),
                 level => self.open.entry((Look::Down, level)).or_default().insert(at.index),
             };
-        } else if let Some(hash) = theirs.filter(|_| self.wants(at, mine, theirs)) {
-            match hash.try_into() {
-                Ok(whole) => difference.adopt.push((at, NodeHash(whole))),
-                Err(_) => {
-                    let parent = at.parent();
-                    self.open.entry((Look::Adopt, parent.level)).or_default().insert(parent.index);
-                }
-            }
+            return;
+        }
+        let (wanted, moved) = if self.wants(at, mine, theirs) {
+            (theirs, &mut difference.adopt)
+        } else if self.owes(at, mine, theirs) {
+            (mine, &mut difference.give)
         } else {
             difference.unsettled += 1;
+            return;
+        };
+        match wanted.unwrap_or_default().try_into() {
+            Ok(whole) => moved.push((at, NodeHash(whole))),
+            Err(_) => {
+                let parent = at.parent();
+                self.open.entry((Look::Adopt, parent.level)).or_default().insert(parent.index);
+            }
         }
     }
 }

@@ -238,7 +238,12 @@ impl Holder {
         for seq in difference.rows.iter().flat_map(|range| range.first()..=range.last()) {
             self.rows.insert(seq, peer.rows[&seq]);
         }
-        for (at, hash) in &difference.adopt {
+        self.take_over(&difference.adopt);
+        peer.take_over(&difference.give);
+    }
+
+    fn take_over(&mut self, hashes: &[(Place, NodeHash)]) {
+        for (at, hash) in hashes {
             let kept = self.plan.partition_point(|range| range.last() < self.floor) as u64;
             assert!(at.is_below(kept), "{at:?} is not below the floor");
             self.set(*at, Some(*hash));

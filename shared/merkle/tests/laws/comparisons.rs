@@ -222,6 +222,33 @@ fn a_fresh_holder_takes_over_the_hashes_of_what_it_never_had() {
 }
 
 #[test]
+fn whoever_compares_nothing_itself_is_given_the_hashes_that_it_lacks() {
+    let gives = Limits { gives: true, ..Limits::DEFAULT };
+    // It never had them; they stand under the same root; it does not know how far its floor is; it remembers something else.
+    for (sizes, floor, is_unaware, other_hash) in [
+        (vec![1; 300], 2 * 170 + 1, false, None),
+        (vec![1; 40], 2 * 20 + 1, false, Some(7)),
+        (vec![2; 40], 2 * 20 + 1, true, None),
+    ] {
+        let story = Story { sizes, tail: 2, fates: [(0, true, Vec::new()), (floor, false, Vec::new())] };
+        let [mut keeper, mut lacking] = story.holders(false);
+        lacking.is_unaware = is_unaware;
+        if let Some(byte) = other_hash {
+            lacking.set(Place { level: 1, index: 0 }, Some(NodeHash([byte; 16])));
+        }
+        let silent = keeper.compare(&mut lacking, Limits::DEFAULT);
+        assert!(silent.give.is_empty() && !silent.equal, "{silent:?}");
+        let found = keeper.compare(&mut lacking, gives);
+        assert!(!found.give.is_empty() && found.adopt.is_empty() && found.unsettled == 0, "{found:?}");
+        let root = keeper.root;
+        keeper.repair(&found, &mut lacking);
+        assert_eq!((keeper.root, lacking.root), (root, root));
+        let again = keeper.compare(&mut lacking, gives);
+        assert!(again.equal && again.figures.questions == 1, "{again:?}");
+    }
+}
+
+#[test]
 fn holders_that_remember_different_things_of_what_is_gone_come_to_the_same_hash() {
     let story = Story {
         sizes: vec![1; 40],
