@@ -73,7 +73,7 @@ impl ClusterWorld {
         // What a hub remembers of what it let go is its own affair: it may never have heard how that was sealed.
         let lets_go = |journal: &JournalId| hub.states.get(journal).is_some_and(|theirs| theirs.floor > 1);
         let astray = |state: &&JournalState| {
-            lets_go(&state.journal) || self.truth.is_astray(&state.journal, state.floor)
+            lets_go(&state.journal)
         };
         let astray = copy.states.values().filter(astray);
         copy.astray = astray.map(|state| state.journal).collect();
