@@ -167,7 +167,7 @@ impl Engine {
 
     /// The hub knows hashes of what was let go here that damage took before. One commit of them is under way at a time: the next comparison says
     /// the others again.
-    pub(crate) fn adopt(&mut self, told: Hashes) {
+    pub(crate) fn adopt(&mut self, told: &Hashes) {
         let journal = told.journal.of(self.config.device);
         let current = journal.incarnation == self.incarnation && self.shelves.contains_key(&journal);
         if current && !self.committing.has(Purpose::Adopt) {

@@ -230,7 +230,7 @@ impl Engine {
             (State::Open, Frame::Run(run)) => self.brought(run, now),
             (State::Open, Frame::Fetched(fetched)) => self.fetched(&fetched, now),
             (State::Open, Frame::Regain(offered)) => self.regain(&offered),
-            (State::Open, Frame::Adopt(hashes)) => self.adopt(hashes),
+            (State::Open, Frame::Adopt(hashes)) => self.adopt(&hashes),
             (State::Open, Frame::Seal(seal)) => self.named_again(&seal),
             (State::Open, Frame::Wanted(wanted)) => self.wanted(&wanted, now),
             (State::Open, Frame::Doubt(doubted)) => self.doubted(&doubted),

@@ -267,7 +267,7 @@ fn a_hash_that_damage_took_before_the_floor_passed_it_is_told_by_the_hub_and_no_
         receive(&mut scene.hub, run);
     }
     let hashes: Vec<_> = names(&scene.hub, &journal(NORMAL)).into_iter().collect();
-    let leaf = |ordinal: u64| millrace_model::NodeHash::of_segment(&hashes[ordinal as usize].1.hash);
+    let leaf = |at: usize| millrace_model::NodeHash::of_segment(&hashes[at].1.hash);
     let drop = |store: &mut Store| {
         let ranges = range(1, 3_308).into();
         commit(store, Change::Acknowledge { journal: journal(NORMAL), ranges });

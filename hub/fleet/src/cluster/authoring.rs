@@ -31,7 +31,6 @@ impl ClusterWorld {
         let store = agent.store.as_mut()?;
         let before = store.journals();
         let moving = Moving::of(store, &before, changes);
-        let sealed = sealed_before(store, changes);
         let (durable, outcomes) = match store.commit(commit, changes) {
             Ok(made) => made,
             Err(error) => {
@@ -47,7 +46,7 @@ impl ClusterWorld {
             }
         }
         for (change, outcome) in changes.iter().zip(&outcomes) {
-            self.author_did(place, change, outcome, &sealed);
+            self.author_did(place, change, outcome);
         }
         let verdict = self.moved_all(place, moving, &outcomes);
         self.check(verdict);
@@ -63,7 +62,7 @@ impl ClusterWorld {
         Some((durable, outcomes))
     }
 
-    fn author_did(&mut self, place: usize, change: &Change, outcome: &Outcome, sealed: &Sealed) {
+    fn author_did(&mut self, place: usize, change: &Change, outcome: &Outcome) {
         match outcome {
             Outcome::Appended { journal, range, .. }
             | Outcome::Declared { journal, range: Some(range) }
@@ -83,8 +82,7 @@ impl ClusterWorld {
                 self.truth.device_regained(*journal, stored);
             }
             Outcome::Dropped { journal, floor, .. } => {
-                let sealed = sealed.get(journal).cloned().unwrap_or_default();
-                self.truth.device_dropped(*journal, *floor, &sealed);
+                self.truth.device_dropped(*journal, *floor);
                 if self.plan.sabotage == ClusterSabotage::ForgetfulDevices
                     && let Some(store) = self.agents.get_mut(place).and_then(|agent| agent.store.as_mut())
                     && let Err(error) = store.forget_floors()
@@ -143,21 +141,6 @@ impl ClusterWorld {
         let store = self.agents.get(place).and_then(|agent| agent.store.as_ref());
         store.map(|store| checks_of(store, journal, range)).unwrap_or_default()
     }
-}
-
-/// What stands in segments, by journal.
-type Sealed = BTreeMap<JournalId, RangeSet>;
-
-/// What stands in segments before a commit, if any may be let go by it.
-fn sealed_before(store: &Store, changes: &[Change]) -> Sealed {
-    let mut sealed = Sealed::new();
-    if changes.iter().any(|change| matches!(change, Change::Drop { .. })) {
-        for segment in store.survey(usize::MAX).unwrap_or_default() {
-            let ranges = sealed.entry(segment.journal).or_default();
-            segment.name.range().into_iter().for_each(|range| ranges.insert(range));
-        }
-    }
-    sealed
 }
 
 /// What an author knew to be safe of a journal when a commit of `changes` was applied.

@@ -1,10 +1,9 @@
 //! When everything has converged, and what is asked then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_journal::Store;
-use millrace_model::store::JournalState;
 use millrace_model::{JournalId, Moment, NodeId, Partition, RangeSet, RecordCheck, Seq, SeqRange};
 
 use super::authoring::checks_of;
@@ -58,7 +57,7 @@ impl ClusterWorld {
             verdicts.push(agreement::sound(Holder::Device(place), &damage_in(store)));
             let contents = contents_of(store);
             verdicts.push(served::as_kept(&self.truth, Holder::Device(place), &contents));
-            verdicts.push(self.device_differs(place, copy_of(store, Some(&contents)), copies));
+            verdicts.push(self.device_differs(place, &copy_of(store, Some(&contents)), copies));
         }
         let copies: Vec<(NodeId, &Copy)> = copies.iter().map(|(node, copy)| (*node, copy)).collect();
         verdicts.push(declaration::of_damage(&self.truth, &self.oracle.placement, &copies));
@@ -66,18 +65,11 @@ impl ClusterWorld {
     }
 
     /// Whether a device's copy is not that of its hub, which keeps it.
-    fn device_differs(&self, place: usize, mut copy: Copy, copies: &BTreeMap<NodeId, Copy>) -> Verdict {
+    fn device_differs(&self, place: usize, copy: &Copy, copies: &BTreeMap<NodeId, Copy>) -> Verdict {
         let hub =
             self.agents.get(place).map(|agent| agent.dialled).filter(|node| self.keeps_of(*node, place));
         let Some((node, hub)) = hub.and_then(|node| Some((node, copies.get(&node)?))) else { return Ok(()) };
-        // What a hub remembers of what it let go is its own affair: it may never have heard how that was sealed.
-        let lets_go = |journal: &JournalId| hub.states.get(journal).is_some_and(|theirs| theirs.floor > 1);
-        let astray = |state: &&JournalState| {
-            lets_go(&state.journal)
-        };
-        let astray = copy.states.values().filter(astray);
-        copy.astray = astray.map(|state| state.journal).collect();
-        agreement::with_device(place, &copy, (node, hub))
+        agreement::with_device(place, copy, (node, hub))
     }
 
     /// The hubs that stand, with their stores.
@@ -201,7 +193,7 @@ impl ClusterWorld {
             let differs = agreement::reached(&self.truth, &self.oracle.placement, &copies).err();
             waiting.extend(differs.map(|differs| differs.to_string()));
             let devices = self.agents.iter().enumerate().filter_map(|(place, agent)| {
-                self.device_differs(place, copy_of(agent.store.as_ref()?, None), &copies).err()
+                self.device_differs(place, &copy_of(agent.store.as_ref()?, None), &copies).err()
             });
             waiting.extend(devices.map(|differs| differs.to_string()));
         }
@@ -239,5 +231,5 @@ fn copy_of(store: &Store, contents: Option<&Contents>) -> Copy {
         }
         tails
     });
-    Copy { states, tails, segments, astray: BTreeSet::new() }
+    Copy { states, tails, segments }
 }

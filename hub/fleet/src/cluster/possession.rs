@@ -2,7 +2,7 @@
 //!
 //! Promise: as for [`super::truth`]: it learns from damage that is done, from what is moved aside, and from commits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use millrace_model::store::Quarantined;
 use millrace_model::{DeviceId, JournalId, RangeSet, Seq, SeqRange};
@@ -23,9 +23,6 @@ pub struct Possession {
     pub slipped: Records,
     /// Whatever was ever moved aside.
     pub lost: Records,
-    /// Journals whose digest speaks no more of all segments that were let go: it was damaged itself, or damage took a segment, which the
-    /// floor passed before it was here again. `None`: any.
-    pub forgot: BTreeSet<Option<JournalId>>,
     /// Whether it may have to go on under a new incarnation: it lost records that a hub may have got, and does not know that it wrote them.
     pub turns: bool,
     /// First records that are kept.
@@ -52,11 +49,10 @@ fn add(records: &mut Records, journal: JournalId, ranges: &RangeSet) {
 impl Possession {
     /// This, of a copy, in the place of what is `now`.
     #[must_use]
-    pub fn put_back(mut self, now: Self) -> Self {
+    pub fn put_back(mut self, now: &Self) -> Self {
         for (journal, lost) in &now.lost {
             add(&mut self.lost, *journal, lost);
         }
-        self.forgot.extend(now.forgot);
         self.turns = true;
         self
     }
@@ -115,37 +111,15 @@ impl Truth {
         add(&mut self.back, journal, &declared.unwrap_or_default());
     }
 
-    /// A device let everything below `floor` go, of which `sealed` stood in segments.
-    pub fn device_dropped(&mut self, journal: JournalId, floor: Seq, sealed: &RangeSet) {
+    /// A device let everything below `floor` go.
+    pub fn device_dropped(&mut self, journal: JournalId, floor: Seq) {
         let possession = self.possession(journal.device);
-        let passed = SeqRange::new(possession.floor(&journal), floor.saturating_sub(1));
-        let lost = possession.lost.get(&journal).zip(passed).map(|(lost, passed)| lost.within(passed));
-        if lost.is_some_and(|lost| !lost.difference(sealed).is_empty()) {
-            possession.forgot.insert(Some(journal));
-        }
         let known = possession.floors.entry(journal).or_insert(1);
         *known = floor.max(*known);
         if let Some(below) = SeqRange::new(1, floor.saturating_sub(1)).map(RangeSet::from) {
             take(&mut possession.damaged, &journal, &below);
             take(&mut possession.gone, &journal, &below);
         }
-    }
-
-    /// A device's digest is not what it was.
-    pub fn device_forgot(&mut self, device: DeviceId) {
-        self.possession(device).forgot.insert(None);
-    }
-
-    /// Whether a device's digest of a journal, of which it let everything below `floor` go, may speak of other segments there than a hub's
-    /// that has them: damage took what it remembered, or the hubs lost them in a disaster.
-    #[must_use]
-    pub fn is_astray(&self, journal: &JournalId, floor: Seq) -> bool {
-        let forgot = self.devices.get(&journal.device).map(|of_device| &of_device.forgot);
-        let forgot = forgot.is_some_and(|forgot| forgot.contains(&None) || forgot.contains(&Some(*journal)));
-        let below = SeqRange::new(1, floor.saturating_sub(1));
-        let declared = below.zip(self.forgiven.get(journal)).map(|(below, declared)| declared.within(below));
-        let declared = declared.is_some_and(|declared| !declared.is_empty());
-        below.is_some() && (forgot || declared)
     }
 
     /// Whether a device may have to go on under a new incarnation.

@@ -42,10 +42,6 @@ impl ClusterWorld {
 
     fn agent_harmed(&mut self, place: usize, harmed: &Harmed) {
         self.truth.wear.device_harms += 1;
-        let device = self.agents.get(place).map(|agent| agent.device);
-        if let Some(device) = device.filter(|_| harmed.records.is_empty()) {
-            self.truth.device_forgot(device);
-        }
         for (journal, ranges) in &harmed.records {
             // What moved to another journal is not claimed any more, though its segment stands.
             let Some(agent) = self.agents.get(place) else { return };

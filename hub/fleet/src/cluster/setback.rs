@@ -137,7 +137,7 @@ impl ClusterWorld {
         let device = agent.device;
         (agent.image, agent.claims, agent.scrub) = (Some(image), claims, None);
         let now = self.truth.devices.remove(&device).unwrap_or_default();
-        self.truth.devices.insert(device, possession.put_back(now));
+        self.truth.devices.insert(device, possession.put_back(&now));
         self.truth.wear.setbacks += 1;
         self.truth.set_back(device, &heads);
         self.truth.setbacks.lives.insert((device, incarnation));

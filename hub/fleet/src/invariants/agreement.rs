@@ -6,7 +6,7 @@
 //! compared, and are not, until it has passed; nor where all who knew a segment's name let it go before another one heard it, nor with a hub
 //! that was filled after the others had let a beginning go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use millrace_hub_engine::placement::Placement;
 use millrace_model::store::JournalState;
@@ -24,9 +24,6 @@ pub struct Copy {
     pub tails: Option<BTreeMap<JournalId, BTreeMap<Seq, RecordCheck>>>,
     /// The segments that it has.
     pub segments: BTreeMap<JournalId, RangeSets>,
-    /// At a device: journals whose digest speaks of other segments that were let go than a hub's. Hubs come to one hash among themselves, and
-    /// nobody tells the device.
-    pub astray: BTreeSet<JournalId>,
 }
 
 /// Tail rows of one journal.
@@ -136,7 +133,8 @@ fn alike(journal: &JournalId, holders: &[(Holder, &Copy)]) -> Verdict {
                 return differ(format!("{journal} above {floor}: {other} has {theirs}, {holder} {here}"));
             }
             Some((.., theirs, _))
-                if *theirs != root && (stranded(floor, journal, holders) || forgotten(journal, holders)) => {}
+                if *theirs != root
+                    && (stranded(floor, journal, holders) || is_behind(floor, journal, holders)) => {}
             Some((other, of, _, theirs, _)) if *theirs != root => {
                 let tree = |copy: &Copy| {
                     let state = copy.states.get(journal)?;
@@ -184,9 +182,11 @@ fn stranded(floor: Seq, journal: &JournalId, replicas: &[(Holder, &Copy)]) -> bo
     })
 }
 
-/// Whether a device's digest speaks of other segments that were let go.
-fn forgotten(journal: &JournalId, holders: &[(Holder, &Copy)]) -> bool {
-    holders.iter().any(|(_, copy)| copy.astray.contains(journal))
+/// Whether a device keeps what its hub let go, perhaps before it heard how that was sealed: the hub takes no hash of it from the device, and
+/// tells its own when the device has let it go, too.
+fn is_behind(floor: Seq, journal: &JournalId, holders: &[(Holder, &Copy)]) -> bool {
+    let devices = holders.iter().filter(|(holder, _)| matches!(holder, Holder::Device(_)));
+    devices.filter_map(|(_, copy)| copy.states.get(journal)).any(|state| state.floor < floor)
 }
 
 /// Everything has converged, and `damaged` was found when everything that `holder` stores was read.

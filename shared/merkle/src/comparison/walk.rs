@@ -129,16 +129,16 @@ impl Walk {
 
     /// Whether their hash of a place should stand here too, although nothing under it can be compared any more. Below the own floor it
     /// should when nothing is known here, or when they still keep something there. What both remember only, nobody can check: the
-    /// higher hash wins, so that all holders come to the same one.
+    /// higher hash wins, so that all holders come to the same one; or the own one, when the other one is given what it lacks.
     fn wants(&self, at: Place, mine: Option<&[u8]>, theirs: Option<&[u8]>) -> bool {
-        let better = mine.is_none() || !at.is_below(self.theirs_from) || theirs > mine;
+        let higher = !self.gives && theirs > mine;
+        let better = mine.is_none() || !at.is_below(self.theirs_from) || higher;
         at.is_below(self.mine_from) && theirs.is_some() && better
     }
 
     /// The same, seen from them.
     fn owes(&self, at: Place, mine: Option<&[u8]>, theirs: Option<&[u8]>) -> bool {
-        let better = theirs.is_none() || !at.is_below(self.mine_from) || mine > theirs;
-        self.gives && at.is_below(self.theirs_from) && mine.is_some() && better
+        self.gives && at.is_below(self.theirs_from) && mine.is_some() && !self.wants(at, mine, theirs)
     }
 
     /// Decides what is done about a place that differs. `mine` and `theirs` are its hashes, or their beginnings.

@@ -227,7 +227,8 @@ fn whoever_compares_nothing_itself_is_given_the_hashes_that_it_lacks() {
     // It never had them; they stand under the same root; it does not know how far its floor is; it remembers something else.
     for (sizes, floor, is_unaware, other_hash) in [
         (vec![1; 300], 2 * 170 + 1, false, None),
-        (vec![1; 40], 2 * 20 + 1, false, Some(7)),
+        (vec![1; 40], 2 * 20 + 1, false, Some(0)),
+        (vec![1; 40], 2 * 20 + 1, false, Some(0xff)),
         (vec![2; 40], 2 * 20 + 1, true, None),
     ] {
         let story = Story { sizes, tail: 2, fates: [(0, true, Vec::new()), (floor, false, Vec::new())] };
