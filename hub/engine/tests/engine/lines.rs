@@ -55,9 +55,10 @@ pub(crate) fn command(command: &Command) -> String {
             format!("consult {number} for {asker:?}: {} {about:?}", journal(*of))
         }
         Command::Compared(round) => {
-            let Findings { journals, differing, pulled, pushed, .. } = round.findings;
+            let Findings { journals, differing, pulled, pushed, unread, .. } = round.findings;
+            let unread = if unread > 0 { format!(", {unread} not read") } else { String::new() };
             format!(
-                "compared with {:?} ({}): {journals} looked at, {differing} differ, {pulled} to fetch, {pushed} to bring",
+                "compared with {:?} ({}): {journals} looked at, {differing} differ, {pulled} to fetch, {pushed} to bring{unread}",
                 round.partner,
                 round.trigger.name()
             )
@@ -122,6 +123,7 @@ fn frame(frame: &Frame) -> String {
             format!("Acks {}", acks.collect::<Vec<_>>().join(", "))
         }
         Frame::Credit(credit) => format!("Credit {}", credit.total),
+        Frame::Regain(lost) => format!("Regain {} {}", lodging(lost.journal), lost.ranges),
         Frame::Wanted(wanted) => format!("Wanted {} {}", lodging(wanted.journal), wanted.ranges),
         Frame::Conflict(conflict) => format!("Conflict {} {}", lodging(conflict.journal), conflict.ranges),
         Frame::Decline(decline) => {

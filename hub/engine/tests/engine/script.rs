@@ -20,6 +20,7 @@
 //! | `recalled LINK [LANE:RANGE]…`, `fetched LINK LANE [RANGE]… [damaged=RANGE]` | what was read for it; `unread`: nothing could be |
 //! | `replaced LINK` | another machine took the place of that connection's |
 //! | `absent LINK LANE RANGE` | the agent has not got what was wanted |
+//! | `told LINK MINE THEIRS` | what this hub's store and the agent of a connection answer to the question of a round: `1-4,6-8`, or `unreadable` |
 //! | `mending` | what is being fetched |
 //! | `placed me=N hubs=N,N… [empty=N,N…] [target=N,N…] [life=N] [raised]` | what the cluster committed; those that are `empty` are not full |
 //! | `up`, `down NODE`; `said NODE FRAME …` | my stream to another hub; what it says |
@@ -32,17 +33,21 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_hub_engine::{Command, Config, Engine, Event, Fullness, History, LinkId, Measure, WhenFull};
+use millrace_hub_engine::{
+    Asker, Command, Config, Engine, Event, Fullness, History, LinkId, Measure, WhenFull,
+};
+use millrace_merkle::{Outline, Told, spans};
+use millrace_model::digest::Summary;
 use millrace_model::notice::{Gap, GapReason};
 use millrace_model::store::{Change, Refusal};
 use millrace_model::{
-    AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, NodeId, RecordCheck, Run,
-    SegmentHash, SegmentName, SeqRange, Wall,
+    AckLevel, DeviceId, Durable, Encoding, HubId, Incarnation, JournalId, Moment, NodeId, RangeSet,
+    RecordCheck, Run, SegmentHash, SegmentName, SeqRange, Wall,
 };
 use millrace_sim::transcript::{Subject, number, range};
 use millrace_wire::{
     Acks, Compare, Fetch, Frame, Goodbye, GoodbyeCode, Hello, JournalSummary, Lodging, Recall, Records,
-    RunFrame, Seal,
+    Reply, RunFrame, Seal,
 };
 
 use crate::store::Store;
@@ -57,6 +62,7 @@ pub(crate) struct Script {
     checks: VecDeque<(JournalId, SeqRange)>,
     devices: std::collections::BTreeMap<LinkId, DeviceId>,
     loads: Vec<(NodeId, JournalId, SeqRange)>,
+    asked: Option<(Asker, u64)>,
     out: Vec<String>,
 }
 
@@ -75,6 +81,18 @@ pub(crate) fn device(text: &str) -> DeviceId {
 pub(crate) fn lodging(words: &[&str], lane: &str) -> Lodging {
     let incarnation = Incarnation::new(number(words, "inc").unwrap_or(1));
     Lodging { incarnation, lane: lane.parse().unwrap() }
+}
+
+/// A store's answer: what it has, under one digest whatever that is.
+fn told(text: &str) -> Told {
+    if text == "unreadable" {
+        return Told::Unreadable;
+    }
+    let present: RangeSet = text.split(',').map(range).collect();
+    let head = present.last().unwrap();
+    let (present, more) = spans::encode(&present, 1);
+    let summary = Summary::default();
+    Told::Outline(Outline { floor: 1, head, first_ordinal: 0, summary, present, more })
 }
 
 /// What the record at `seq` says in the history `K`.
@@ -127,6 +145,7 @@ impl Subject for Script {
             checks: VecDeque::new(),
             devices: std::collections::BTreeMap::new(),
             loads: Vec::new(),
+            asked: None,
             out: Vec::new(),
         }
     }
@@ -232,6 +251,11 @@ impl Subject for Script {
                 let absent = Records { journal: lodging(words, words[1]), ranges: range(words[2]).into() };
                 self.receive(link, Frame::Absent(absent));
             }
+            "told" => {
+                let (asker, number) = self.asked.take().unwrap();
+                self.handle(Event::Consulted { asker, number, told: told(words[1]) });
+                self.receive(link, Frame::Reply(Reply { number, told: told(words[2]) }));
+            }
             "mending" => {
                 for mend in self.engine.mending(self.now) {
                     self.out.push(lines::mend(&mend));
@@ -263,6 +287,7 @@ impl Subject for Script {
                     self.commit = Some((commit, changes));
                 }
                 Command::Check { journal, range } => self.checks.push_back((journal, range)),
+                Command::Consult { asker, number, .. } => self.asked = Some((asker, number)),
                 Command::Load { node, journal, range, .. } => self.loads.push((node, journal, range)),
                 _ => {}
             }

@@ -50,6 +50,7 @@ millrace_sim::transcripts! { Script:
     a_hub_brings_what_another_lost_when_it_is_asked
     what_nobody_brings_is_an_alarm_after_a_while
     a_device_that_is_never_silent_is_compared_with_all_the_same
+    a_device_is_told_what_it_lacks_and_what_it_could_not_read_is_looked_at_again
     what_damage_takes_of_an_older_life_is_asked_of_its_device
     whoever_was_not_asked_says_nothing_of_what_is_left
     what_nobody_has_any_more_is_declared_as_lost
