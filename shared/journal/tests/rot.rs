@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 use millrace_journal::sabotage::Harm;
-use millrace_journal::{Options, Portion, Reader, ScrubCursor, Store};
+use millrace_journal::{Options, Portion, ScrubCursor, Store};
 use millrace_model::notice::GapReason;
 use millrace_model::store::{Change, Outcome};
 use millrace_model::{Lane, RangeSet, SegmentName, SeqRange, Wall};
@@ -26,7 +26,7 @@ struct History {
     options: Options,
     hub: Store,
     _dir: tempfile::TempDir,
-    paths: [PathBuf; 2],
+    path: PathBuf,
     written: u64,
     /// Every name that the device ever gave.
     named: BTreeMap<(Lane, u64), SegmentName>,
@@ -38,15 +38,15 @@ impl History {
     fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let dir = tempfile::tempdir().unwrap();
-        let paths = ["device.db", "hub.db"].map(|name| dir.path().join(name));
+        let path = dir.path().join("device.db");
         let burst_records = if random.bool() { 64 } else { 1_000 };
         let options = Options { burst_records, ..author() };
         Self {
-            device: Store::open(&paths[0], &options).unwrap(),
-            hub: Store::open(&paths[1], &replica()).unwrap(),
+            device: Store::open(&path, &options).unwrap(),
+            hub: Store::in_memory(&replica()).unwrap(),
             options,
             _dir: dir,
-            paths,
+            path,
             written: 0,
             named: BTreeMap::new(),
             floor_moves: random.bool(),
@@ -157,7 +157,7 @@ impl History {
     fn start_again(&mut self) {
         // One store at a time has the file.
         self.device = Store::in_memory(&author()).unwrap();
-        self.device = Store::open(&self.paths[0], &self.options).unwrap();
+        self.device = Store::open(&self.path, &self.options).unwrap();
     }
 
     fn odds_and_ends(&mut self, lane: Lane) {
@@ -178,7 +178,6 @@ impl History {
 
     /// The hub brings what the device lacks, so many times: all of it, or parts.
     fn bring_back(&mut self, lane: Lane, times: usize) {
-        let reader = Reader::open(&self.paths[1], &replica()).unwrap();
         for _ in 0..times {
             let mut lost = self.lacking(lane);
             if times == 2 {
@@ -189,7 +188,7 @@ impl History {
                 return;
             }
             let portion = Portion { bytes_max: self.random.usize(100..200_000), runs_max: 32 };
-            let runs = reader.newest(&journal(lane), &lost, portion).unwrap();
+            let runs = self.hub.newest(&journal(lane), &lost, portion).unwrap();
             let changes: Vec<Change> = runs.into_iter().map(Change::Restore).collect();
             for outcome in self.device.commit(9, &changes).unwrap().1 {
                 let fits = matches!(&outcome, Outcome::Restored { refused: None, conflict, .. } if conflict.is_empty());
