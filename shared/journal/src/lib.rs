@@ -7,7 +7,7 @@
 //! | room | what stands there |
 //! |---|---|
 //! | `store`, `commit`, `transaction`, `work` | the store, one commit, and a commit in the making |
-//! | `append`, `receive`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
+//! | `append`, `receive`, `declared`, `seal`, `trim`, `gaps`, `reauthor`, `memory` | what each change does |
 //! | `row`, `segment`, `tail`, `codec` | journals, sealed segments, tail rows, bodies |
 //! | `digest`, `told` | the tree over a journal's segments, and what a peer is told of it |
 //! | `load`, `newest`, `survey`, `query`, `sweep`, `cursor`, `verify`, `scrub`, `reader` | reading |
@@ -26,6 +26,7 @@ mod commit;
 mod connection;
 mod cursor;
 pub mod decisions;
+mod declared;
 mod digest;
 mod disk;
 mod error;

@@ -6,7 +6,7 @@
 
 use millrace_model::hash::RecordChecker;
 use millrace_model::limits::{RANGES_MAX, SEGMENT_RECORDS_MAX};
-use millrace_model::notice::{Gap, UNNUMBERED_MAX};
+use millrace_model::notice::Gap;
 use millrace_model::store::Outcome;
 use millrace_model::{
     JournalId, Kind, RangeSet, Record, RecordCheck, Run, SegmentHash, SegmentName, Seq, SeqRange, block,
@@ -20,7 +20,7 @@ use crate::row::JournalRow;
 use crate::seal::{misfit, store_named, well_formed};
 use crate::segment::{self, NewSegment};
 use crate::work::Work;
-use crate::{gaps, load, quarantine, tail};
+use crate::{declared, gaps, load, quarantine, tail};
 
 /// A run that says what its name says.
 struct Checked {
@@ -56,10 +56,10 @@ pub(crate) fn receive(work: &mut Work<'_>, run: &Run) -> Result<Outcome, Fault> 
     let found = take(work, run)?;
     if !found.gaps.is_empty() {
         work.change(&run.journal, |_, row| {
-            count_unnumbered(row, &found.gaps);
+            declared::count_unnumbered(row, &found.gaps);
             Ok(())
         })?;
-        declare(work, run, &found.gaps)?;
+        declared::note(work, run.journal.device, &found.gaps)?;
     }
     Ok(received(run.journal, found))
 }
@@ -352,54 +352,4 @@ fn count(row: &mut JournalRow, checked: &Checked, stored: &RangeSet) -> (u64, u6
     let counted = news - recovered;
     row.ingested += counted;
     (counted, recovered)
-}
-
-/// Counts what the author rejected before it had a number, in the journal that says so: that one is here in any case.
-fn count_unnumbered(row: &mut JournalRow, gaps: &[Gap]) {
-    let room = UNNUMBERED_MAX.saturating_sub(row.rejected);
-    let lost = gaps.iter().map(Gap::unnumbered).fold(0, u64::saturating_add).min(room);
-    row.rejected += lost;
-    row.ingested += lost;
-}
-
-/// Notes what the author says it lost, in its own journals only.
-fn declare(work: &mut Work<'_>, run: &Run, gaps: &[Gap]) -> Result<(), Fault> {
-    for gap in gaps {
-        let Some((first, last)) = gap.range else { continue };
-        let Some(range) = SeqRange::new(first.max(1), last.min(SEQ_MAX)) else { continue };
-        let journal = JournalId { device: run.journal.device, incarnation: gap.incarnation, lane: gap.lane };
-        if work.create(journal, false)? {
-            work.change(&journal, |_, row| {
-                // A device may lose what it had sent before it hears of the ack.
-                let lost = RangeSet::from(range).difference(&row.present);
-                lost.iter().for_each(|range| add_declared(row, range));
-                Ok(())
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// Adds to what is declared as lost, as long as there is room for it.
-fn add_declared(row: &mut JournalRow, range: SeqRange) {
-    let mut declared = row.declared.clone();
-    declared.insert(range);
-    if declared.range_count() <= RANGES_MAX {
-        row.declared = declared;
-    }
-}
-
-/// Notes what no replica has any more.
-pub(crate) fn declare_lost(
-    work: &mut Work<'_>,
-    journal: &JournalId,
-    ranges: &RangeSet,
-) -> Result<Outcome, Fault> {
-    work.change(journal, |_, row| {
-        let awaited = SeqRange::new(row.floor, SEQ_MAX).filter(|_| !row.own);
-        let lost = awaited.map_or_else(RangeSet::new, |range| ranges.within(range));
-        lost.difference(&row.present).iter().for_each(|range| add_declared(row, range));
-        Ok(())
-    })?;
-    Ok(Outcome::Done)
 }

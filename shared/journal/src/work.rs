@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::codec::Encoder;
 use crate::error::Fault;
 use crate::row::JournalRow;
-use crate::{append, digest, gaps, memory, reauthor, receive, seal, trim};
+use crate::{append, declared, digest, gaps, memory, reauthor, receive, seal, trim};
 
 /// All journals of a store.
 pub(crate) type Journals = BTreeMap<JournalId, JournalRow>;
@@ -55,7 +55,7 @@ impl Work<'_> {
             Change::Reincarnate { incarnation, open } => reauthor::reincarnate(self, *incarnation, open),
             Change::Reauthor { journal, range, equal } => reauthor::reauthor(self, journal, *range, equal),
             Change::Adopt { journal, nodes, replaces } => self.adopt(journal, nodes, *replaces),
-            Change::DeclareLost { journal, ranges } => receive::declare_lost(self, journal, ranges),
+            Change::DeclareLost { journal, ranges } => declared::lose(self, journal, ranges),
             Change::Remember { name, value } => memory::remember(self.conn, name, value),
         }
     }
