@@ -142,22 +142,27 @@ fn recount(conn: &Connection, row: &mut JournalRow) -> Result<(), Fault> {
 pub(crate) fn settle(conn: &Connection, row: &JournalRow, stored: &RangeSet) -> Result<(), Fault> {
     let (Some(first), Some(last)) = (stored.first(), stored.last()) else { return Ok(()) };
     let reach = first.saturating_sub(SEGMENT_RECORDS_MAX as u64);
-    let aside: Vec<(i64, SeqRange)> = {
+    let aside: Vec<(i64, Option<SeqRange>)> = {
         let sql =
             "SELECT id, first_seq, count FROM quarantine WHERE journal = ? AND first_seq BETWEEN ? AND ?";
         let mut statement = conn.prepare_cached(sql)?;
         let found = statement.query_map((row.id, signed(reach), signed(last)), |found| {
             let range = SeqRange::starting(unsigned(found.get(1)?), unsigned(found.get(2)?));
-            Ok(range.map(|range| (found.get(0), range)))
+            Ok((found.get(0)?, range))
         })?;
-        let named = found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
-        named.map(|(id, range)| Ok((id?, range))).collect::<Result<_, rusqlite::Error>>()?
+        found.collect::<Result<_, _>>()?
     };
     for (id, range) in aside {
-        if row.present.covers(range) {
-            conn.prepare_cached("UPDATE quarantine SET bytes = x'' WHERE id = ?")?.execute([id])?;
+        if range.is_some_and(|range| row.present.covers(range)) {
+            blank(conn, id)?;
         }
     }
+    Ok(())
+}
+
+/// Lets the bytes of one entry go; the entry itself stays.
+fn blank(conn: &Connection, id: i64) -> Result<(), Fault> {
+    conn.prepare_cached("UPDATE quarantine SET bytes = x'' WHERE id = ?")?.execute([id])?;
     Ok(())
 }
 
@@ -185,7 +190,7 @@ fn bound(conn: &Connection, bytes_max: u64) -> Result<(), Fault> {
         over.map(|(id, _)| id).collect()
     };
     for id in surplus {
-        conn.prepare_cached("UPDATE quarantine SET bytes = x'' WHERE id = ?")?.execute([id])?;
+        blank(conn, id)?;
     }
     Ok(())
 }
